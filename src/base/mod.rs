@@ -1,0 +1,20 @@
+//! What every room uses and what knows nobody: time, deadlines, bounds, oddities, redaction.
+//! In: nothing. Out: small vocabulary types. Knows nothing of SIP, presence, sockets, clocks.
+
+mod deadlines;
+mod intern;
+mod limits;
+mod oddity;
+mod packet;
+mod redact;
+mod rules;
+mod time;
+
+pub use deadlines::Deadlines;
+pub use intern::{Interner, Symbol};
+pub use limits::Limits;
+pub use oddity::{Oddities, Oddity};
+pub use packet::{Flow, FrameId, LinkType, Transport};
+pub use redact::Redacted;
+pub use rules::{EndedOn, Rules, TalkingOn};
+pub use time::Timestamp;

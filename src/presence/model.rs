@@ -1,0 +1,152 @@
+//! What a presentity is, and what changed about it.
+//! In: nothing. Out: vocabulary for lines, documents and publications. Knows nothing of SIP messages or output.
+
+use std::sync::Arc;
+
+use crate::base::Timestamp;
+use crate::sip::Aor;
+use crate::track::{Confidence, DialogState, EndId, Evidence, Media, Side};
+
+/// Is the presentity's terminal reachable?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Terminal {
+    /// No evidence.
+    #[default]
+    Unknown,
+    /// Registered.
+    Online,
+    /// No longer registered, but still talking.
+    OfflineWaiting,
+    /// Not registered.
+    Offline,
+}
+
+impl Terminal {
+    /// The word in JSON lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Online => "online",
+            Self::OfflineWaiting => "offline-waiting",
+            Self::Offline => "offline",
+        }
+    }
+}
+
+/// What does the presentity do? The greater, the more engaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Session {
+    /// Nothing.
+    #[default]
+    Idle,
+    /// It sent an INVITE.
+    Calling,
+    /// Its phone rings.
+    Ringing,
+    /// In a session on hold.
+    Held,
+    /// In a session.
+    Talking,
+}
+
+impl Session {
+    /// The word in JSON lines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Calling => "calling",
+            Self::Ringing => "ringing",
+            Self::Held => "held",
+            Self::Talking => "talking",
+        }
+    }
+}
+
+/// A presentity as it now is.
+#[derive(Clone, Debug, Default)]
+pub struct PresentityState {
+    /// Reachable or not.
+    pub terminal: Terminal,
+    /// Engaged or not.
+    pub session: Session,
+    /// It subscribes to somebody's presence.
+    pub watching: bool,
+    /// The worst of the evidence that holds the status.
+    pub confidence: Confidence,
+    /// An accepted registration supports this AOR, or its domain was given: it may be published.
+    pub publishable: bool,
+    /// Contact of the engaged phone, else the newest registered.
+    pub contact: Option<Arc<str>>,
+    /// User-Agent of that contact's phone.
+    pub user_agent: Option<Arc<str>>,
+    /// Whom the engaged end dialled or was called by; only while not idle.
+    pub peer: Option<Arc<str>>,
+    /// `call`, or what the destination says; only while not idle.
+    pub session_type: Option<Arc<str>>,
+    /// What the engaged session carries; only while not idle.
+    pub media: Arc<[Media]>,
+    /// The bindings, newest last.
+    pub bindings: Vec<BindingView>,
+    /// The live dialogs, and terminated ones that were listed before, oldest first.
+    pub dialogs: Vec<DialogView>,
+}
+
+/// A binding in a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindingView {
+    /// The contact's URI.
+    pub contact: Arc<str>,
+    /// The phone's User-Agent.
+    pub user_agent: Option<Arc<str>>,
+    /// When the granted time ends.
+    pub expires_at: Timestamp,
+}
+
+/// A dialog end in a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialogView {
+    /// Which end.
+    pub end: EndId,
+    /// Call-ID.
+    pub call_id: Arc<str>,
+    /// The presentity's own tag.
+    pub local_tag: Option<Arc<str>>,
+    /// The other end's tag.
+    pub remote_tag: Option<Arc<str>>,
+    /// Caller → `initiator`, called → `recipient`.
+    pub side: Side,
+    /// RFC 4235: a ringing end is early, a calling one trying.
+    pub state: DialogState,
+    /// On hold.
+    pub held: bool,
+    /// The other party's URI.
+    pub remote: Option<Arc<str>>,
+}
+
+/// What kind of change a [`PresentityChange`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// (terminal, session, watching) changed: a status line.
+    Status,
+    /// The registered address changed: a line of kind `contact`.
+    Contact,
+    /// Only what documents list changed: no line.
+    Document,
+}
+
+/// One change of one presentity, as of the end of one frame or timer.
+#[derive(Clone, Debug)]
+pub struct PresentityChange {
+    /// When.
+    pub at: Timestamp,
+    /// Whose.
+    pub aor: Aor,
+    /// What kind of change.
+    pub kind: ChangeKind,
+    /// Terminal and session before it.
+    pub previous: (Terminal, Session),
+    /// Why.
+    pub because: Evidence,
+    /// All that is now true.
+    pub state: Arc<PresentityState>,
+}
