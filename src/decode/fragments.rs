@@ -180,10 +180,9 @@ impl FragmentTable {
 fn fit(buffer: &IpDefragBuf, fragment: &Fragment<'_>) -> Fit {
     let start = usize::from(fragment.offset.byte_offset());
     let end = start + fragment.bytes.len();
-    if let Some(total) = buffer.end().map(usize::from) {
-        if end > total || (!fragment.more && end != total) {
-            return Fit::Contradiction;
-        }
+    let total = buffer.end().map(usize::from);
+    if total.is_some_and(|total| end > total || (!fragment.more && end != total)) {
+        return Fit::Contradiction;
     }
     let mut shared = 0;
     for section in buffer.sections() {

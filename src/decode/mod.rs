@@ -266,7 +266,8 @@ fn ip(bytes: &[u8], cut: bool) -> Result<Packet<'_>, Broken> {
     })?;
     let payload = packet.payload();
     let length_untold = payload.len_source == LenSource::Slice;
-    let whole = !payload.incomplete && !(cut && length_untold);
+    let missing = payload.incomplete || (cut && length_untold);
+    let whole = !missing;
     let (source, destination) = (packet.source_addr(), packet.destination_addr());
     let fragment = |identification, protocol, piece| {
         Packet::Fragment(IpFragment {
