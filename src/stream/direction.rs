@@ -294,7 +294,7 @@ impl Direction {
     /// A direction that has not shown any SIP gets little.
     fn most_later_bytes(&self, context: &Context<'_>) -> usize {
         if self.phase == Phase::Opening {
-            context.stream_bytes / 8
+            context.stream_bytes / 2
         } else {
             context.stream_bytes
         }

@@ -141,11 +141,12 @@ impl Streams {
 
     /// A SYN on a direction that is known: it begins anew, unless the SYN is a copy.
     fn reopen(&mut self, slot: Slot, sequence: u32) {
-        if let Some((_, direction)) = self.table.get_mut(slot) {
-            if !direction.began_at(sequence) {
-                self.held_bytes = self.held_bytes.saturating_sub(direction.held_bytes());
-                *direction = Direction::opening(sequence);
-            }
+        let Some((_, direction)) = self.table.get_mut(slot) else {
+            return;
+        };
+        if !direction.began_at(sequence) {
+            self.held_bytes = self.held_bytes.saturating_sub(direction.held_bytes());
+            *direction = Direction::opening(sequence);
         }
     }
 
