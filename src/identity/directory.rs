@@ -27,8 +27,13 @@ pub(super) enum Key {
 impl Key {
     /// All by which this end may be told.
     pub(super) fn of_end(identity: &EndIdentity) -> Vec<Self> {
-        let contacts = [&identity.contact, &identity.request_uri].into_iter().flatten();
-        let mut keys: Vec<Self> = contacts.filter_map(|uri| contact_key(uri)).map(Self::Contact).collect();
+        let contacts = [&identity.contact, &identity.request_uri]
+            .into_iter()
+            .flatten();
+        let mut keys: Vec<Self> = contacts
+            .filter_map(|uri| contact_key(uri))
+            .map(Self::Contact)
+            .collect();
         keys.extend(identity.flow.map(Self::Flow));
         keys.extend(identity.flow.map(|flow| Self::Address(flow.address.ip())));
         keys.extend(identity.auth.clone().map(Self::Digest));
@@ -89,7 +94,10 @@ impl Directory {
 
     /// All by which ends of this binding may be told.
     pub(super) fn keys_of(binding: &BindingFact) -> Vec<Key> {
-        let mut keys: Vec<Key> = uris(binding).filter_map(|uri| contact_key(uri)).map(Key::Contact).collect();
+        let mut keys: Vec<Key> = uris(binding)
+            .filter_map(|uri| contact_key(uri))
+            .map(Key::Contact)
+            .collect();
         keys.extend(binding.flow.map(Key::Flow));
         keys.extend(binding.auth.clone().map(Key::Digest));
         keys
@@ -102,7 +110,9 @@ impl Directory {
         }
         if let Some(&id) = self.index.get(&Whose(&binding.aor, &binding.contact)) {
             let same = self.bindings.get(id as usize).is_some_and(|known| {
-                known.flow == binding.flow && known.aliases == binding.aliases && known.auth == binding.auth
+                known.flow == binding.flow
+                    && known.aliases == binding.aliases
+                    && known.auth == binding.auth
             });
             if same {
                 return false;
@@ -114,7 +124,8 @@ impl Directory {
             return false;
         }
         let id = self.bindings.insert(binding.clone()) as u32;
-        self.index.insert((binding.aor.clone(), Arc::clone(&binding.contact)), id);
+        self.index
+            .insert((binding.aor.clone(), Arc::clone(&binding.contact)), id);
         for key in uris(binding).filter_map(|uri| contact_key(uri)) {
             push_once(self.contacts.entry(key).or_default(), id);
         }
@@ -125,8 +136,12 @@ impl Directory {
     }
 
     pub(super) fn remove(&mut self, binding: &BindingFact) {
-        let Some(id) = self.index.remove(&Whose(&binding.aor, &binding.contact)) else { return };
-        let Some(known) = self.bindings.try_remove(id as usize) else { return };
+        let Some(id) = self.index.remove(&Whose(&binding.aor, &binding.contact)) else {
+            return;
+        };
+        let Some(known) = self.bindings.try_remove(id as usize) else {
+            return;
+        };
         for key in uris(&known).filter_map(|uri| contact_key(uri)) {
             drop_from(&mut self.contacts, &key, id);
         }
@@ -146,7 +161,10 @@ impl Directory {
     }
 
     /// Bindings whose contact, on any hop, is this URI (RFC 3261 section 19.1.4).
-    pub(super) fn by_contact<'a>(&'a self, uri: &'a str) -> impl Iterator<Item = &'a BindingFact> + 'a {
+    pub(super) fn by_contact<'a>(
+        &'a self,
+        uri: &'a str,
+    ) -> impl Iterator<Item = &'a BindingFact> + 'a {
         let ids = contact_key(uri).and_then(|key| self.contacts.get(&key));
         ids.into_iter()
             .flatten()
@@ -157,7 +175,9 @@ impl Directory {
     /// Bindings that were registered from this address.
     pub(super) fn by_flow(&self, flow: Flow) -> impl Iterator<Item = &BindingFact> + '_ {
         let ids = self.flows.get(&flow);
-        ids.into_iter().flatten().filter_map(|&id| self.bindings.get(id as usize))
+        ids.into_iter()
+            .flatten()
+            .filter_map(|&id| self.bindings.get(id as usize))
     }
 
     /// AORs whose accepted REGISTER used this digest user, also when their bindings are gone.

@@ -21,7 +21,8 @@ use hashbrown::{HashMap, HashSet};
 use crate::base::{Limits, Oddities, Oddity, Rules};
 use crate::sip::Aor;
 use crate::track::{
-    BindingEvent, BindingFact, DialogState, EndId, EndIdentity, Evidence, Fact, Observation, Rule, Side,
+    BindingEvent, BindingFact, DialogState, EndId, EndIdentity, Evidence, Fact, Observation, Rule,
+    Side,
 };
 use directory::{Directory, Key};
 use domains::Domains;
@@ -142,9 +143,19 @@ impl Identifier {
                     self.supported.insert(binding.aor.clone());
                 }
                 let fresh = self.directory.put(&binding, oddities);
-                self.pass(&binding.aor, observation.clone(), None, Ground::Contact, false);
+                self.pass(
+                    &binding.aor,
+                    observation.clone(),
+                    None,
+                    Ground::Contact,
+                    false,
+                );
                 if fresh {
-                    self.judge_again(&Directory::keys_of(&binding), &observation.evidence, oddities);
+                    self.judge_again(
+                        &Directory::keys_of(&binding),
+                        &observation.evidence,
+                        oddities,
+                    );
                 }
             }
             BindingEvent::Removed => {
@@ -163,7 +174,9 @@ impl Identifier {
 
     /// "Never for an address that sent INVITEs under two From AORs": a gateway says many names.
     fn note_claim(&mut self, identity: &EndIdentity) {
-        let (Some(flow), Some(claim)) = (identity.flow, identity.claimed.first()) else { return };
+        let (Some(flow), Some(claim)) = (identity.flow, identity.claimed.first()) else {
+            return;
+        };
         if let Some(known) = self.claims.get_mut(&flow.address) {
             if known.as_ref() != Some(claim) {
                 *known = None;
@@ -174,7 +187,9 @@ impl Identifier {
     }
 
     fn end(&mut self, end: EndId, over: bool, observation: Observation, oddities: &mut Oddities) {
-        let Some(identity) = identity_of(&observation.fact) else { return };
+        let Some(identity) = identity_of(&observation.fact) else {
+            return;
+        };
         let keys = Key::of_end(identity);
         let before = self.ends.remove(&end);
         if let Some(before) = &before {
@@ -185,17 +200,34 @@ impl Identifier {
             Some(held) => Some(held),
             None => self.judge(identity, oddities),
         };
-        if let Some(gone) = held.filter(|held| verdict.as_ref().is_none_or(|verdict| verdict.aor != held.aor)) {
+        if let Some(gone) = held.filter(|held| {
+            verdict
+                .as_ref()
+                .is_none_or(|verdict| verdict.aor != held.aor)
+        }) {
             self.pass(&gone.aor, observation.clone(), None, gone.ground, true);
         }
         if let Some(verdict) = &verdict {
-            self.pass(&verdict.aor, observation.clone(), verdict.contact.clone(), verdict.ground, false);
+            self.pass(
+                &verdict.aor,
+                observation.clone(),
+                verdict.contact.clone(),
+                verdict.ground,
+                false,
+            );
         }
         if !over && self.ends.len() < 4 * self.limits.calls {
             for key in &keys {
                 self.waiting.entry(key.clone()).or_default().push(end);
             }
-            self.ends.insert(end, Known { observation, verdict, keys });
+            self.ends.insert(
+                end,
+                Known {
+                    observation,
+                    verdict,
+                    keys,
+                },
+            );
         }
     }
 
@@ -220,19 +252,33 @@ impl Identifier {
     }
 
     fn is_server(&self, identity: &EndIdentity) -> bool {
-        identity.flow.is_some_and(|flow| self.servers.contains(&flow.address.ip()))
+        identity
+            .flow
+            .is_some_and(|flow| self.servers.contains(&flow.address.ip()))
     }
 
     /// Ends that could be told by one of these keys are judged anew, in the order in which they came.
     fn judge_again(&mut self, keys: &[Key], evidence: &Evidence, oddities: &mut Oddities) {
-        let mut ends: Vec<EndId> =
-            keys.iter().filter_map(|key| self.waiting.get(key)).flatten().copied().collect();
+        let mut ends: Vec<EndId> = keys
+            .iter()
+            .filter_map(|key| self.waiting.get(key))
+            .flatten()
+            .copied()
+            .collect();
         ends.sort_unstable();
         ends.dedup();
         for end in ends {
-            let Some(known) = self.ends.get(&end) else { continue };
-            let Some(identity) = identity_of(&known.observation.fact) else { continue };
-            if known.verdict.as_ref().is_some_and(|verdict| self.stays(verdict, identity)) {
+            let Some(known) = self.ends.get(&end) else {
+                continue;
+            };
+            let Some(identity) = identity_of(&known.observation.fact) else {
+                continue;
+            };
+            if known
+                .verdict
+                .as_ref()
+                .is_some_and(|verdict| self.stays(verdict, identity))
+            {
                 continue;
             }
             let verdict = self.judge(identity, oddities);
@@ -241,15 +287,26 @@ impl Identifier {
                 continue;
             }
             let mut observation = known.observation.clone();
-            observation.evidence = Evidence { rule: Rule::Attributed, ..evidence.clone() };
+            observation.evidence = Evidence {
+                rule: Rule::Attributed,
+                ..evidence.clone()
+            };
             if let Some(known) = self.ends.get_mut(&end) {
                 known.verdict.clone_from(&verdict);
             }
-            if let Some(gone) = before.filter(|gone| verdict.as_ref().is_none_or(|new| new.aor != gone.aor)) {
+            if let Some(gone) =
+                before.filter(|gone| verdict.as_ref().is_none_or(|new| new.aor != gone.aor))
+            {
                 self.pass(&gone.aor, observation.clone(), None, gone.ground, true);
             }
             if let Some(verdict) = verdict {
-                self.pass(&verdict.aor, observation, verdict.contact, verdict.ground, false);
+                self.pass(
+                    &verdict.aor,
+                    observation,
+                    verdict.contact,
+                    verdict.ground,
+                    false,
+                );
             }
         }
     }
@@ -269,7 +326,8 @@ impl Identifier {
             .flat_map(|uri| self.directory.by_contact(uri))
             .filter(|binding| {
                 !self.is_trunk(binding.contact_ip(), binding)
-                    || (self.domains.is_given(&binding.aor) && identity.neighbour == Some(binding.registrar))
+                    || (self.domains.is_given(&binding.aor)
+                        && identity.neighbour == Some(binding.registrar))
             })
             .collect();
         let ground = Ground::Contact;
@@ -299,28 +357,47 @@ impl Identifier {
             [only] => only,
             several => several.iter().find(|aor| identity.claimed.contains(aor))?,
         };
-        Some(Verdict { aor: aor.clone(), ground: Ground::Digest, contact: None })
+        Some(Verdict {
+            aor: aor.clone(),
+            ground: Ground::Digest,
+            contact: None,
+        })
     }
 
     fn by_claim(&self, identity: &EndIdentity) -> Option<Verdict> {
         if !identity.answered || self.is_server(identity) {
             return None;
         }
-        let many_names = identity.flow.is_some_and(|flow| self.claims.get(&flow.address) == Some(&None));
-        let claimed = identity.claimed.iter().find(|aor| !many_names && self.domains.may_show(aor));
+        let many_names = identity
+            .flow
+            .is_some_and(|flow| self.claims.get(&flow.address) == Some(&None));
+        let claimed = identity
+            .claimed
+            .iter()
+            .find(|aor| !many_names && self.domains.may_show(aor));
         if let Some(aor) = claimed {
-            return Some(Verdict { aor: aor.clone(), ground: Ground::Claim, contact: None });
+            return Some(Verdict {
+                aor: aor.clone(),
+                ground: Ground::Claim,
+                contact: None,
+            });
         }
         // Who was called may not be who answers: believed only where no registrar can tell.
         let called = identity.called.as_ref()?;
         let believed = self.domains.may_show(called) && !self.domains.has_registrar(called);
-        believed.then(|| Verdict { aor: called.clone(), ground: Ground::Called, contact: None })
+        believed.then(|| Verdict {
+            aor: called.clone(),
+            ground: Ground::Called,
+            contact: None,
+        })
     }
 
     /// A binding at another server than its registrar: a trunk, not a phone.
     fn is_trunk(&self, contact_ip: Option<IpAddr>, binding: &BindingFact) -> bool {
         contact_ip.is_some_and(|ip| ip != binding.registrar.ip() && self.servers.contains(&ip))
-            && binding.flow.is_none_or(|flow| self.servers.contains(&flow.address.ip()))
+            && binding
+                .flow
+                .is_none_or(|flow| self.servers.contains(&flow.address.ip()))
     }
 
     fn pass(
@@ -336,7 +413,14 @@ impl Identifier {
         }
         let given = self.domains.is_given(aor);
         let weak = ground == Ground::Called || !(given || self.supported.contains(aor));
-        self.queue.push_back(Attributed { aor: aor.clone(), observation, contact, weak, given, withdrawn });
+        self.queue.push_back(Attributed {
+            aor: aor.clone(),
+            observation,
+            contact,
+            weak,
+            given,
+            withdrawn,
+        });
     }
 }
 
@@ -360,10 +444,19 @@ fn choose<'a>(
     }
     let one_aor = |chosen: Vec<&'a BindingFact>| -> Option<&'a BindingFact> {
         let first = *chosen.first()?;
-        chosen.iter().all(|binding| binding.aor == first.aor).then_some(first)
+        chosen
+            .iter()
+            .all(|binding| binding.aor == first.aor)
+            .then_some(first)
     };
     let among = |test: &dyn Fn(&BindingFact) -> bool| -> Option<&'a BindingFact> {
-        one_aor(matching.iter().copied().filter(|binding| test(binding)).collect())
+        one_aor(
+            matching
+                .iter()
+                .copied()
+                .filter(|binding| test(binding))
+                .collect(),
+        )
     };
     let chosen = among(&|binding| identity.flow.is_some() && binding.flow == identity.flow)
         .or_else(|| among(&|binding| identity.auth.is_some() && binding.auth == identity.auth))

@@ -9,8 +9,8 @@ use crate::base::Timestamp;
 use crate::identity::Attributed;
 use crate::sip::Aor;
 use crate::track::{
-    BindingEvent, BindingFact, Confidence, DialogFact, DialogState, EndId, Engagement, Evidence, Fact,
-    SubscriptionFact,
+    BindingEvent, BindingFact, Confidence, DialogFact, DialogState, EndId, Engagement, Evidence,
+    Fact, SubscriptionFact,
 };
 
 /// Ends and bindings of one presentity; more are not looked at.
@@ -78,7 +78,11 @@ impl Presentity {
 
     /// (terminal, session, watching): what status lines are about.
     pub(super) fn status(&self) -> (Terminal, Session, bool) {
-        (self.stored.terminal, self.stored.session, !self.watches.is_empty())
+        (
+            self.stored.terminal,
+            self.stored.session,
+            !self.watches.is_empty(),
+        )
     }
 
     /// Takes in one observation. Says whether the last binding went, so that grace may begin.
@@ -89,7 +93,12 @@ impl Presentity {
         let mut last_binding_went = false;
         match attributed.observation.fact {
             Fact::Binding(binding) => last_binding_went = self.binding(binding),
-            Fact::Dialog(fact) => self.dialog(*fact, attributed.contact, attributed.weak, attributed.withdrawn),
+            Fact::Dialog(fact) => self.dialog(
+                *fact,
+                attributed.contact,
+                attributed.weak,
+                attributed.withdrawn,
+            ),
             Fact::Subscription(fact) => self.subscription(&fact, attributed.withdrawn),
             Fact::Server(_) | Fact::Domain(_) => {}
         }
@@ -101,7 +110,10 @@ impl Presentity {
     }
 
     fn binding(&mut self, binding: BindingFact) -> bool {
-        let known = self.bindings.iter().position(|known| known.contact == binding.contact);
+        let known = self
+            .bindings
+            .iter()
+            .position(|known| known.contact == binding.contact);
         match (binding.event, known) {
             (BindingEvent::Registered { expires_at }, known) => {
                 self.supported = true;
@@ -131,7 +143,10 @@ impl Presentity {
                     self.bindings.remove(at);
                 }
                 self.bindings.is_empty()
-                    && !matches!(self.stored.terminal, Terminal::Offline | Terminal::OfflineWaiting)
+                    && !matches!(
+                        self.stored.terminal,
+                        Terminal::Offline | Terminal::OfflineWaiting
+                    )
             }
         }
     }
@@ -150,16 +165,27 @@ impl Presentity {
         if !withdrawn && (fact.whole || over) {
             self.set_up_seen = true;
         }
-        let known = self.ends.iter().position(|known| known.fact.end == fact.end);
+        let known = self
+            .ends
+            .iter()
+            .position(|known| known.fact.end == fact.end);
         if over || withdrawn {
             if let Some(at) = known {
                 let listed = listing(&self.ends.remove(at).fact);
-                let terminated = |view| DialogView { state: DialogState::Terminated, held: false, ..view };
+                let terminated = |view| DialogView {
+                    state: DialogState::Terminated,
+                    held: false,
+                    ..view
+                };
                 self.over.extend(listed.map(terminated));
             }
             self.idle_confidence = fact.confidence;
         } else {
-            let end = End { fact, contact, weak };
+            let end = End {
+                fact,
+                contact,
+                weak,
+            };
             let room = self.ends.len() < MOST_OF_ONE;
             match known.and_then(|at| self.ends.get_mut(at)) {
                 Some(known) => *known = end,
@@ -167,7 +193,9 @@ impl Presentity {
                 None => {}
             }
         }
-        let session = self.engaged().map_or(Session::Idle, |end| session_of(end.fact.engagement));
+        let session = self
+            .engaged()
+            .map_or(Session::Idle, |end| session_of(end.fact.engagement));
         if session != self.stored.session {
             self.stored = apply(self.stored, Update::Session(session));
         }
@@ -186,10 +214,17 @@ impl Presentity {
 
     /// The most engaged end; among equals the earliest confirmed, then the earliest heard of.
     fn engaged(&self) -> Option<&End> {
-        self.ends.iter().filter(|end| end.fact.engagement != Engagement::None).min_by_key(|end| {
-            let confirmed = end.fact.confirmed_at.unwrap_or(Timestamp::MAX);
-            (std::cmp::Reverse(end.fact.engagement), confirmed, end.fact.end)
-        })
+        self.ends
+            .iter()
+            .filter(|end| end.fact.engagement != Engagement::None)
+            .min_by_key(|end| {
+                let confirmed = end.fact.confirmed_at.unwrap_or(Timestamp::MAX);
+                (
+                    std::cmp::Reverse(end.fact.engagement),
+                    confirmed,
+                    end.fact.end,
+                )
+            })
     }
 
     /// The contact that was registered last.
@@ -213,7 +248,11 @@ impl Presentity {
             .iter()
             .find(|binding| Some(&binding.contact) == contact.as_ref())
             .and_then(|binding| binding.user_agent.clone());
-        let mut dialogs: Vec<DialogView> = self.ends.iter().filter_map(|end| listing(&end.fact)).collect();
+        let mut dialogs: Vec<DialogView> = self
+            .ends
+            .iter()
+            .filter_map(|end| listing(&end.fact))
+            .collect();
         let confidence = self.confidence(engaged, assumed);
         let state = PresentityState {
             terminal,
@@ -244,15 +283,27 @@ impl Presentity {
 
     /// The worst of the evidence that holds the status.
     fn confidence(&self, engaged: Option<&End>, assumed: bool) -> Confidence {
-        let terminal =
-            self.bindings.iter().map(|binding| binding.confidence).min().unwrap_or(Confidence::Full);
+        let terminal = self
+            .bindings
+            .iter()
+            .map(|binding| binding.confidence)
+            .min()
+            .unwrap_or(Confidence::Full);
         let session = match engaged {
             Some(end) if end.weak => end.fact.confidence.max(Confidence::Weak),
             Some(end) => end.fact.confidence,
             None => self.idle_confidence,
         };
-        let start = if assumed && !self.set_up_seen { Confidence::Degraded } else { Confidence::Full };
-        let domain = if self.supported || self.given { Confidence::Full } else { Confidence::Weak };
+        let start = if assumed && !self.set_up_seen {
+            Confidence::Degraded
+        } else {
+            Confidence::Full
+        };
+        let domain = if self.supported || self.given {
+            Confidence::Full
+        } else {
+            Confidence::Weak
+        };
         terminal.max(session).max(start).max(domain)
     }
 }

@@ -35,7 +35,11 @@ impl Findings {
         self.queue.push_back(Observation {
             sequence: self.sequence,
             at: self.at,
-            evidence: Evidence { rule, frame, call_id: Arc::clone(call_id) },
+            evidence: Evidence {
+                rule,
+                frame,
+                call_id: Arc::clone(call_id),
+            },
             fact,
         });
     }
@@ -62,7 +66,11 @@ impl Tracker {
             subscriptions: Subscriptions::new(limits),
             servers: HashSet::new(),
             known_addresses: limits.known_addresses,
-            findings: Findings { at: Timestamp::EPOCH, sequence: 0, queue: VecDeque::new() },
+            findings: Findings {
+                at: Timestamp::EPOCH,
+                sequence: 0,
+                queue: VecDeque::new(),
+            },
         }
     }
 
@@ -90,10 +98,14 @@ impl Tracker {
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        [self.registrar.poll_timeout(), self.subscriptions.poll_timeout(), self.dialogs.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.registrar.poll_timeout(),
+            self.subscriptions.poll_timeout(),
+            self.dialogs.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The next thing found out.
@@ -118,7 +130,12 @@ impl Tracker {
         let address = heard.source.ip();
         if serves && self.servers.len() < self.known_addresses && self.servers.insert(address) {
             let call_id = heard.call_id();
-            self.findings.push(Rule::Attributed, heard.frame, &call_id, Fact::Server(address));
+            self.findings.push(
+                Rule::Attributed,
+                heard.frame,
+                &call_id,
+                Fact::Server(address),
+            );
         }
     }
 }

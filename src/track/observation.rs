@@ -367,6 +367,8 @@ pub struct SubscriptionFact {
 impl BindingFact {
     /// The IP address that the contact names, if it names one.
     pub fn contact_ip(&self) -> Option<IpAddr> {
-        crate::sip::Uri::parse(self.contact.as_bytes())?.address().map(|address| address.ip())
+        crate::sip::Uri::parse(self.contact.as_bytes())?
+            .address()
+            .map(|address| address.ip())
     }
 }

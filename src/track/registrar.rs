@@ -53,7 +53,11 @@ impl Asked {
             whole.extend_from_slice(flow);
             text(&whole)
         });
-        Self { uri: text(contact.addr.uri), expires_s: contact.expires(), instance }
+        Self {
+            uri: text(contact.addr.uri),
+            expires_s: contact.expires(),
+            instance,
+        }
     }
 }
 
@@ -143,7 +147,12 @@ impl Registrar {
         }
     }
 
-    pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
+    pub(super) fn handle(
+        &mut self,
+        heard: &Heard<'_, '_>,
+        out: &mut Findings,
+        oddities: &mut Oddities,
+    ) {
         self.forget_unanswered(heard.at);
         transaction_key(&mut self.key, heard);
         match heard.message.status() {
@@ -167,7 +176,12 @@ impl Registrar {
         {
             let domain: Arc<str> = Arc::from(domain);
             self.domains.insert(Arc::clone(&domain));
-            out.push(Rule::Attributed, heard.frame, &heard.call_id(), Fact::Domain(domain));
+            out.push(
+                Rule::Attributed,
+                heard.frame,
+                &heard.call_id(),
+                Fact::Domain(domain),
+            );
         }
         if self.pending.contains_key(&*self.key) {
             return; // a retransmission, or the mirror's copy
@@ -206,7 +220,10 @@ impl Registrar {
             return oddities.note(Oddity::MessageCut);
         }
         let asked = self.pending.get(&*self.key);
-        let Some(aor) = asked.map(|asked| asked.aor.clone()).or_else(|| aor(&message.to())) else {
+        let Some(aor) = asked
+            .map(|asked| asked.aor.clone())
+            .or_else(|| aor(&message.to()))
+        else {
             return oddities.note(Oddity::MalformedMessage);
         };
         let mut granted = Vec::new();
@@ -218,18 +235,30 @@ impl Registrar {
             granted.push(Asked::read(&contact));
         }
         let wanted = asked.is_some_and(|asked| {
-            asked.contacts.iter().any(|contact| contact.expires_s.or(asked.expires_s) != Some(0))
+            asked
+                .contacts
+                .iter()
+                .any(|contact| contact.expires_s.or(asked.expires_s) != Some(0))
         });
         if granted.is_empty() && (wanted || asked.is_none()) {
             return oddities.note(Oddity::RegisterWithoutContact);
         }
 
         let id = self.table.registration(&aor, oddities);
-        let Some(registration) = self.table.registrations.get_mut(id as usize) else { return };
+        let Some(registration) = self.table.registrations.get_mut(id as usize) else {
+            return;
+        };
         let call_id = heard.call_id();
         let cseq = message.cseq().number;
         let registrar = heard.source;
-        let mut step = Step { heard, call_id: &call_id, cseq, registrar, granted, asked };
+        let mut step = Step {
+            heard,
+            call_id: &call_id,
+            cseq,
+            registrar,
+            granted,
+            asked,
+        };
         match registration.order(&call_id, cseq, registrar) {
             Order::Older => return oddities.note(Oddity::RegisterOutOfOrder),
             Order::Repeated => return,
@@ -258,7 +287,10 @@ impl Registrar {
             && at.after_s(TRANSACTION_S) < now
         {
             if let Some((at, key)) = self.pending_order.pop_front()
-                && self.pending.get(&key).is_some_and(|pending| pending.at == at)
+                && self
+                    .pending
+                    .get(&key)
+                    .is_some_and(|pending| pending.at == at)
             {
                 self.pending.remove(&key);
             }
@@ -298,7 +330,11 @@ impl Table {
     fn drop_emptiest(&mut self) {
         let soonest = self.deadlines.first_key();
         let id = soonest.or_else(|| self.registrations.iter().next().map(|(id, _)| id as u32));
-        if let Some(mut gone) = id.and_then(|id| self.registrations.try_remove(id as usize).map(|gone| (id, gone))) {
+        if let Some(mut gone) = id.and_then(|id| {
+            self.registrations
+                .try_remove(id as usize)
+                .map(|gone| (id, gone))
+        }) {
             self.index.remove(&gone.1.aor);
             self.deadlines.set(&mut gone.1.deadline, gone.0, None);
         }
@@ -306,11 +342,14 @@ impl Table {
 
     fn settle(&mut self, id: u32) {
         if let Some(registration) = self.registrations.get_mut(id as usize) {
-            let next = registration.bindings.iter().map(|binding| binding.expires_at).min();
+            let next = registration
+                .bindings
+                .iter()
+                .map(|binding| binding.expires_at)
+                .min();
             self.deadlines.set(&mut registration.deadline, id, next);
         }
     }
-
 }
 
 /// Call-ID, CSeq and branch: the same for a request and its responses on one hop.
@@ -336,17 +375,25 @@ impl Step<'_, '_, '_> {
     /// Seconds that this 2xx grants to a contact that it lists.
     fn granted_s(&self, contact: &Asked) -> u32 {
         let asked = self.asked.and_then(|asked| {
-            let own = asked.contacts.iter().find(|own| same_uri(&own.uri, &contact.uri));
+            let own = asked
+                .contacts
+                .iter()
+                .find(|own| same_uri(&own.uri, &contact.uri));
             own.and_then(|own| own.expires_s).or(asked.expires_s)
         });
-        contact.expires_s.or_else(|| self.heard.message.expires()).or(asked).unwrap_or(EXPIRES_UNSAID_S)
+        contact
+            .expires_s
+            .or_else(|| self.heard.message.expires())
+            .or(asked)
+            .unwrap_or(EXPIRES_UNSAID_S)
     }
 
     /// The request asked for this contact: what the request shows belongs to it.
     fn own(&self, contact: &Asked) -> Option<&Pending> {
         self.asked.filter(|asked| {
             asked.contacts.iter().any(|own| {
-                same_uri(&own.uri, &contact.uri) || (own.instance.is_some() && own.instance == contact.instance)
+                same_uri(&own.uri, &contact.uri)
+                    || (own.instance.is_some() && own.instance == contact.instance)
             })
         })
     }
@@ -362,7 +409,11 @@ enum Order {
 impl Registration {
     /// Where a 2xx stands among those of its Call-ID (RFC 3261 section 10.3 step 7), remembering it.
     fn order(&mut self, call_id: &Arc<str>, cseq: u32, registrar: SocketAddr) -> Order {
-        if let Some(last) = self.applied.iter_mut().find(|last| last.call_id == *call_id) {
+        if let Some(last) = self
+            .applied
+            .iter_mut()
+            .find(|last| last.call_id == *call_id)
+        {
             if cseq < last.cseq {
                 return Order::Older;
             }
@@ -380,7 +431,11 @@ impl Registration {
         if self.applied.len() >= CALLS_PER_AOR {
             self.applied.pop_front();
         }
-        self.applied.push_back(Applied { call_id: Arc::clone(call_id), cseq, hops: vec![registrar] });
+        self.applied.push_back(Applied {
+            call_id: Arc::clone(call_id),
+            cseq,
+            hops: vec![registrar],
+        });
         Order::Newer
     }
 
@@ -394,7 +449,11 @@ impl Registration {
             }
             let expires_at = now.after_s(granted_s);
             let own = step.own(&contact);
-            let at = match self.bindings.iter().position(|binding| binding.is(&contact.uri)) {
+            let at = match self
+                .bindings
+                .iter()
+                .position(|binding| binding.is(&contact.uri))
+            {
                 Some(at) => at,
                 None if self.bindings.len() >= most => continue,
                 None => {
@@ -417,7 +476,9 @@ impl Registration {
             };
             listed.push(at);
             let alone = self.bindings.len() == 1;
-            let Some(binding) = self.bindings.get_mut(at) else { continue };
+            let Some(binding) = self.bindings.get_mut(at) else {
+                continue;
+            };
             if !binding.listed_by.contains(&step.registrar) {
                 binding.listed_by.push(step.registrar);
             }
@@ -427,15 +488,27 @@ impl Registration {
                 binding.flow = asked.flow.or(binding.flow);
                 binding.vias = asked.vias;
                 binding.auth = asked.auth.clone().or_else(|| binding.auth.take());
-                binding.user_agent = asked.user_agent.clone().or_else(|| binding.user_agent.take());
+                binding.user_agent = asked
+                    .user_agent
+                    .clone()
+                    .or_else(|| binding.user_agent.take());
                 binding.instance = contact.instance.clone().or_else(|| binding.instance.take());
                 binding.granted_in = Some((Arc::clone(step.call_id), step.cseq));
-            } else if step.asked.is_none() && step.heard.message.via_count() == 1 && binding.flow.is_none() {
+            } else if step.asked.is_none()
+                && step.heard.message.via_count() == 1
+                && binding.flow.is_none()
+            {
                 // The request was lost: its answer went to where it came from, if it is the only one listed.
-                binding.flow = alone
-                    .then_some(Flow { address: step.heard.destination, transport: step.heard.transport });
+                binding.flow = alone.then_some(Flow {
+                    address: step.heard.destination,
+                    transport: step.heard.transport,
+                });
             }
-            let apart_s = binding.expires_at.since(expires_at).max(expires_at.since(binding.expires_at)).as_secs();
+            let apart_s = binding
+                .expires_at
+                .since(expires_at)
+                .max(expires_at.since(binding.expires_at))
+                .as_secs();
             if own.is_some() || apart_s >= EXPIRES_ROUNDING_S {
                 news = true;
                 binding.expires_at = expires_at;
@@ -443,8 +516,15 @@ impl Registration {
                 binding.call_id = Arc::clone(step.call_id);
             }
             if news {
-                let event = BindingEvent::Registered { expires_at: binding.expires_at };
-                out.push(Rule::Register200, frame, step.call_id, binding.fact(&self.aor, step.registrar, event));
+                let event = BindingEvent::Registered {
+                    expires_at: binding.expires_at,
+                };
+                out.push(
+                    Rule::Register200,
+                    frame,
+                    step.call_id,
+                    binding.fact(&self.aor, step.registrar, event),
+                );
             }
         }
         self.remove_unlisted(step, &listed, out);
@@ -476,7 +556,10 @@ impl Registration {
             } else {
                 return true;
             };
-            gone.push((rule, binding.fact(&self.aor, step.registrar, BindingEvent::Removed)));
+            gone.push((
+                rule,
+                binding.fact(&self.aor, step.registrar, BindingEvent::Removed),
+            ));
             false
         });
         if had == 0
@@ -484,7 +567,10 @@ impl Registration {
             && (asked.star || !asked.contacts.is_empty())
         {
             // Nothing was known of it, and now it is known that nothing is there.
-            let contact = asked.contacts.first().map_or_else(|| Arc::from("*"), |first| Arc::clone(&first.uri));
+            let contact = asked
+                .contacts
+                .first()
+                .map_or_else(|| Arc::from("*"), |first| Arc::clone(&first.uri));
             let fact = BindingFact {
                 aor: self.aor.clone(),
                 contact,
@@ -509,12 +595,23 @@ impl Registration {
         let Some(asked) = step.asked else { return };
         let transaction = (Arc::clone(step.call_id), step.cseq);
         for contact in &asked.contacts {
-            let granted = step.granted.iter().find(|granted| same_uri(&granted.uri, &contact.uri));
+            let granted = step
+                .granted
+                .iter()
+                .find(|granted| same_uri(&granted.uri, &contact.uri));
             let granted_s = granted.map(|granted| step.granted_s(granted));
-            let known = self.bindings.iter().position(|binding| binding.is(&contact.uri)).or_else(|| {
-                self.bindings.iter().position(|binding| binding.granted_in.as_ref() == Some(&transaction))
-            });
-            let Some(binding) = known.and_then(|at| self.bindings.get_mut(at)) else { continue };
+            let known = self
+                .bindings
+                .iter()
+                .position(|binding| binding.is(&contact.uri))
+                .or_else(|| {
+                    self.bindings
+                        .iter()
+                        .position(|binding| binding.granted_in.as_ref() == Some(&transaction))
+                });
+            let Some(binding) = known.and_then(|at| self.bindings.get_mut(at)) else {
+                continue;
+            };
             if !binding.is(&contact.uri) && binding.aliases.len() < 4 {
                 binding.aliases.push(Arc::clone(&contact.uri));
             }
@@ -529,7 +626,9 @@ impl Registration {
                     binding.frame = step.heard.frame;
                 }
             }
-            let event = BindingEvent::Registered { expires_at: binding.expires_at };
+            let event = BindingEvent::Registered {
+                expires_at: binding.expires_at,
+            };
             let fact = binding.fact(&self.aor, step.registrar, event);
             out.push(Rule::Register200, step.heard.frame, step.call_id, fact);
         }
@@ -541,7 +640,11 @@ impl Registration {
             if binding.expires_at > now {
                 return true;
             }
-            let registrar = binding.listed_by.first().copied().unwrap_or_else(unspecified);
+            let registrar = binding
+                .listed_by
+                .first()
+                .copied()
+                .unwrap_or_else(unspecified);
             let fact = binding.fact(aor, registrar, BindingEvent::Removed);
             out.push(Rule::RegisterExpired, binding.frame, &binding.call_id, fact);
             false

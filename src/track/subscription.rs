@@ -68,10 +68,15 @@ impl Subscriptions {
     }
 
     pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
-        while self.pending_order.front().is_some_and(|(at, _)| at.after_s(TRANSACTION_S) < heard.at)
+        while self
+            .pending_order
+            .front()
+            .is_some_and(|(at, _)| at.after_s(TRANSACTION_S) < heard.at)
             || self.pending.len() >= self.most
         {
-            let Some((_, key)) = self.pending_order.pop_front() else { break };
+            let Some((_, key)) = self.pending_order.pop_front() else {
+                break;
+            };
             self.pending.remove(&key);
         }
         match (heard.message.cseq().method, heard.message.status()) {
@@ -89,18 +94,38 @@ impl Subscriptions {
             return;
         }
         let key: Box<[u8]> = self.key.as_slice().into();
-        let identity = EndIdentity { auth: heard.auth_user(), answered: true, ..heard.sender_identity() };
-        let presence = message.event().is_some_and(|event| event.eq_ignore_ascii_case(b"presence"));
+        let identity = EndIdentity {
+            auth: heard.auth_user(),
+            answered: true,
+            ..heard.sender_identity()
+        };
+        let presence = message
+            .event()
+            .is_some_and(|event| event.eq_ignore_ascii_case(b"presence"));
         let (vias, expires_s) = (message.via_count(), message.expires());
         self.pending_order.push_back((heard.at, key.clone()));
-        self.pending.insert(key, Pending { at: heard.at, presence, expires_s, identity, vias });
+        self.pending.insert(
+            key,
+            Pending {
+                at: heard.at,
+                presence,
+                expires_s,
+                identity,
+                vias,
+            },
+        );
     }
 
     fn answer(&mut self, status: u16, heard: &Heard<'_, '_>, out: &mut Findings) {
         transaction_key(&mut self.key, heard);
         let message = heard.message;
-        let key = (heard.call_id(), text(message.from_tag().unwrap_or_default()));
-        let Some(asked) = self.pending.get(&*self.key) else { return };
+        let key = (
+            heard.call_id(),
+            text(message.from_tag().unwrap_or_default()),
+        );
+        let Some(asked) = self.pending.get(&*self.key) else {
+            return;
+        };
         debug_assert!(asked.at <= heard.at);
         match status {
             200..=299 if asked.presence => {
@@ -146,12 +171,15 @@ impl Subscriptions {
                 id
             }
         };
-        let Some(subscription) = self.subscriptions.get_mut(id as usize) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(id as usize) else {
+            return;
+        };
         if vias <= subscription.vias {
             (subscription.identity, subscription.vias) = (identity, vias);
         }
         subscription.frame = frame;
-        self.deadlines.set(&mut subscription.deadline, id, Some(until));
+        self.deadlines
+            .set(&mut subscription.deadline, id, Some(until));
         subscription.tell(Some(until), Rule::Subscribe200, out);
     }
 
@@ -160,8 +188,12 @@ impl Subscriptions {
         let message = heard.message;
         let Some(tag) = message.to_tag() else { return };
         let key = (heard.call_id(), text(tag));
-        let Some(&id) = self.index.get(&key) else { return };
-        let Some((state, expires_s)) = message.subscription_state() else { return };
+        let Some(&id) = self.index.get(&key) else {
+            return;
+        };
+        let Some((state, expires_s)) = message.subscription_state() else {
+            return;
+        };
         if state.eq_ignore_ascii_case(b"terminated") {
             return self.end(&key, Rule::Unsubscribed, heard.frame, out);
         }
@@ -171,12 +203,15 @@ impl Subscriptions {
             && let Some(sooner) = sooner.filter(|&sooner| Some(sooner) < subscription.deadline)
         {
             subscription.frame = heard.frame;
-            self.deadlines.set(&mut subscription.deadline, id, Some(sooner));
+            self.deadlines
+                .set(&mut subscription.deadline, id, Some(sooner));
         }
     }
 
     fn end(&mut self, key: &(Arc<str>, Arc<str>), rule: Rule, frame: FrameId, out: &mut Findings) {
-        let Some(id) = self.index.remove(key) else { return };
+        let Some(id) = self.index.remove(key) else {
+            return;
+        };
         if let Some(mut subscription) = self.subscriptions.try_remove(id as usize) {
             self.deadlines.set(&mut subscription.deadline, id, None);
             subscription.frame = frame;
@@ -196,7 +231,16 @@ impl Subscriptions {
 
 impl Subscription {
     fn tell(&self, expires_at: Option<Timestamp>, rule: Rule, out: &mut Findings) {
-        let fact = SubscriptionFact { end: EndId(self.id), expires_at, identity: self.identity.clone() };
-        out.push(rule, self.frame, &self.key.0, Fact::Subscription(Box::new(fact)));
+        let fact = SubscriptionFact {
+            end: EndId(self.id),
+            expires_at,
+            identity: self.identity.clone(),
+        };
+        out.push(
+            rule,
+            self.frame,
+            &self.key.0,
+            Fact::Subscription(Box::new(fact)),
+        );
     }
 }

@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::super::{
-    AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
-    Media, Rule, Side,
+    AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact,
+    Findings, Media, Rule, Side,
 };
 use super::media::Description;
 use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
@@ -40,6 +40,8 @@ pub(super) struct Attempt {
     pub caller_vias: usize,
     pub offer: Description,
     pub retry_until: Due,
+    /// How it will have ended if nothing follows until then.
+    pub retry_or: (EndReason, Rule),
     pub cancel_until: Due,
 }
 
@@ -120,7 +122,13 @@ impl Dialog {
     }
 
     fn timers(&self) -> [Due; 5] {
-        [self.presume_at, self.no_ack_at, self.bye_until, self.session_ends_at, self.cap_at]
+        [
+            self.presume_at,
+            self.no_ack_at,
+            self.bye_until,
+            self.session_ends_at,
+            self.cap_at,
+        ]
     }
 }
 
@@ -193,7 +201,11 @@ impl End {
         self.state = DialogState::Terminated;
         self.engagement = Engagement::None;
         self.ended = Some(reason);
-        self.confidence = if reason.is_inferred() { Confidence::Weak } else { Confidence::Full };
+        self.confidence = if reason.is_inferred() {
+            Confidence::Weak
+        } else {
+            Confidence::Full
+        };
         self.news(rule, frame);
     }
 }
@@ -224,29 +236,48 @@ impl Call {
         }
     }
 
-    pub(super) fn new_end(&mut self, side: Side, identity: EndIdentity, context: &mut Context<'_>) -> usize {
+    pub(super) fn new_end(
+        &mut self,
+        side: Side,
+        identity: EndIdentity,
+        context: &mut Context<'_>,
+    ) -> usize {
         *context.next_end += 1;
-        self.ends.push(End::new(EndId(*context.next_end), side, identity));
+        self.ends
+            .push(End::new(EndId(*context.next_end), side, identity));
         self.ends.len() - 1
     }
 
     /// The dialog with these tags, and whether `from_tag` is its caller's.
     pub(super) fn find_dialog(&self, from_tag: &[u8], to_tag: &[u8]) -> Option<(usize, bool)> {
-        self.dialogs.iter().enumerate().rev().find_map(|(at, dialog)| {
-            let (caller, called) = (dialog.caller_tag.as_bytes(), dialog.called_tag.as_bytes());
-            if caller == from_tag && called == to_tag {
-                Some((at, true))
-            } else if caller == to_tag && called == from_tag {
-                Some((at, false))
-            } else {
-                None
-            }
-        })
+        self.dialogs
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(at, dialog)| {
+                let (caller, called) = (dialog.caller_tag.as_bytes(), dialog.called_tag.as_bytes());
+                if caller == from_tag && called == to_tag {
+                    Some((at, true))
+                } else if caller == to_tag && called == from_tag {
+                    Some((at, false))
+                } else {
+                    None
+                }
+            })
     }
 
     /// Ends a dialog: both its parties are told, the reason is counted once.
-    pub(super) fn end_dialog(&mut self, at: usize, reason: EndReason, rule: Rule, frame: FrameId, context: &mut Context<'_>) {
-        let Some(dialog) = self.dialogs.get_mut(at) else { return };
+    pub(super) fn end_dialog(
+        &mut self,
+        at: usize,
+        reason: EndReason,
+        rule: Rule,
+        frame: FrameId,
+        context: &mut Context<'_>,
+    ) {
+        let Some(dialog) = self.dialogs.get_mut(at) else {
+            return;
+        };
         if matches!(dialog.progress, Progress::Ended(_)) {
             return;
         }
@@ -255,7 +286,11 @@ impl Call {
         }
         dialog.progress = Progress::Ended(reason);
         dialog.talking = false;
-        let forget_s = if reason.is_inferred() { FORGET_INFERRED_S } else { FORGET_SEEN_S };
+        let forget_s = if reason.is_inferred() {
+            FORGET_INFERRED_S
+        } else {
+            FORGET_SEEN_S
+        };
         dialog.forget_at = Some((context.now.after_s(forget_s), frame));
         for timer in [
             &mut dialog.presume_at,
@@ -278,8 +313,17 @@ impl Call {
     }
 
     /// Ends an attempt that no 2xx answered.
-    pub(super) fn end_attempt(&mut self, at: usize, reason: EndReason, rule: Rule, frame: FrameId, context: &mut Context<'_>) {
-        let Some(attempt) = self.attempts.get_mut(at) else { return };
+    pub(super) fn end_attempt(
+        &mut self,
+        at: usize,
+        reason: EndReason,
+        rule: Rule,
+        frame: FrameId,
+        context: &mut Context<'_>,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(at) else {
+            return;
+        };
         if attempt.over {
             return;
         }
@@ -293,7 +337,11 @@ impl Call {
         self.end_end(caller, reason, rule, frame);
         // Who still rings for nobody stops when its own CANCEL is seen, and must have by 64·T1.
         let lost_at = Some((context.now.after_s(TIMER_B_S), frame));
-        for branch in self.branches.iter_mut().filter(|branch| branch.attempt == at) {
+        for branch in self
+            .branches
+            .iter_mut()
+            .filter(|branch| branch.attempt == at)
+        {
             if branch.lost_at.is_none() {
                 branch.lost_at = lost_at;
             }
@@ -302,7 +350,9 @@ impl Call {
 
     /// What a party of a live dialog is doing now.
     pub(super) fn engage(&mut self, at: usize, rule: Rule, frame: FrameId) {
-        let Some(dialog) = self.dialogs.get(at) else { return };
+        let Some(dialog) = self.dialogs.get(at) else {
+            return;
+        };
         let engagement = match (dialog.talking, dialog.held) {
             (true, false) => Engagement::Talking,
             (true, true) => Engagement::Held,
@@ -323,7 +373,9 @@ impl Call {
     /// Facts about all ends of which there is news.
     pub(super) fn tell(&mut self, out: &mut Findings) {
         for end in &mut self.ends {
-            let Some((rule, frame)) = end.news.take() else { continue };
+            let Some((rule, frame)) = end.news.take() else {
+                continue;
+            };
             if end.state == DialogState::Terminated && !end.told {
                 continue; // nobody ever heard of it
             }
@@ -353,16 +405,41 @@ impl Call {
     pub(super) fn is_over(&self) -> bool {
         self.dialogs.is_empty()
             && self.pending.is_empty()
-            && self.attempts.iter().all(|attempt| attempt.over || attempt.bound)
-            && self.branches.iter().all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none())
+            && self
+                .attempts
+                .iter()
+                .all(|attempt| attempt.over || attempt.bound)
+            && self
+                .branches
+                .iter()
+                .all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none())
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let attempts = self.attempts.iter().flat_map(|attempt| [attempt.retry_until, attempt.cancel_until]);
-        let branches = self.branches.iter().flat_map(|branch| [branch.no_response_at, branch.lost_at]);
-        let dialogs = self.dialogs.iter().flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
-        let pending = self.pending.iter().map(|pending| pending.at.after_s(2 * TIMER_B_S)).min();
-        attempts.chain(branches).chain(dialogs).flatten().map(|(at, _)| at).chain(pending).min()
+        let attempts = self
+            .attempts
+            .iter()
+            .flat_map(|attempt| [attempt.retry_until, attempt.cancel_until]);
+        let branches = self
+            .branches
+            .iter()
+            .flat_map(|branch| [branch.no_response_at, branch.lost_at]);
+        let dialogs = self
+            .dialogs
+            .iter()
+            .flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
+        let pending = self
+            .pending
+            .iter()
+            .map(|pending| pending.at.after_s(2 * TIMER_B_S))
+            .min();
+        attempts
+            .chain(branches)
+            .chain(dialogs)
+            .flatten()
+            .map(|(at, _)| at)
+            .chain(pending)
+            .min()
     }
 
     /// Fires all that is due.
@@ -370,27 +447,39 @@ impl Call {
         let now = context.now;
         let due = |timer: Due| timer.filter(|&(at, _)| at <= now).map(|(_, frame)| frame);
         for at in 0..self.attempts.len() {
-            let Some(attempt) = self.attempts.get_mut(at) else { break };
+            let Some(attempt) = self.attempts.get_mut(at) else {
+                break;
+            };
             if let Some(frame) = due(attempt.retry_until) {
                 attempt.retry_until = None;
-                self.end_attempt(at, EndReason::NotRetried, Rule::NotRetried, frame, context);
+                let (reason, rule) = attempt.retry_or;
+                self.end_attempt(at, reason, rule, frame, context);
             } else if let Some(frame) = due(attempt.cancel_until) {
                 attempt.cancel_until = None;
                 self.end_attempt(at, EndReason::Cancelled, Rule::Cancel, frame, context);
             }
         }
         for at in 0..self.branches.len() {
-            let Some(branch) = self.branches.get_mut(at) else { break };
+            let Some(branch) = self.branches.get_mut(at) else {
+                break;
+            };
             if let Some(frame) = due(branch.no_response_at) {
                 branch.no_response_at = None;
                 branch.final_status.get_or_insert(408);
                 branch.lost_at = Some((now.after_s(TIMER_B_S), frame));
-                let (called, attempt, is_root) = (branch.called, branch.attempt, branch.parent.is_none());
+                let (called, attempt, is_root) =
+                    (branch.called, branch.attempt, branch.parent.is_none());
                 if let Some(called) = called {
                     self.end_end(called, EndReason::NoResponse, Rule::NoResponse, frame);
                 }
                 if is_root && self.all_roots_failed(attempt) {
-                    self.end_attempt(attempt, EndReason::NoResponse, Rule::NoResponse, frame, context);
+                    self.end_attempt(
+                        attempt,
+                        EndReason::NoResponse,
+                        Rule::NoResponse,
+                        frame,
+                        context,
+                    );
                 }
             } else if let Some(frame) = due(branch.lost_at) {
                 branch.lost_at = None;
@@ -403,21 +492,33 @@ impl Call {
         for at in 0..self.dialogs.len() {
             self.fire_dialog(at, context);
         }
-        self.dialogs.retain(|dialog| dialog.forget_at.is_none_or(|(at, _)| at > now));
-        self.pending.retain(|pending| pending.at.after_s(2 * TIMER_B_S) > now);
+        self.dialogs
+            .retain(|dialog| dialog.forget_at.is_none_or(|(at, _)| at > now));
+        self.pending
+            .retain(|pending| pending.at.after_s(2 * TIMER_B_S) > now);
         self.compact();
     }
 
     /// A phone that rings although its call is settled elsewhere; a party of a dialog is none.
     fn end_lost_fork(&mut self, called: usize, frame: FrameId) {
-        if self.ends.get(called).is_some_and(|end| end.state == DialogState::Early) {
+        if self
+            .ends
+            .get(called)
+            .is_some_and(|end| end.state == DialogState::Early)
+        {
             self.end_end(called, EndReason::ForkLost, Rule::ForkLost, frame);
         }
     }
 
     fn fire_dialog(&mut self, at: usize, context: &mut Context<'_>) {
-        let Some(dialog) = self.dialogs.get_mut(at) else { return };
-        let due = |timer: Due| timer.filter(|&(at, _)| at <= context.now).map(|(_, frame)| frame);
+        let Some(dialog) = self.dialogs.get_mut(at) else {
+            return;
+        };
+        let due = |timer: Due| {
+            timer
+                .filter(|&(at, _)| at <= context.now)
+                .map(|(_, frame)| frame)
+        };
         if let Some(frame) = due(dialog.presume_at) {
             dialog.presume_at = None;
             dialog.talking = true;
@@ -427,7 +528,11 @@ impl Call {
         let ending = [
             (dialog.no_ack_at, EndReason::NoAck, Rule::NoAck),
             (dialog.bye_until, EndReason::ByeTimeout, Rule::ByeTimeout),
-            (dialog.session_ends_at, EndReason::SessionExpired, Rule::SessionExpired),
+            (
+                dialog.session_ends_at,
+                EndReason::SessionExpired,
+                Rule::SessionExpired,
+            ),
             (dialog.cap_at, EndReason::DialogCap, Rule::DialogCap),
         ];
         for (timer, reason, rule) in ending {
@@ -439,8 +544,14 @@ impl Call {
 
     /// Branches of settled attempts are of no more use: an open call keeps only its dialog and its ends.
     fn compact(&mut self) {
-        let settled = self.attempts.iter().all(|attempt| attempt.over || attempt.bound)
-            && self.branches.iter().all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none());
+        let settled = self
+            .attempts
+            .iter()
+            .all(|attempt| attempt.over || attempt.bound)
+            && self
+                .branches
+                .iter()
+                .all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none());
         if settled && !self.branches.is_empty() {
             self.branches = Vec::new();
         }
@@ -448,20 +559,36 @@ impl Call {
 
     /// Every INVITE that the caller itself sent last was refused.
     pub(super) fn all_roots_failed(&self, attempt: usize) -> bool {
-        let Some(cseq) = self.attempts.get(attempt).map(|attempt| attempt.cseq) else { return false };
+        let Some(cseq) = self.attempts.get(attempt).map(|attempt| attempt.cseq) else {
+            return false;
+        };
         self.branches
             .iter()
-            .filter(|branch| branch.attempt == attempt && branch.cseq == cseq && branch.parent.is_none())
+            .filter(|branch| {
+                branch.attempt == attempt && branch.cseq == cseq && branch.parent.is_none()
+            })
             .all(|branch| branch.final_status.is_some_and(|status| status >= 300))
     }
 
     /// The table is full and this call has to go.
     pub(super) fn evict(&mut self, context: &mut Context<'_>) {
         for at in 0..self.dialogs.len() {
-            self.end_dialog(at, EndReason::Evicted, Rule::Evicted, context.frame, context);
+            self.end_dialog(
+                at,
+                EndReason::Evicted,
+                Rule::Evicted,
+                context.frame,
+                context,
+            );
         }
         for at in 0..self.attempts.len() {
-            self.end_attempt(at, EndReason::Evicted, Rule::Evicted, context.frame, context);
+            self.end_attempt(
+                at,
+                EndReason::Evicted,
+                Rule::Evicted,
+                context.frame,
+                context,
+            );
         }
         for at in 0..self.ends.len() {
             self.end_end(at, EndReason::Evicted, Rule::Evicted, context.frame);

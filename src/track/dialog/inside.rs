@@ -19,12 +19,16 @@ const PENDING: usize = 16;
 impl Call {
     pub(super) fn ack(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
-        let Some(to_tag) = message.to_tag() else { return };
+        let Some(to_tag) = message.to_tag() else {
+            return;
+        };
         let from_tag = message.from_tag().unwrap_or_default();
         let Some((at, _)) = self.find_dialog(from_tag, to_tag) else {
             return self.ack_without_ok(heard, context);
         };
-        let Some(dialog) = self.dialogs.get_mut(at) else { return };
+        let Some(dialog) = self.dialogs.get_mut(at) else {
+            return;
+        };
         if !dialog.is_live() {
             return;
         }
@@ -32,7 +36,9 @@ impl Call {
             dialog.acked = true;
             (dialog.presume_at, dialog.no_ack_at) = (None, None);
             dialog.talking = true;
-            if let (Some(offer), Some(answer)) = (dialog.offer_in_ok.take(), Description::of(heard).sdp()) {
+            if let (Some(offer), Some(answer)) =
+                (dialog.offer_in_ok.take(), Description::of(heard).sdp())
+            {
                 dialog.held = held(&offer, &answer).unwrap_or(false);
                 self.set_media(at, &answer);
             }
@@ -41,11 +47,14 @@ impl Call {
         // The ACK of a re-INVITE may carry the answer.
         let cseq = message.cseq().number;
         let offered = self.pending.iter_mut().find(|pending| {
-            pending.method == Method::Invite && pending.cseq == cseq && pending.from_tag.as_bytes() == from_tag
+            pending.method == Method::Invite
+                && pending.cseq == cseq
+                && pending.from_tag.as_bytes() == from_tag
         });
         if let Some(pending) = offered.filter(|pending| pending.answered_vias.is_some())
             && let Some(answer) = Description::of(heard).sdp()
-            && let Description::Present(offer) = std::mem::replace(&mut pending.offer, Description::Unseen)
+            && let Description::Present(offer) =
+                std::mem::replace(&mut pending.offer, Description::Unseen)
         {
             self.renegotiated(at, &offer, &answer, heard);
         }
@@ -67,8 +76,12 @@ impl Call {
         });
         let Some(branch) = branch else { return };
         self.accepted(Some(branch), heard, context);
-        let Some(to_tag) = message.to_tag() else { return };
-        let Some((at, _)) = self.find_dialog(message.from_tag().unwrap_or_default(), to_tag) else { return };
+        let Some(to_tag) = message.to_tag() else {
+            return;
+        };
+        let Some((at, _)) = self.find_dialog(message.from_tag().unwrap_or_default(), to_tag) else {
+            return;
+        };
         if let Some(dialog) = self.dialogs.get_mut(at) {
             dialog.acked = true;
             dialog.talking = true;
@@ -90,7 +103,9 @@ impl Call {
 
     pub(super) fn bye(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
-        let Some(to_tag) = message.to_tag() else { return };
+        let Some(to_tag) = message.to_tag() else {
+            return;
+        };
         let from_tag = message.from_tag().unwrap_or_default();
         let Some((at, _)) = self.find_dialog(from_tag, to_tag) else {
             return self.bye_early(from_tag, to_tag, heard, context);
@@ -108,18 +123,33 @@ impl Call {
         }
     }
 
-    pub(super) fn bye_response(&mut self, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    pub(super) fn bye_response(
+        &mut self,
+        status: u16,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         if status < 200 || matches!(status, 401 | 407) {
             return;
         }
-        let Some(to_tag) = heard.message.to_tag() else { return };
-        if let Some((at, _)) = self.find_dialog(heard.message.from_tag().unwrap_or_default(), to_tag) {
+        let Some(to_tag) = heard.message.to_tag() else {
+            return;
+        };
+        if let Some((at, _)) =
+            self.find_dialog(heard.message.from_tag().unwrap_or_default(), to_tag)
+        {
             self.over_by_bye(at, Rule::Bye200, heard, context);
         }
     }
 
     /// A BYE ends its dialog, and the copies of the same call that other hops show with other tags.
-    fn over_by_bye(&mut self, at: usize, rule: Rule, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    fn over_by_bye(
+        &mut self,
+        at: usize,
+        rule: Rule,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         let was_live = self.dialogs.get(at).is_some_and(Dialog::is_live);
         if let Some(dialog) = self.dialogs.get_mut(at)
             && let Progress::Ended(reason) = dialog.progress
@@ -131,7 +161,9 @@ impl Call {
         if !was_live {
             return;
         }
-        let Some(hops) = self.dialogs.get(at).map(|dialog| dialog.hops.clone()) else { return };
+        let Some(hops) = self.dialogs.get(at).map(|dialog| dialog.hops.clone()) else {
+            return;
+        };
         for other in 0..self.dialogs.len() {
             let is_copy = self.dialogs.get(other).is_some_and(|dialog| {
                 other != at
@@ -140,19 +172,36 @@ impl Call {
                     && dialog.hops.iter().all(|hop| !hops.contains(hop))
             });
             if is_copy {
-                self.end_dialog(other, EndReason::CopyEnded, Rule::CopyEnded, heard.frame, context);
+                self.end_dialog(
+                    other,
+                    EndReason::CopyEnded,
+                    Rule::CopyEnded,
+                    heard.frame,
+                    context,
+                );
             }
         }
     }
 
     /// A caller may give up one early dialog by BYE (RFC 3261 section 15).
-    fn bye_early(&mut self, from_tag: &[u8], to_tag: &[u8], heard: &Heard<'_, '_>, _context: &mut Context<'_>) {
+    fn bye_early(
+        &mut self,
+        from_tag: &[u8],
+        to_tag: &[u8],
+        heard: &Heard<'_, '_>,
+        _context: &mut Context<'_>,
+    ) {
         let called: Vec<usize> = self
             .branches
             .iter()
             .filter(|branch| {
-                self.attempts.get(branch.attempt).is_some_and(|attempt| attempt.from_tag.as_bytes() == from_tag)
-                    && branch.early.iter().any(|early| early.tag.as_bytes() == to_tag)
+                self.attempts
+                    .get(branch.attempt)
+                    .is_some_and(|attempt| attempt.from_tag.as_bytes() == from_tag)
+                    && branch
+                        .early
+                        .iter()
+                        .any(|early| early.tag.as_bytes() == to_tag)
             })
             .filter_map(|branch| branch.called)
             .collect();
@@ -164,11 +213,15 @@ impl Call {
     /// A request with both tags that awaits its answer.
     pub(super) fn inside_request(&mut self, heard: &Heard<'_, '_>) {
         let message = heard.message;
-        let (Some(from_tag), Some(to_tag)) = (message.from_tag(), message.to_tag()) else { return };
+        let (Some(from_tag), Some(to_tag)) = (message.from_tag(), message.to_tag()) else {
+            return;
+        };
         let (method, cseq) = (message.cseq().method, message.cseq().number);
         let vias = message.via_count();
         let known = self.pending.iter_mut().find(|pending| {
-            pending.method == method && pending.cseq == cseq && pending.from_tag.as_bytes() == from_tag
+            pending.method == method
+                && pending.cseq == cseq
+                && pending.from_tag.as_bytes() == from_tag
         });
         if let Some(pending) = known {
             // A further hop: the first one shows the sender best, the last one the receiver.
@@ -199,14 +252,25 @@ impl Call {
     /// A response to INVITE that belongs to a re-INVITE.
     pub(super) fn is_inside(&self, heard: &Heard<'_, '_>) -> bool {
         let message = heard.message;
-        let (from_tag, cseq) = (message.from_tag().unwrap_or_default(), message.cseq().number);
+        let (from_tag, cseq) = (
+            message.from_tag().unwrap_or_default(),
+            message.cseq().number,
+        );
         let asked = self.pending.iter().any(|pending| {
-            pending.method == Method::Invite && pending.cseq == cseq && pending.from_tag.as_bytes() == from_tag
+            pending.method == Method::Invite
+                && pending.cseq == cseq
+                && pending.from_tag.as_bytes() == from_tag
         });
-        let known = message.to_tag().and_then(|to_tag| self.find_dialog(from_tag, to_tag));
+        let known = message
+            .to_tag()
+            .and_then(|to_tag| self.find_dialog(from_tag, to_tag));
         asked
             || known.is_some_and(|(at, from_caller)| {
-                !from_caller || self.dialogs.get(at).is_some_and(|dialog| dialog.cseq < cseq)
+                !from_caller
+                    || self
+                        .dialogs
+                        .get(at)
+                        .is_some_and(|dialog| dialog.cseq < cseq)
             })
     }
 
@@ -218,16 +282,29 @@ impl Call {
         context: &mut Context<'_>,
     ) {
         let message = heard.message;
-        let Some(to_tag) = message.to_tag() else { return };
+        let Some(to_tag) = message.to_tag() else {
+            return;
+        };
         let from_tag = message.from_tag().unwrap_or_default();
         match status {
             200..=299 => self.inside_accepted(method, from_tag, to_tag, heard, context),
             // RFC 5057: these take the INVITE usage with them.
-            408 | 481 if !matches!(method, Method::Prack | Method::Notify | Method::Subscribe | Method::Refer) => {
+            408 | 481
+                if !matches!(
+                    method,
+                    Method::Prack | Method::Notify | Method::Subscribe | Method::Refer
+                ) =>
+            {
                 if let Some((at, _)) = self.find_dialog(from_tag, to_tag)
                     && self.dialogs.get(at).is_some_and(Dialog::is_live)
                 {
-                    self.end_dialog(at, EndReason::DialogGone, Rule::DialogGone, heard.frame, context);
+                    self.end_dialog(
+                        at,
+                        EndReason::DialogGone,
+                        Rule::DialogGone,
+                        heard.frame,
+                        context,
+                    );
                 }
             }
             _ => {}
@@ -245,12 +322,18 @@ impl Call {
         let vias = heard.message.via_count();
         let cseq = heard.message.cseq().number;
         let pending = self.pending.iter().position(|pending| {
-            pending.method == method && pending.cseq == cseq && pending.from_tag.as_bytes() == from_tag
+            pending.method == method
+                && pending.cseq == cseq
+                && pending.from_tag.as_bytes() == from_tag
         });
         let first_answer = pending.is_some_and(|at| {
             self.pending.get_mut(at).is_some_and(|pending| {
                 let first = pending.answered_vias.is_none();
-                pending.answered_vias = Some(pending.answered_vias.map_or(vias, |before| before.min(vias)));
+                pending.answered_vias = Some(
+                    pending
+                        .answered_vias
+                        .map_or(vias, |before| before.min(vias)),
+                );
                 first
             })
         });
@@ -261,7 +344,9 @@ impl Call {
             Some((at, _)) => at,
             None => {
                 let shows_a_session = matches!(method, Method::Invite | Method::Info);
-                let Some(pending) = pending.filter(|_| shows_a_session) else { return };
+                let Some(pending) = pending.filter(|_| shows_a_session) else {
+                    return;
+                };
                 match self.join(pending, heard, context) {
                     Some(at) => at,
                     None => return,
@@ -275,7 +360,9 @@ impl Call {
         if matches!(method, Method::Invite | Method::Update)
             && let Some(dialog) = self.dialogs.get_mut(at)
         {
-            let nearest = pending.and_then(|pending| self.pending.get(pending)).and_then(|pending| pending.answered_vias);
+            let nearest = pending
+                .and_then(|pending| self.pending.get(pending))
+                .and_then(|pending| pending.answered_vias);
             if nearest.is_none_or(|nearest| vias <= nearest) {
                 dialog.session_ends_at = session_end(heard);
             }
@@ -287,8 +374,12 @@ impl Call {
 
     /// A 2xx to a re-INVITE or UPDATE: its answer counts from now (RFC 3264 section 8).
     fn answered_offer(&mut self, at: usize, pending: Option<usize>, heard: &Heard<'_, '_>) {
-        let Some(pending) = pending.and_then(|pending| self.pending.get_mut(pending)) else { return };
-        let Some(answer) = Description::of(heard).sdp() else { return };
+        let Some(pending) = pending.and_then(|pending| self.pending.get_mut(pending)) else {
+            return;
+        };
+        let Some(answer) = Description::of(heard).sdp() else {
+            return;
+        };
         match std::mem::replace(&mut pending.offer, Description::Unseen) {
             Description::Present(offer) => self.renegotiated(at, &offer, &answer, heard),
             // The 2xx carries the offer; the ACK will answer it.
@@ -297,14 +388,26 @@ impl Call {
         }
     }
 
-    fn renegotiated(&mut self, at: usize, offer: &crate::sip::Sdp, answer: &crate::sip::Sdp, heard: &Heard<'_, '_>) {
+    fn renegotiated(
+        &mut self,
+        at: usize,
+        offer: &crate::sip::Sdp,
+        answer: &crate::sip::Sdp,
+        heard: &Heard<'_, '_>,
+    ) {
         self.set_media(at, answer);
-        let Some(held) = held(offer, answer) else { return };
+        let Some(held) = held(offer, answer) else {
+            return;
+        };
         if let Some(dialog) = self.dialogs.get_mut(at)
             && dialog.held != held
         {
             dialog.held = held;
-            self.engage(at, if held { Rule::Hold } else { Rule::Resume }, heard.frame);
+            self.engage(
+                at,
+                if held { Rule::Hold } else { Rule::Resume },
+                heard.frame,
+            );
         }
     }
 
@@ -319,9 +422,14 @@ impl Call {
 
     /// PRACK and UPDATE before the 2xx: the offer and answer are done, the 2xx has not the first offer.
     fn negotiated_early(&mut self, from_tag: &[u8], to_tag: &[u8], heard: &Heard<'_, '_>) {
-        let Some(sdp) = Description::of(heard).sdp() else { return };
+        let Some(sdp) = Description::of(heard).sdp() else {
+            return;
+        };
         let media = media_of(&sdp);
-        let early = self.branches.iter_mut().flat_map(|branch| branch.early.iter_mut());
+        let early = self
+            .branches
+            .iter_mut()
+            .flat_map(|branch| branch.early.iter_mut());
         for early in early.filter(|early| [from_tag, to_tag].contains(&early.tag.as_bytes())) {
             early.negotiated = true;
             early.media = Some(Arc::clone(&media));
@@ -330,7 +438,9 @@ impl Call {
 
     /// Somebody answered inside the dialog: it is up, even if its end was inferred before.
     fn sign_of_life(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let Some(dialog) = self.dialogs.get_mut(at) else { return };
+        let Some(dialog) = self.dialogs.get_mut(at) else {
+            return;
+        };
         match dialog.progress {
             Progress::Confirmed => {
                 dialog.cap_at = Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame));
@@ -345,9 +455,15 @@ impl Call {
         let parties = self.parties(at);
         let mut fresh = Vec::new();
         for party in parties {
-            let Some(old) = self.ends.get(party) else { continue };
+            let Some(old) = self.ends.get(party) else {
+                continue;
+            };
             let (side, identity) = (old.side, old.identity.clone());
-            let (peer, dialled, media) = (old.peer.clone(), old.dialled.clone(), Arc::clone(&old.media));
+            let (peer, dialled, media) = (
+                old.peer.clone(),
+                old.dialled.clone(),
+                Arc::clone(&old.media),
+            );
             let new = self.new_end(side, identity, context);
             if let Some(end) = self.ends.get_mut(new) {
                 (end.peer, end.dialled, end.confidence) = (peer, dialled, Confidence::Weak);
@@ -373,24 +489,41 @@ impl Call {
     }
 
     /// A re-INVITE or INFO was answered in a dialog whose beginning was not seen: the call is up.
-    fn join(&mut self, pending: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
+    fn join(
+        &mut self,
+        pending: usize,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> Option<usize> {
         if self.dialogs.len() >= context.branches_per_call {
             return None;
         }
         let pending = self.pending.get(pending)?;
         let (from_tag, to_tag) = (Arc::clone(&pending.from_tag), Arc::clone(&pending.to_tag));
-        let answered = |identity: &EndIdentity| EndIdentity { answered: true, ..identity.clone() };
+        let answered = |identity: &EndIdentity| EndIdentity {
+            answered: true,
+            ..identity.clone()
+        };
         let mut receiver = answered(&pending.receiver);
         receiver.contact = heard.contact().or(receiver.contact.take());
-        let parties = [(Side::Caller, answered(&pending.sender)), (Side::Called, receiver)];
-        let media = Description::of(heard).sdp().map_or_else(|| Arc::from([]), |sdp| media_of(&sdp));
+        let parties = [
+            (Side::Caller, answered(&pending.sender)),
+            (Side::Called, receiver),
+        ];
+        let media = Description::of(heard)
+            .sdp()
+            .map_or_else(|| Arc::from([]), |sdp| media_of(&sdp));
         let [from, to] = [heard.message.from(), heard.message.to()]
             .map(|who| aor(&who).map(|aor| Arc::<str>::from(aor.as_str())));
         let mut ends = Vec::new();
         for (side, identity) in parties {
             let end = self.new_end(side, identity, context);
             if let Some(end) = self.ends.get_mut(end) {
-                end.peer = if side == Side::Caller { to.clone() } else { from.clone() };
+                end.peer = if side == Side::Caller {
+                    to.clone()
+                } else {
+                    from.clone()
+                };
                 end.confidence = Confidence::Weak;
                 end.whole = false;
             }
@@ -412,7 +545,10 @@ impl Call {
             ok_branches: Vec::new(),
             ok_repeated_at: None,
             offer_in_ok: None,
-            hops: vec![(heard.source.min(heard.destination), heard.source.max(heard.destination))],
+            hops: vec![(
+                heard.source.min(heard.destination),
+                heard.source.max(heard.destination),
+            )],
             session_vias: usize::MAX,
             presume_at: None,
             no_ack_at: None,
@@ -424,7 +560,11 @@ impl Call {
         let at = self.dialogs.len() - 1;
         for end in ends {
             self.confirm_end(end, at, &media);
-            debug_assert!(self.ends.get(end).is_some_and(|end| end.state == DialogState::Confirmed));
+            debug_assert!(
+                self.ends
+                    .get(end)
+                    .is_some_and(|end| end.state == DialogState::Confirmed)
+            );
         }
         self.engage(at, Rule::InDialog200, heard.frame);
         Some(at)

@@ -44,7 +44,11 @@ impl Call {
         }
         let from_tag = text(message.from_tag().unwrap_or_default());
         let vias = message.via_count();
-        let attempt = match self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag) {
+        let attempt = match self
+            .attempts
+            .iter()
+            .rposition(|attempt| attempt.from_tag == from_tag)
+        {
             Some(at) if cseq < self.attempts.get(at).map_or(0, |attempt| attempt.cseq) => return,
             Some(at) => self.again(at, cseq, vias, heard, context),
             None => self.attempt(from_tag, heard, context),
@@ -66,7 +70,10 @@ impl Call {
             children: 0,
             vias,
             source: heard.source,
-            destination: Flow { address: heard.destination, transport: heard.transport },
+            destination: Flow {
+                address: heard.destination,
+                transport: heard.transport,
+            },
             request_uri: text(message.request_uri().unwrap_or_default()),
             auth: heard.auth_user(),
             at: heard.at,
@@ -82,7 +89,12 @@ impl Call {
     }
 
     /// The first INVITE of a From-tag: somebody calls.
-    fn attempt(&mut self, from_tag: Arc<str>, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
+    fn attempt(
+        &mut self,
+        from_tag: Arc<str>,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> Option<usize> {
         if self.attempts.len() >= context.branches_per_call {
             return None;
         }
@@ -100,12 +112,18 @@ impl Call {
             caller_vias: message.via_count(),
             offer: Description::of(heard),
             retry_until: None,
+            retry_or: (EndReason::NotRetried, Rule::NotRetried),
             cancel_until: None,
         });
         Some(self.attempts.len() - 1)
     }
 
-    fn calling_end(&mut self, from_tag: &Arc<str>, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> usize {
+    fn calling_end(
+        &mut self,
+        from_tag: &Arc<str>,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> usize {
         let message = heard.message;
         let caller = self.new_end(Side::Caller, heard.sender_identity(), context);
         if let Some(end) = self.ends.get_mut(caller) {
@@ -149,7 +167,10 @@ impl Call {
             attempt.caller_vias = vias;
             let caller = attempt.caller;
             let end = self.ends.get_mut(caller)?;
-            let identity = EndIdentity { answered: end.identity.answered, ..heard.sender_identity() };
+            let identity = EndIdentity {
+                answered: end.identity.answered,
+                ..heard.sender_identity()
+            };
             if end.identity != identity {
                 end.identity = identity;
                 end.news(Rule::Invite, heard.frame);
@@ -164,13 +185,17 @@ impl Call {
         let mine = |branch: &Branch| branch.attempt == attempt && branch.cseq == cseq;
         if let Some(via) = heard.message.vias().nth(1) {
             let id = via.branch.unwrap_or_default();
-            return self.branches.iter().position(|branch| mine(branch) && &*branch.id == id);
+            return self
+                .branches
+                .iter()
+                .position(|branch| mine(branch) && &*branch.id == id);
         }
         // A border controller hides the Vias behind it.
-        self.branches
-            .iter()
-            .position(|branch| mine(branch) && branch.destination.address.ip() == heard.source.ip()
-                && branch.source.ip() != heard.source.ip())
+        self.branches.iter().position(|branch| {
+            mine(branch)
+                && branch.destination.address.ip() == heard.source.ip()
+                && branch.source.ip() != heard.source.ip()
+        })
     }
 
     /// The INVITE that a response or a CANCEL belongs to: same branch, same CSeq (RFC 3261 section 17.1.3).
@@ -186,7 +211,13 @@ impl Call {
         })
     }
 
-    fn invite_response(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    fn invite_response(
+        &mut self,
+        at: usize,
+        status: u16,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         match status {
             100..=199 => self.provisional(at, status, heard, context),
             200..=299 => self.accepted(Some(at), heard, context),
@@ -194,8 +225,16 @@ impl Call {
         }
     }
 
-    fn provisional(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let Some(branch) = self.branches.get_mut(at) else { return };
+    fn provisional(
+        &mut self,
+        at: usize,
+        status: u16,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
+        let Some(branch) = self.branches.get_mut(at) else {
+            return;
+        };
         if branch.final_status.is_some() {
             return;
         }
@@ -221,9 +260,17 @@ impl Call {
 
     /// A 101–2xx came: whoever sent the INVITE was let through (SPEC section 6).
     fn answered(&mut self, at: usize, heard: &Heard<'_, '_>) {
-        let Some(branch) = self.branches.get(at) else { return };
+        let Some(branch) = self.branches.get(at) else {
+            return;
+        };
         let auth = branch.auth.clone();
-        let Some(attempt) = self.attempts.get(branch.attempt).filter(|attempt| !attempt.over) else { return };
+        let Some(attempt) = self
+            .attempts
+            .get(branch.attempt)
+            .filter(|attempt| !attempt.over)
+        else {
+            return;
+        };
         if let Some(end) = self.ends.get_mut(attempt.caller)
             && end.state != DialogState::Terminated
             && (!end.identity.answered || (end.identity.auth.is_none() && auth.is_some()))
@@ -250,12 +297,22 @@ impl Call {
     }
 
     /// The end at the far side of a leaf branch, made when there is none.
-    fn called_end(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
+    fn called_end(
+        &mut self,
+        at: usize,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> Option<usize> {
         let branch = self.branches.get(at)?;
         let attempt = self.attempts.get(branch.attempt)?;
         let known = branch.called;
         let local_tag = heard.message.to_tag().map(text);
-        let claimed: Vec<_> = heard.message.asserted().filter_map(|who| aor(&who)).take(2).collect();
+        let claimed: Vec<_> = heard
+            .message
+            .asserted()
+            .filter_map(|who| aor(&who))
+            .take(2)
+            .collect();
         let identity = EndIdentity {
             flow: Some(branch.destination),
             neighbour: Some(branch.source),
@@ -289,14 +346,27 @@ impl Call {
         Some(called)
     }
 
-    fn refused(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let Some(branch) = self.branches.get_mut(at) else { return };
+    fn refused(
+        &mut self,
+        at: usize,
+        status: u16,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
+        let Some(branch) = self.branches.get_mut(at) else {
+            return;
+        };
         if branch.final_status.is_some() {
             return;
         }
         branch.final_status = Some(status);
         branch.no_response_at = None;
-        let (called, attempt_at, is_root, vias) = (branch.called, branch.attempt, branch.parent.is_none(), branch.vias);
+        let (called, attempt_at, is_root, vias) = (
+            branch.called,
+            branch.attempt,
+            branch.parent.is_none(),
+            branch.vias,
+        );
         let (reason, rule) = match status {
             487 => (EndReason::Cancelled, Rule::Cancel),
             _ => (EndReason::Rejected, Rule::InviteFailed),
@@ -307,13 +377,20 @@ impl Call {
         if !is_root || !self.all_roots_failed(attempt_at) {
             return;
         }
-        let Some(attempt) = self.attempts.get_mut(attempt_at) else { return };
+        let Some(attempt) = self.attempts.get_mut(attempt_at) else {
+            return;
+        };
         if attempt.over || attempt.bound {
             return;
         }
-        // Behind a hop that was not seen (more than one Via), the caller may be served otherwise.
-        if matches!(status, 300..=399 | 401 | 407 | 422) || vias > 1 {
-            attempt.retry_until = Some((heard.at.after_s(RETRY_S), heard.frame));
+        let retry_until = Some((heard.at.after_s(RETRY_S), heard.frame));
+        if matches!(status, 300..=399 | 401 | 407 | 422) {
+            attempt.retry_until = retry_until;
+            attempt.retry_or = (EndReason::NotRetried, Rule::NotRetried);
+        } else if vias > 1 {
+            // The caller's own hop was not seen: who refused may be but one of several that are asked.
+            attempt.retry_until = retry_until;
+            attempt.retry_or = (reason, rule);
         } else {
             self.end_attempt(attempt_at, reason, rule, heard.frame, context);
         }
@@ -321,8 +398,12 @@ impl Call {
 
     /// A CANCEL or its 200: it stops the ringing on its hop and ends no dialog (RFC 3261 section 9.1).
     fn cancel(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let Some(at) = self.branch_of(heard) else { return };
-        let Some(branch) = self.branches.get_mut(at) else { return };
+        let Some(at) = self.branch_of(heard) else {
+            return;
+        };
+        let Some(branch) = self.branches.get_mut(at) else {
+            return;
+        };
         if branch.cancelled || branch.final_status.is_some() {
             return;
         }
@@ -356,9 +437,16 @@ impl Call {
     }
 
     /// A 2xx to INVITE: there is a dialog. `at` is its branch, when its INVITE was seen on this hop.
-    pub(super) fn accepted(&mut self, at: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    pub(super) fn accepted(
+        &mut self,
+        at: Option<usize>,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         let message = heard.message;
-        let Some(to_tag) = message.to_tag().map(text) else { return };
+        let Some(to_tag) = message.to_tag().map(text) else {
+            return;
+        };
         let from_tag = text(message.from_tag().unwrap_or_default());
         if let Some(at) = at {
             self.answered(at, heard);
@@ -389,7 +477,10 @@ impl Call {
         if self.dialogs.len() >= context.branches_per_call {
             return None;
         }
-        let attempt = self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag);
+        let attempt = self
+            .attempts
+            .iter()
+            .rposition(|attempt| attempt.from_tag == from_tag);
         let caller = self.caller_of(attempt, &from_tag, heard, context);
         let cseq = heard.message.cseq().number;
         let early = self.early_of(attempt, cseq, &to_tag);
@@ -419,7 +510,9 @@ impl Call {
             cap_at: Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame)),
             forget_at: None,
         };
-        let offer = attempt.and_then(|at| self.attempts.get(at)).map(|attempt| &attempt.offer);
+        let offer = attempt
+            .and_then(|at| self.attempts.get(at))
+            .map(|attempt| &attempt.offer);
         let answer = Description::of(heard);
         let mut media = early_media.unwrap_or_else(|| Arc::from([]));
         let offers_first = !negotiated && matches!(offer, Some(Description::Absent));
@@ -474,17 +567,24 @@ impl Call {
             let (identity, peer, dialled) = like
                 .map(|end| (end.identity.clone(), end.peer.clone(), end.dialled.clone()))
                 .unwrap_or_default();
-            let identity = EndIdentity { answered: true, ..identity };
+            let identity = EndIdentity {
+                answered: true,
+                ..identity
+            };
             let caller = self.new_end(Side::Caller, identity, context);
             if let Some(end) = self.ends.get_mut(caller) {
-                (end.peer, end.dialled, end.local_tag) = (peer, dialled, Some(Arc::clone(from_tag)));
+                (end.peer, end.dialled, end.local_tag) =
+                    (peer, dialled, Some(Arc::clone(from_tag)));
             }
             return caller;
         }
         // No INVITE was seen: the response tells where it went back to, and whom it is from and to.
         let message = heard.message;
         let flow = match message.via_count() {
-            1 => Some(Flow { address: heard.destination, transport: heard.transport }),
+            1 => Some(Flow {
+                address: heard.destination,
+                transport: heard.transport,
+            }),
             _ => heard.origin(),
         };
         let identity = EndIdentity {
@@ -515,26 +615,34 @@ impl Call {
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
     ) {
-        let Some(tag) = self.dialogs.get(dialog).map(|dialog| Arc::clone(&dialog.called_tag)) else { return };
-        let leaf = match at.and_then(|at| self.branches.get(at).map(|branch| (at, branch.is_leaf()))) {
-            Some((at, true)) => Some(at),
-            Some((_, false)) => {
-                let cseq = heard.message.cseq().number;
-                let leaves = || {
-                    self.branches.iter().enumerate().filter(|(_, branch)| {
-                        Some(branch.attempt) == attempt
-                            && branch.cseq == cseq
-                            && branch.is_leaf()
-                            && branch.final_status.is_none_or(|status| status < 300)
-                    })
-                };
-                let tagged = leaves().find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag));
-                let mut all = leaves();
-                let only = all.next().filter(|_| all.next().is_none());
-                tagged.or(only).map(|(at, _)| at)
-            }
-            None => None,
+        let Some(tag) = self
+            .dialogs
+            .get(dialog)
+            .map(|dialog| Arc::clone(&dialog.called_tag))
+        else {
+            return;
         };
+        let leaf =
+            match at.and_then(|at| self.branches.get(at).map(|branch| (at, branch.is_leaf()))) {
+                Some((at, true)) => Some(at),
+                Some((_, false)) => {
+                    let cseq = heard.message.cseq().number;
+                    let leaves = || {
+                        self.branches.iter().enumerate().filter(|(_, branch)| {
+                            Some(branch.attempt) == attempt
+                                && branch.cseq == cseq
+                                && branch.is_leaf()
+                                && branch.final_status.is_none_or(|status| status < 300)
+                        })
+                    };
+                    let tagged = leaves()
+                        .find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag));
+                    let mut all = leaves();
+                    let only = all.next().filter(|_| all.next().is_none());
+                    tagged.or(only).map(|(at, _)| at)
+                }
+                None => None,
+            };
         let called = match leaf {
             Some(leaf) => self.called_end(leaf, heard, context),
             None if at.is_none() => Some(self.unseen_called(heard, context)),
@@ -555,7 +663,11 @@ impl Call {
             flow: Some(heard.source_flow()),
             neighbour: Some(heard.destination),
             contact: heard.contact(),
-            claimed: message.asserted().filter_map(|who| aor(&who)).take(2).collect(),
+            claimed: message
+                .asserted()
+                .filter_map(|who| aor(&who))
+                .take(2)
+                .collect(),
             called: aor(&message.to()),
             answered: true,
             ..EndIdentity::default()
@@ -568,9 +680,18 @@ impl Call {
         called
     }
 
-    pub(super) fn confirm_end(&mut self, at: usize, dialog: usize, media: &Arc<[super::super::Media]>) {
-        let Some(dialog) = self.dialogs.get(dialog) else { return };
-        let Some(end) = self.ends.get_mut(at) else { return };
+    pub(super) fn confirm_end(
+        &mut self,
+        at: usize,
+        dialog: usize,
+        media: &Arc<[super::super::Media]>,
+    ) {
+        let Some(dialog) = self.dialogs.get(dialog) else {
+            return;
+        };
+        let Some(end) = self.ends.get_mut(at) else {
+            return;
+        };
         if end.state == DialogState::Terminated {
             return;
         }
@@ -589,7 +710,12 @@ impl Call {
     pub(super) fn parties(&self, dialog: usize) -> Vec<usize> {
         self.dialogs
             .get(dialog)
-            .map(|dialog| [dialog.caller, dialog.called].into_iter().flatten().collect())
+            .map(|dialog| {
+                [dialog.caller, dialog.called]
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            })
             .unwrap_or_default()
     }
 
@@ -616,14 +742,25 @@ impl Call {
     }
 
     /// What each sight of a 2xx adds: its hop, who answered, the session timer, a repetition.
-    fn seen_on_hop(&mut self, at: usize, branch: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    fn seen_on_hop(
+        &mut self,
+        at: usize,
+        branch: Option<usize>,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         let message = heard.message;
         let vias = message.via_count();
-        let Some(dialog) = self.dialogs.get_mut(at) else { return };
+        let Some(dialog) = self.dialogs.get_mut(at) else {
+            return;
+        };
         if !dialog.is_live() {
             return;
         }
-        let hop = (heard.source.min(heard.destination), heard.source.max(heard.destination));
+        let hop = (
+            heard.source.min(heard.destination),
+            heard.source.max(heard.destination),
+        );
         if !dialog.hops.contains(&hop) && dialog.hops.len() < context.branches_per_call {
             dialog.hops.push(hop);
         }
@@ -639,14 +776,18 @@ impl Call {
         }
         // The 2xx came by on the caller's side first; now the phone's own hop shows who answered.
         let joins = dialog.called.is_none()
-            && branch.and_then(|branch| self.branches.get(branch)).is_some_and(Branch::is_leaf);
+            && branch
+                .and_then(|branch| self.branches.get(branch))
+                .is_some_and(Branch::is_leaf);
         if joins {
             let media = self
                 .parties(at)
                 .first()
                 .and_then(|&end| self.ends.get(end))
                 .map_or_else(|| Arc::from([]), |end| Arc::clone(&end.media));
-            let attempt = branch.and_then(|branch| self.branches.get(branch)).map(|branch| branch.attempt);
+            let attempt = branch
+                .and_then(|branch| self.branches.get(branch))
+                .map(|branch| branch.attempt);
             self.join_called(at, branch, attempt, &media, heard, context);
             self.engage(at, Rule::Invite200, heard.frame);
         }
@@ -656,7 +797,10 @@ impl Call {
 /// When the session ends if nobody refreshes it: the interval of the 2xx, and 32 s (RFC 4028 section 10).
 pub(super) fn session_end(heard: &Heard<'_, '_>) -> super::call::Due {
     let interval_s = heard.message.session_expires()?;
-    Some((heard.at.after_s(interval_s.saturating_add(TIMER_B_S)), heard.frame))
+    Some((
+        heard.at.after_s(interval_s.saturating_add(TIMER_B_S)),
+        heard.frame,
+    ))
 }
 
 /// The called end repeats its 2xx: it has not seen an ACK (RFC 3261 section 13.3.1.4).
@@ -684,7 +828,11 @@ fn remember_early(early: &mut Vec<Early>, tag: &[u8], heard: &Heard<'_, '_>, mos
             known.negotiated |= negotiated;
             known.media = media.or(known.media.take());
         }
-        None if room => early.push(Early { tag: text(tag), negotiated, media }),
+        None if room => early.push(Early {
+            tag: text(tag),
+            negotiated,
+            media,
+        }),
         None => {}
     }
 }
