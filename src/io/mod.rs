@@ -1,1 +1,2 @@
 //! The only room that touches clock, sockets and files.
+pub mod capture;
