@@ -90,7 +90,7 @@ fn for_each_case(check: impl Fn(&Case) -> Outcome<()>) {
 }
 
 fn capture_of(ladder: &Ladder) -> Outcome<Vec<u8>> {
-    Ok(wire::pcap(ladder.link, &support::frames(ladder)?))
+    Ok(wire::pcap(ladder.link, &wire::frames(ladder)?))
 }
 
 /// The program's lines for a case.

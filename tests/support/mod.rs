@@ -1,5 +1,5 @@
 //! What the tests share: ladders (calls written down for people), the phones that act them out, and the
-//! frames that a mirror port would have shown of it.
+//! frames that a mirror port would have shown of it (`wire::frames`).
 //! In: `captures/NAME.ladder`. Out: messages, frames, pcap files. Knows nothing of the program under test.
 #![allow(
     dead_code,
@@ -9,6 +9,3 @@
 pub mod ladder;
 pub mod phones;
 pub mod wire;
-
-pub use ladder::Ladder;
-pub use wire::{CapturedFrame, frames, messages};
