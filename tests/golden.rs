@@ -393,3 +393,74 @@ fn show(line: &Truth) -> String {
     };
     format!("{seconds}.{millis:03} {} {says}", line.aor)
 }
+
+#[test]
+fn a_difference_is_told_by_line_and_key() {
+    let old = [r#"{"kind":"status","session":"idle","peer":"sip:bob@example.com"}"#.to_owned()];
+    let new = [r#"{"kind":"status","session":"talking"}"#.to_owned()];
+    let told = differences(&old, &new).unwrap_err();
+    assert_eq!(
+        told,
+        "line 1:\n  peer: expected \"sip:bob@example.com\", seen (absent)\n  session: expected \"idle\", seen \"talking\""
+    );
+    assert!(differences(&old, &old).is_ok());
+    assert!(
+        differences(&old, &[])
+            .unwrap_err()
+            .contains("line 1 is missing")
+    );
+}
+
+#[test]
+fn what_a_person_worked_out_is_compared_to_the_millisecond() {
+    let text = "phone alice 192.0.2.11\n#= 1.000 alice online/idle register-200\n#= 2.500 alice offline/idle register-expired weak\n";
+    let truth = Ladder::parse("test", text).unwrap().truth;
+    let line = |time: &str, terminal: &str, rule: &str| {
+        let line = serde_json::json!({
+            "kind": "status", "time": time, "presentity": "sip:alice@example.com", "terminal": terminal,
+            "session": "idle", "because": {"rule": rule}, "confidence": "weak", "watching": false,
+        });
+        statement(&line).unwrap().unwrap()
+    };
+    let first = line("2026-11-22T08:00:01.000999Z", "online", "register-200");
+    let second = line("2026-11-22T08:00:02.500000Z", "offline", "register-expired");
+    assert!(agree(&truth, &[first.clone(), second.clone()]).is_ok());
+    assert!(
+        agree(&truth, std::slice::from_ref(&first))
+            .unwrap_err()
+            .contains("missing    2.500")
+    );
+    let late = line("2026-11-22T08:00:02.501000Z", "offline", "register-expired");
+    let told = agree(&truth, &[first.clone(), late]).unwrap_err();
+    assert!(
+        told.contains("missing    2.500") && told.contains("unexpected 2.501"),
+        "{told}"
+    );
+    let other = line("2026-11-22T08:00:02.500000Z", "offline", "unregister-200");
+    assert!(
+        agree(&truth, &[first, other])
+            .unwrap_err()
+            .contains("worked out 2.500")
+    );
+}
+
+#[test]
+fn a_ladder_that_makes_no_sense_is_refused_with_its_line() {
+    let cases = [
+        ("0.0 alice registers", "nobody is called alice"),
+        (
+            "phone alice 192.0.2.11\n0.0 alice -> bob INVITE",
+            "nobody is called bob",
+        ),
+        ("phone alice nowhere", "not an address"),
+        (
+            "phone alice 192.0.2.11\nphone bob 192.0.2.12\n0.0 alice -> bob INVITE frobnicate=1",
+            "no such word",
+        ),
+    ];
+    for (text, complaint) in cases {
+        let told = Ladder::parse("test", text).unwrap_err();
+        let line = format!("line {}", text.lines().count());
+        assert!(told.contains(complaint) && told.contains(&line), "{told}");
+    }
+}
