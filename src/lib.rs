@@ -2,5 +2,8 @@
 pub mod base;
 pub mod decode;
 pub mod io;
+pub mod presence;
+pub mod publish;
 pub mod sip;
 pub mod stream;
+pub mod track;
