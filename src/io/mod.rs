@@ -1,1 +1,4 @@
 //! The only room that touches clock, sockets and files.
+
+pub mod publisher;
+mod sip_socket;
