@@ -659,3 +659,7 @@ const fn refusal(status: u16) -> Answer<'static> {
 #[cfg(test)]
 #[path = "publisher_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "simulation_tests.rs"]
+mod simulation_tests;
