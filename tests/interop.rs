@@ -3,7 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test's helpers are tests"
+    clippy::disallowed_methods,
+    reason = "a test's helpers are tests, and they wait for a real server"
 )]
 
 #[path = "support/kamailio.rs"]

@@ -302,6 +302,17 @@ enum Phase {
     Stopping(Timestamp),
 }
 
+/// Nothing that is sent arrives.
+fn is_unreachable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+    )
+}
+
 async fn run(mut publisher: Publisher, socket: &SipSocket, shared: &Shared) {
     let clock = Clock::start();
     let mut phase = Phase::Publishing;
@@ -322,8 +333,12 @@ async fn run(mut publisher: Publisher, socket: &SipSocket, shared: &Shared) {
             (phase, _) => phase,
         };
         while let Some(bytes) = publisher.poll_transmit() {
-            if socket.send(&bytes).await.is_err() {
-                publisher.handle_transport_error(clock.now());
+            match socket.send(&bytes).await {
+                Err(error) if is_unreachable(&error) => {
+                    publisher.handle_transport_error(clock.now());
+                }
+                // Another error is this datagram's own (too long, say): its transaction times out.
+                Ok(()) | Err(_) => {}
             }
         }
         hand_over(&mut publisher, shared);
@@ -351,7 +366,10 @@ async fn run(mut publisher: Publisher, socket: &SipSocket, shared: &Shared) {
                 Ok(length) => {
                     publisher.handle_datagram(clock.now(), buffer.get(..length).unwrap_or_default());
                 }
-                Err(_) => publisher.handle_transport_error(clock.now()),
+                Err(error) if is_unreachable(&error) => {
+                    publisher.handle_transport_error(clock.now());
+                }
+                Err(_) => {}
             },
         }
     }
