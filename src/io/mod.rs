@@ -1,2 +1,5 @@
 //! The only room that touches clock, sockets and files.
 pub mod capture;
+
+pub mod publisher;
+mod sip_socket;
