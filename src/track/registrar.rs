@@ -48,6 +48,8 @@ pub(super) struct Registrar {
     presumable: VecDeque<(Timestamp, Box<[u8]>)>,
     /// Registrars that owe answers, and when each was last heard.
     spoke: HashMap<SocketAddr, Timestamp>,
+    /// REGISTERs to be believed as soon as their registrar speaks.
+    silent: HashMap<SocketAddr, Vec<Box<[u8]>>>,
     domains: HashSet<Arc<str>>,
     limits: Limits,
     key: Vec<u8>,
@@ -76,6 +78,7 @@ impl Registrar {
             order: VecDeque::new(),
             presumable: VecDeque::new(),
             spoke: HashMap::new(),
+            silent: HashMap::new(),
             domains: HashSet::new(),
             limits: limits.clone(),
             key: Vec::new(),
@@ -105,17 +108,7 @@ impl Registrar {
     pub(super) fn notice(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
         let Some(spoke) = self.spoke.get_mut(&heard.source) else { return };
         *spoke = heard.at;
-        let ripe: Vec<Box<[u8]>> = self
-            .order
-            .iter()
-            .filter(|(_, key)| {
-                self.pending.get(key).is_some_and(|pending| {
-                    pending.registrar == heard.source && pending.presume_at.is_some_and(|at| at <= heard.at)
-                })
-            })
-            .map(|(_, key)| key.clone())
-            .collect();
-        for key in ripe {
+        for key in self.silent.remove(&heard.source).unwrap_or_default() {
             self.presume(&key, heard.at, out);
         }
     }
@@ -259,7 +252,9 @@ impl Registrar {
             return;
         }
         if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.at) {
-            return; // it has not spoken yet; `notice` will see when it does
+            // It has not spoken yet: `notice` will see when it does.
+            self.silent.entry(pending.registrar).or_default().push(key.into());
+            return;
         }
         let Some(pending) = self.pending.remove(key) else { return };
         let Some(id) = self.table.registration_if_room(&pending.aor) else { return };
@@ -298,6 +293,7 @@ impl Registrar {
         }
         if self.pending.is_empty() {
             self.spoke.clear();
+            self.silent.clear();
         }
     }
 }
