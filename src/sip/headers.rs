@@ -173,8 +173,14 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// `None` when there is no protocol, transport or host, or a port that is none.
     pub(super) fn parse(value: &'a [u8]) -> Option<Self> {
-        let (_protocol, rest) = split_once(value, b'/')?;
-        let (_version, rest) = split_once(rest, b'/')?;
+        // Nearly all begin so; others have white space around the slashes.
+        let rest = match value.strip_prefix(b"SIP/2.0/") {
+            Some(rest) => rest,
+            None => {
+                let (_protocol, rest) = split_once(value, b'/')?;
+                split_once(rest, b'/')?.1
+            }
+        };
         let rest = trim_start(rest);
         let end = rest.iter().position(|&byte| !is_token(byte))?;
         let (transport, rest) = rest.split_at_checked(end)?;

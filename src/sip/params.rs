@@ -1,8 +1,6 @@
 //! Parameters: `;name=value;flag`.
 //! In: the text behind a URI or a value. Out: names and values. Knows nothing of what they mean.
 
-use memchr::memchr3;
-
 use super::lex::{closing_quote, find_outside_quotes, split_around, trim, unquote};
 
 /// The parameters of a URI or of a header field value, borrowed and read when asked for.
@@ -26,7 +24,9 @@ impl<'a> Params<'a> {
     /// The first parameter of this name (compared without case): `None` when there is none,
     /// `Some(None)` when it has no value. Quotes around the value are taken off, escapes inside left.
     pub fn get(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     /// The value of the first parameter of this name, if it has one that is not empty.
@@ -36,8 +36,14 @@ impl<'a> Params<'a> {
 
     /// Name and value of each, in their order. Empty ones (`;;`) are left out.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone + use<'a> {
-        let start = find_outside_quotes(self.text, b';', false);
-        ParamIterator { rest: start.map_or(b"", |at| split_around(self.text, at).1) }
+        let rest = match self.text {
+            [b';', rest @ ..] => rest,
+            text => match find_outside_quotes(text, b';', false) {
+                Some(at) => split_around(text, at).1,
+                None => b"",
+            },
+        };
+        ParamIterator { rest }
     }
 }
 
@@ -49,6 +55,7 @@ struct ParamIterator<'a> {
 impl<'a> Iterator for ParamIterator<'a> {
     type Item = (&'a [u8], Option<&'a [u8]>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
             let (parameter, equals, rest) = cut(self.rest);
@@ -68,28 +75,27 @@ impl<'a> Iterator for ParamIterator<'a> {
     }
 }
 
-/// The first parameter, where its `=` is, and what follows its `;`.
+/// The first parameter, where its `=` is, and what follows its `;`. Byte by byte: parameters are too
+/// short for memchr to pay.
+#[inline]
 fn cut(text: &[u8]) -> (&[u8], Option<usize>, &[u8]) {
     let mut equals = None;
     let mut at = 0;
-    while let Some(next) =
-        text.get(at..).and_then(|rest| memchr3(b';', b'=', b'"', rest)).map(|found| at + found)
-    {
-        match text.get(next) {
-            Some(b';') => {
-                let (parameter, rest) = split_around(text, next);
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b';' => {
+                let (parameter, rest) = split_around(text, at);
                 return (parameter, equals, rest);
             }
-            Some(b'=') => {
-                equals = equals.or(Some(next));
-                at = next + 1;
-            }
+            b'=' => equals = equals.or(Some(at)),
             // An unterminated quoted string takes all that follows.
-            _ => match closing_quote(text, next) {
-                Some(close) => at = close + 1,
+            b'"' => match closing_quote(text, at) {
+                Some(close) => at = close,
                 None => break,
             },
+            _ => {}
         }
+        at += 1;
     }
     (text, equals, b"")
 }

@@ -130,7 +130,8 @@ impl Scanner {
                 }
                 _ => {}
             }
-            // A field ends with the first line that no white space follows.
+            // A field ends with the first line that no white space follows. (memchr finds line ends:
+            // lines are long enough for it to pay.)
             let line = at;
             let mut search = at;
             let end = loop {
@@ -154,7 +155,8 @@ impl Scanner {
         let text = bytes.get(line..end).unwrap_or(b"");
         // A line without a colon says nothing; neither does one that begins with white space, which
         // can only be the first.
-        let Some(colon) = memchr(b':', text) else {
+        // Names are too short for memchr to pay.
+        let Some(colon) = text.iter().position(|&byte| byte == b':') else {
             return;
         };
         let name = HeaderName::of(trim_end(text.get(..colon).unwrap_or(b"")));
