@@ -1,1 +1,8 @@
 //! The only room that touches clock, sockets and files.
+//! In: captures, requests to publish. Out: lines, datagrams. Knows all rooms.
+
+pub mod capture;
+pub mod output;
+pub mod publisher;
+pub mod replay;
+mod sip_socket;
