@@ -1,1 +1,322 @@
-//! The tap.
+//! The tap: decode, stream, sip, track, identity and presence as one machine without I/O.
+//! In: `Frame`. Out: `TapOutput`. Knows nothing of clocks, sockets, files, output.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::base::{FrameId, Limits, Oddities, Oddity, Rules, Timestamp, Transport};
+use crate::decode::{Decoder, Frame};
+use crate::identity::Identifier;
+use crate::presence::{Presences, PresentityChange};
+use crate::sip::{Aor, Scanner, SipMessage};
+use crate::stream::{RawMessage, Reassembler};
+use crate::track::{Heard, Observation, Tracker};
+
+/// What a tap is to do and to tell.
+#[derive(Clone, Debug, Default)]
+pub struct TapOptions {
+    /// What counts as what.
+    pub rules: Rules,
+    /// Tell of every message, for a ladder.
+    pub trace_messages: bool,
+    /// Tell of every observation, for an explanation.
+    pub trace_observations: bool,
+}
+
+/// What a tap tells.
+#[derive(Clone, Debug)]
+pub enum TapOutput {
+    /// A presentity changed.
+    Change(PresentityChange),
+    /// The first oddity of its name.
+    Oddity {
+        /// Which.
+        oddity: Oddity,
+        /// When.
+        at: Timestamp,
+        /// In which frame.
+        frame: FrameId,
+    },
+    /// A message passed; told before the changes it causes.
+    Message(MessageSeen),
+    /// Something was found out; told before the changes it causes.
+    Observed {
+        /// Whose it is; `None` when it is nobody's.
+        aor: Option<Aor>,
+        /// What.
+        observation: Observation,
+    },
+}
+
+/// A message as a ladder shows it.
+#[derive(Clone, Debug)]
+pub struct MessageSeen {
+    /// When it was complete.
+    pub at: Timestamp,
+    /// The frame that completed it.
+    pub frame: FrameId,
+    /// Sender.
+    pub source: SocketAddr,
+    /// Receiver.
+    pub destination: SocketAddr,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// `INVITE sip:bob@example.com` or `200 OK (INVITE)`; bytes of the wire, not made safe for a terminal.
+    pub title: String,
+    /// Its Call-ID.
+    pub call_id: Arc<str>,
+    /// It carries a session description.
+    pub has_sdp: bool,
+    /// The From URI.
+    pub from: String,
+    /// The To URI.
+    pub to: String,
+}
+
+/// What was counted so far.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Frames handed in.
+    pub frames: u64,
+    /// SIP messages read.
+    pub sip_messages: u64,
+    /// Presentities of which anything is known.
+    pub presentities: u64,
+    /// Status changes.
+    pub changes: u64,
+    /// Oddities by name, those that occurred.
+    pub oddities: Vec<(&'static str, u64)>,
+    /// Ends of dialogs and attempts by reason, those that occurred.
+    pub ends: Vec<(&'static str, u64)>,
+}
+
+/// The whole way of a packet, without I/O. After each `handle` or `handle_timeout`, drain
+/// [`Self::poll_output`] until it gives `None`.
+pub struct Tap {
+    now: Timestamp,
+    decoder: Decoder,
+    reassembler: Reassembler,
+    spine: Spine,
+    frames: u64,
+}
+
+/// From the bytes of a message to a changed presentity.
+struct Spine {
+    scanner: Scanner,
+    tracker: Tracker,
+    identifier: Identifier,
+    presences: Presences,
+    oddities: Oddities,
+    output: VecDeque<TapOutput>,
+    trace_messages: bool,
+    trace_observations: bool,
+    sip_messages: u64,
+}
+
+impl Tap {
+    /// A tap that has heard nothing.
+    pub fn new(options: TapOptions, limits: Limits) -> Self {
+        let TapOptions {
+            rules,
+            trace_messages,
+            trace_observations,
+        } = options;
+        Self {
+            now: Timestamp::EPOCH,
+            decoder: Decoder::new(&limits),
+            reassembler: Reassembler::new(&limits),
+            spine: Spine {
+                scanner: Scanner::new(&limits),
+                tracker: Tracker::new(&rules, &limits),
+                identifier: Identifier::new(&rules, &limits),
+                presences: Presences::new(&rules, &limits),
+                oddities: Oddities::default(),
+                output: VecDeque::new(),
+                trace_messages,
+                trace_observations,
+                sip_messages: 0,
+            },
+            frames: 0,
+        }
+    }
+
+    /// Takes in one frame, after firing all that was due before it. Time never goes back: a frame with
+    /// an earlier stamp is taken to be of now.
+    pub fn handle(&mut self, frame: &Frame<'_>) {
+        self.frames += 1;
+        self.spine.oddities.at(frame.at, frame.id);
+        if frame.at < self.now {
+            self.spine.oddities.note(Oddity::TimeWentBack);
+        }
+        let at = frame.at.max(self.now);
+        self.handle_timeout(at);
+        self.spine.presences.start(at);
+        self.spine.oddities.at(at, frame.id);
+        let Self {
+            decoder,
+            reassembler,
+            spine,
+            ..
+        } = self;
+        let mut oddities = std::mem::take(&mut spine.oddities);
+        if let Some(segment) = decoder.decode(frame, &mut oddities) {
+            reassembler.handle(at, &segment, &mut oddities, &mut |raw, oddities| {
+                spine.message(at, frame.id, &raw, oddities);
+            });
+        }
+        spine.oddities = oddities;
+        spine.flush(at);
+    }
+
+    /// Fires what is due up to `now`, each thing at its own time.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        while let Some(at) = self.poll_timeout().filter(|&at| at <= now) {
+            // A deadline that was set into the past by a late message fires now.
+            let at = at.max(self.now);
+            self.now = at;
+            self.spine.tracker.handle_timeout(at);
+            self.spine.presences.handle_timeout(at);
+            let mut oddities = std::mem::take(&mut self.spine.oddities);
+            self.spine.drain(&mut oddities);
+            self.spine.oddities = oddities;
+            self.spine.flush(at);
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// When something is due next.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        [
+            self.spine.tracker.poll_timeout(),
+            self.spine.presences.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The next thing to tell.
+    pub fn poll_output(&mut self) -> Option<TapOutput> {
+        self.spine.output.pop_front()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        let spine = &self.spine;
+        Counters {
+            frames: self.frames,
+            sip_messages: spine.sip_messages,
+            presentities: spine.presences.len() as u64,
+            changes: spine.presences.changes(),
+            oddities: spine
+                .oddities
+                .counts()
+                .map(|(oddity, count)| (oddity.name(), count))
+                .collect(),
+            ends: spine
+                .tracker
+                .ends()
+                .map(|(reason, count)| (reason.name(), count))
+                .collect(),
+        }
+    }
+}
+
+impl Spine {
+    fn message(
+        &mut self,
+        at: Timestamp,
+        frame: FrameId,
+        raw: &RawMessage<'_>,
+        oddities: &mut Oddities,
+    ) {
+        let message = match self.scanner.scan(raw.bytes) {
+            Ok(message) => message,
+            Err(_) => return oddities.note(Oddity::MalformedMessage),
+        };
+        self.sip_messages += 1;
+        let heard = Heard {
+            at,
+            frame,
+            source: raw.source,
+            destination: raw.destination,
+            transport: raw.transport,
+            whole: raw.whole,
+            message: &message,
+        };
+        if self.trace_messages {
+            self.output
+                .push_back(TapOutput::Message(message_seen(&heard)));
+        }
+        self.tracker.handle(&heard, oddities);
+        self.drain(oddities);
+    }
+
+    /// Carries observations on to presence.
+    fn drain(&mut self, oddities: &mut Oddities) {
+        while let Some(observation) = self.tracker.poll_observation() {
+            let traced = self.trace_observations.then(|| observation.clone());
+            self.identifier.handle(observation, oddities);
+            let mut whose = false;
+            while let Some(attributed) = self.identifier.poll_attributed() {
+                if self.trace_observations {
+                    whose = true;
+                    self.output.push_back(TapOutput::Observed {
+                        aor: Some(attributed.aor.clone()),
+                        observation: attributed.observation.clone(),
+                    });
+                }
+                self.presences.handle(attributed, oddities);
+            }
+            if let Some(observation) = traced.filter(|_| !whose) {
+                self.output.push_back(TapOutput::Observed {
+                    aor: None,
+                    observation,
+                });
+            }
+        }
+    }
+
+    fn flush(&mut self, at: Timestamp) {
+        while let Some((oddity, at, frame)) = self.oddities.poll_first() {
+            self.output
+                .push_back(TapOutput::Oddity { oddity, at, frame });
+        }
+        self.presences.flush(at);
+        while let Some(change) = self.presences.poll_change() {
+            self.output.push_back(TapOutput::Change(change));
+        }
+    }
+}
+
+fn message_seen(heard: &Heard<'_, '_>) -> MessageSeen {
+    let message: &SipMessage<'_> = heard.message;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let title = match message.status() {
+        Some(status) => {
+            format!(
+                "{status} {} ({})",
+                text(message.reason()),
+                message.cseq().method.name()
+            )
+        }
+        None => format!(
+            "{} {}",
+            text(message.method_text()),
+            text(message.request_uri().unwrap_or_default())
+        ),
+    };
+    MessageSeen {
+        at: heard.at,
+        frame: heard.frame,
+        source: heard.source,
+        destination: heard.destination,
+        transport: heard.transport,
+        title,
+        call_id: Arc::from(text(message.call_id())),
+        has_sdp: message.sdp().is_some(),
+        from: text(message.from().uri),
+        to: text(message.to().uri),
+    }
+}

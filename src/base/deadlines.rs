@@ -39,6 +39,11 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// Whose deadline is the earliest.
+    pub fn first_key(&self) -> Option<K> {
+        self.due.first().map(|(_, key)| *key)
+    }
+
     /// Takes the earliest deadline at or before `now`. The owner's slot still holds it: clear it there.
     pub fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, K)> {
         if self.next()? > now {

@@ -1,9 +1,21 @@
 //! Frames: from what a capture gives to what one transport packet carries.
 //! In: `Frame`. Out: `Segment`. Knows nothing of streams, SIP, files.
 
-use std::net::SocketAddr;
+mod fragments;
+mod link;
+#[cfg(test)]
+mod tests;
 
-use crate::base::{FrameId, LinkType, Timestamp};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use etherparse::{Ipv6FragmentHeaderSlice, LaxIpSlice, LenSource, TcpSlice, UdpSlice, err};
+
+use crate::base::{FrameId, Limits, LinkType, Oddities, Oddity, Timestamp};
+
+use fragments::{Fragment, FragmentKey, FragmentTable};
+
+pub use link::is_known_link;
 
 /// One record of a capture, borrowed from whoever read it.
 #[derive(Clone, Copy, Debug)]
@@ -51,4 +63,389 @@ pub enum Payload<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
+}
+
+/// How many headers inside each other are followed: VLAN tags, IP, extension headers.
+const MAX_LAYERS: usize = 12;
+
+/// How often a datagram that was put together may itself hold fragments, plus one.
+const REASSEMBLIES: usize = 2;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const IPV6_HOP_BY_HOP: u8 = 0;
+const IPV6_ROUTING: u8 = 43;
+const IPV6_FRAGMENT: u8 = 44;
+const IPV6_DESTINATION_OPTIONS: u8 = 60;
+
+/// What is left of a frame once some headers are taken off. A tunnel is one more arm in
+/// [`Decoder::decode`] that yields one of these.
+#[derive(Clone, Copy)]
+enum Layer<'a> {
+    /// From the destination MAC address on.
+    Ethernet(&'a [u8]),
+    /// What an EtherType announced.
+    EtherType(u16, &'a [u8]),
+    /// From the IP header on; its version is told by its first four bits.
+    Ip(&'a [u8]),
+    /// What an IP header, or an extension header, announced.
+    IpPayload {
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: u8,
+        bytes: &'a [u8],
+        /// Nothing is missing at the end.
+        whole: bool,
+    },
+}
+
+/// Takes frames apart and puts fragmented datagrams together.
+#[derive(Debug)]
+pub struct Decoder {
+    /// The second table serves fragments that were found inside a datagram of the first.
+    fragments: [FragmentTable; REASSEMBLIES],
+}
+
+impl Decoder {
+    /// A decoder that holds at most `limits.fragmented_datagrams` for `limits.fragment_wait_s`.
+    pub fn new(limits: &Limits) -> Self {
+        let wait = Duration::from_secs(u64::from(limits.fragment_wait_s));
+        let table = || FragmentTable::new(limits.fragmented_datagrams, wait);
+        Self {
+            fragments: std::array::from_fn(|_| table()),
+        }
+    }
+
+    /// What the frame carried, or nothing: it is not UDP or TCP over IP, it is a fragment of something
+    /// that is still incomplete, or it cannot be read (then an oddity says so).
+    pub fn decode<'s>(
+        &'s mut self,
+        frame: &Frame<'s>,
+        oddities: &mut Oddities,
+    ) -> Option<Segment<'s>> {
+        let cut = frame.bytes.len() < frame.wire_length;
+        let unreadable = if cut {
+            Oddity::TruncatedFrame
+        } else {
+            Oddity::MalformedPacket
+        };
+        let mut tables = self.fragments.iter_mut();
+        let mut tags = 0_u64;
+        let mut layer = match link::strip(frame.link, frame.bytes) {
+            Ok(Some(layer)) => layer,
+            Ok(None) => return None,
+            Err(link::Unreadable::UnknownType) => {
+                oddities.note(Oddity::UnknownLinkType);
+                return None;
+            }
+            Err(link::Unreadable::TooShort) => {
+                oddities.note(unreadable);
+                return None;
+            }
+        };
+        for _ in 0..MAX_LAYERS {
+            layer = match layer {
+                Layer::Ethernet(bytes) => match link::ethernet(bytes) {
+                    Some((ether_type, rest)) => Layer::EtherType(ether_type, rest),
+                    None => {
+                        oddities.note(unreadable);
+                        return None;
+                    }
+                },
+                Layer::EtherType(0x8100 | 0x88a8 | 0x9100, bytes) => match link::vlan(bytes) {
+                    Some((tag, ether_type, rest)) => {
+                        tags = tags << 12 | u64::from(tag);
+                        Layer::EtherType(ether_type, rest)
+                    }
+                    None => {
+                        oddities.note(unreadable);
+                        return None;
+                    }
+                },
+                Layer::EtherType(0x0800 | 0x86dd, bytes) => Layer::Ip(bytes),
+                Layer::EtherType(..) => return None,
+                Layer::Ip(bytes) => match ip(bytes, cut) {
+                    Ok(Packet::Whole(layer)) => layer,
+                    Ok(Packet::Fragment(fragment)) => {
+                        let Some(table) = tables.next() else {
+                            oddities.note(Oddity::NestedTooDeep);
+                            return None;
+                        };
+                        reassemble(table, frame.at, tags, fragment, oddities)?
+                    }
+                    Err(broken) => {
+                        oddities.note(match broken {
+                            Broken::Short => unreadable,
+                            Broken::Malformed => Oddity::MalformedPacket,
+                        });
+                        return None;
+                    }
+                },
+                Layer::IpPayload {
+                    source,
+                    destination,
+                    protocol,
+                    bytes,
+                    whole,
+                } => match protocol {
+                    UDP | TCP => {
+                        let parsed = if protocol == UDP {
+                            udp(bytes, whole)
+                        } else {
+                            tcp(bytes)
+                        };
+                        let Some((source_port, destination_port, payload, reached)) = parsed else {
+                            oddities.note(if whole {
+                                Oddity::MalformedPacket
+                            } else {
+                                Oddity::TruncatedFrame
+                            });
+                            return None;
+                        };
+                        let whole = whole && reached;
+                        if !whole {
+                            oddities.note(Oddity::TruncatedFrame);
+                        }
+                        return Some(Segment {
+                            source: SocketAddr::new(source, source_port),
+                            destination: SocketAddr::new(destination, destination_port),
+                            payload,
+                            whole,
+                        });
+                    }
+                    IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_DESTINATION_OPTIONS => {
+                        let Some((protocol, bytes)) = extension_header(bytes) else {
+                            oddities.note(unreadable);
+                            return None;
+                        };
+                        Layer::IpPayload {
+                            source,
+                            destination,
+                            protocol,
+                            bytes,
+                            whole,
+                        }
+                    }
+                    _ => return None,
+                },
+            };
+        }
+        oddities.note(Oddity::NestedTooDeep);
+        None
+    }
+}
+
+/// What an IP header led to.
+enum Packet<'a> {
+    Whole(Layer<'a>),
+    Fragment(IpFragment<'a>),
+}
+
+/// One fragment, and what it belongs to.
+struct IpFragment<'a> {
+    source: IpAddr,
+    destination: IpAddr,
+    identification: u32,
+    protocol: u8,
+    piece: Fragment<'a>,
+    whole: bool,
+}
+
+enum Broken {
+    /// The bytes end inside a header.
+    Short,
+    Malformed,
+}
+
+/// Reads an IPv4 or IPv6 header with its extension headers. `cut`: the frame was cut by a snapshot length.
+/// A total length of zero, as segmentation offload leaves it, means all bytes that were captured.
+fn ip(bytes: &[u8], cut: bool) -> Result<Packet<'_>, Broken> {
+    let (packet, stopped) = LaxIpSlice::from_slice(bytes).map_err(|error| match error {
+        err::ip::LaxHeaderSliceError::Len(_) => Broken::Short,
+        err::ip::LaxHeaderSliceError::Content(_) => Broken::Malformed,
+    })?;
+    let payload = packet.payload();
+    let length_untold = payload.len_source == LenSource::Slice;
+    let missing = payload.incomplete || (cut && length_untold);
+    let whole = !missing;
+    let (source, destination) = (packet.source_addr(), packet.destination_addr());
+    let fragment = |identification, protocol, piece| {
+        Packet::Fragment(IpFragment {
+            source,
+            destination,
+            identification,
+            protocol,
+            piece,
+            whole,
+        })
+    };
+    match &packet {
+        LaxIpSlice::Ipv4(v4) if payload.fragmented => {
+            let header = v4.header();
+            let piece = Fragment {
+                offset: header.fragments_offset(),
+                more: header.more_fragments(),
+                bytes: payload.payload,
+            };
+            let identification = u32::from(header.identification());
+            return Ok(fragment(identification, payload.ip_number.0, piece));
+        }
+        LaxIpSlice::Ipv6(v6) if payload.fragmented => {
+            let header = v6.header();
+            let behind = bytes.get(40..).ok_or(Broken::Short)?;
+            let length = match usize::from(header.payload_length()) {
+                0 => behind.len(),
+                length => length.min(behind.len()),
+            };
+            let behind = behind.get(..length).ok_or(Broken::Short)?;
+            let (header, behind) =
+                fragment_header(header.next_header().0, behind).ok_or(Broken::Malformed)?;
+            let piece = Fragment {
+                offset: header.fragment_offset(),
+                more: header.more_fragments(),
+                bytes: behind,
+            };
+            let (identification, protocol) = (header.identification(), header.next_header().0);
+            return Ok(fragment(identification, protocol, piece));
+        }
+        _ => {}
+    }
+    match stopped {
+        Some((err::ipv6_exts::HeaderSliceError::Len(_), _)) => Err(Broken::Short),
+        Some((err::ipv6_exts::HeaderSliceError::Content(_), _)) => Err(Broken::Malformed),
+        None => Ok(Packet::Whole(Layer::IpPayload {
+            source,
+            destination,
+            protocol: payload.ip_number.0,
+            bytes: payload.payload,
+            whole,
+        })),
+    }
+}
+
+/// The fragment header of an IPv6 packet and all that stands behind it, given what stands behind the fixed
+/// header. What follows the fragment header is payload even if its next-header number names an extension
+/// (RFC 8200 section 4.5), which is why the slicer's own payload is not it.
+fn fragment_header(
+    mut protocol: u8,
+    mut bytes: &[u8],
+) -> Option<(Ipv6FragmentHeaderSlice<'_>, &[u8])> {
+    for _ in 0..MAX_LAYERS {
+        match protocol {
+            IPV6_FRAGMENT => {
+                let header = Ipv6FragmentHeaderSlice::from_slice(bytes).ok()?;
+                let behind = bytes.get(header.slice().len()..)?;
+                return Some((header, behind));
+            }
+            IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_DESTINATION_OPTIONS => {
+                (protocol, bytes) = extension_header(bytes)?;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Adds a fragment; what it completed, if it did.
+fn reassemble<'s>(
+    table: &'s mut FragmentTable,
+    now: Timestamp,
+    tags: u64,
+    fragment: IpFragment<'s>,
+    oddities: &mut Oddities,
+) -> Option<Layer<'s>> {
+    let IpFragment {
+        source,
+        destination,
+        identification,
+        protocol,
+        piece,
+        whole,
+    } = fragment;
+    let followed = matches!(
+        protocol,
+        UDP | TCP | IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_FRAGMENT | IPV6_DESTINATION_OPTIONS
+    );
+    if !followed {
+        return None;
+    }
+    let is_first = piece.offset.value() == 0;
+    if !whole && !is_first {
+        oddities.note(Oddity::TruncatedFrame);
+        return None;
+    }
+    let (bytes, whole) = if whole {
+        let key = FragmentKey {
+            source,
+            destination,
+            identification,
+            protocol,
+            tags,
+        };
+        (table.add(now, key, &piece, oddities)?, true)
+    } else {
+        // A first fragment that the snapshot length cut: the datagram can never be whole, but its beginning
+        // tells more than nothing.
+        (piece.bytes, false)
+    };
+    let announced = (protocol == UDP && whole)
+        .then(|| bytes.get(4..6))
+        .flatten()
+        .map(|length| usize::from(u16::from_be_bytes([length[0], length[1]])));
+    if announced.is_some_and(|announced| announced != bytes.len()) {
+        // Pieces of two datagrams that had the same identification.
+        oddities.note(Oddity::MalformedPacket);
+        return None;
+    }
+    Some(Layer::IpPayload {
+        source,
+        destination,
+        protocol,
+        bytes,
+        whole,
+    })
+}
+
+/// Next protocol and the bytes behind an IPv6 extension header (RFC 8200 section 4.3 to 4.6), as it stands
+/// in a datagram that was put together.
+fn extension_header(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let next = *bytes.first()?;
+    let length = 8 + 8 * usize::from(*bytes.get(1)?);
+    Some((next, bytes.get(length..)?))
+}
+
+/// Ports, payload, and whether it reaches as far as the header says.
+type Transported<'a> = (u16, u16, Payload<'a>, bool);
+
+/// RFC 768. The checksum is not looked at: a mirror port shows those that the network card had yet to fill in.
+fn udp(bytes: &[u8], whole: bool) -> Option<Transported<'_>> {
+    let datagram = UdpSlice::from_slice_lax(bytes).ok()?;
+    let length = usize::from(datagram.length());
+    if (1..8).contains(&length) {
+        return None;
+    }
+    let reached = !whole || length <= bytes.len();
+    Some((
+        datagram.source_port(),
+        datagram.destination_port(),
+        Payload::Udp(datagram.payload()),
+        reached,
+    ))
+}
+
+/// RFC 9293 section 3.1.
+fn tcp(bytes: &[u8]) -> Option<Transported<'_>> {
+    let segment = TcpSlice::from_slice(bytes).ok()?;
+    Some((
+        segment.source_port(),
+        segment.destination_port(),
+        Payload::Tcp {
+            sequence: segment.sequence_number(),
+            syn: segment.syn(),
+            fin: segment.fin(),
+            rst: segment.rst(),
+            bytes: segment.payload(),
+        },
+        true,
+    ))
 }

@@ -145,6 +145,8 @@ pub struct PresentityChange {
     pub kind: ChangeKind,
     /// Terminal and session before it.
     pub previous: (Terminal, Session),
+    /// The contact that was registered last before it; only for [`ChangeKind::Contact`].
+    pub previous_contact: Option<Arc<str>>,
     /// Why.
     pub because: Evidence,
     /// All that is now true.

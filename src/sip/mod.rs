@@ -1,1 +1,24 @@
-//! SIP.
+//! SIP: bytes to messages and back.
+//! In: the bytes of one message. Out: borrowed views of it. Knows nothing of dialogs, presence, sockets, clocks.
+
+mod aor;
+mod headers;
+mod lex;
+mod message;
+mod method;
+mod multipart;
+mod names;
+mod params;
+mod scan;
+pub mod sdp;
+pub mod uri;
+
+pub use aor::Aor;
+pub use headers::{CSeq, Challenge, Contact, Credentials, NameAddr, Via};
+pub use message::SipMessage;
+pub use method::Method;
+pub use names::HeaderName;
+pub use params::Params;
+pub use scan::{ScanError, Scanner, looks_like_sip};
+pub use sdp::{Direction, Sdp, SdpMedia};
+pub use uri::{Scheme, Uri};

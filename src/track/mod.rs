@@ -1,6 +1,141 @@
 //! Tracking: from messages to observations.
 //! In: `Heard`. Out: `Observation`. Knows nothing of presence, sockets, clocks.
 
+mod dialog;
+mod heard;
 mod observation;
+mod registrar;
+mod subscription;
 
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+
+use crate::base::{FrameId, Limits, Oddities, Rules, Timestamp};
+use crate::sip::Method;
+
+use dialog::Dialogs;
+pub use heard::Heard;
 pub use observation::*;
+use registrar::Registrar;
+use subscription::Subscriptions;
+
+/// Where the machines of this room put what they found out.
+struct Findings {
+    at: Timestamp,
+    sequence: u64,
+    queue: VecDeque<Observation>,
+}
+
+impl Findings {
+    fn push(&mut self, rule: Rule, frame: FrameId, call_id: &Arc<str>, fact: Fact) {
+        self.sequence += 1;
+        self.queue.push_back(Observation {
+            sequence: self.sequence,
+            at: self.at,
+            evidence: Evidence {
+                rule,
+                frame,
+                call_id: Arc::clone(call_id),
+            },
+            fact,
+        });
+    }
+}
+
+/// Reads the messages of all phones and servers and says what they mean for bindings, dialogs and
+/// subscriptions. Four verbs: [`Self::handle`], [`Self::handle_timeout`], [`Self::poll_timeout`],
+/// [`Self::poll_observation`].
+pub struct Tracker {
+    registrar: Registrar,
+    dialogs: Dialogs,
+    subscriptions: Subscriptions,
+    servers: HashSet<IpAddr>,
+    known_addresses: usize,
+    findings: Findings,
+}
+
+impl Tracker {
+    /// A tracker that has heard nothing.
+    pub fn new(rules: &Rules, limits: &Limits) -> Self {
+        Self {
+            registrar: Registrar::new(limits),
+            dialogs: Dialogs::new(rules, limits),
+            subscriptions: Subscriptions::new(limits),
+            servers: HashSet::new(),
+            known_addresses: limits.known_addresses,
+            findings: Findings {
+                at: Timestamp::EPOCH,
+                sequence: 0,
+                queue: VecDeque::new(),
+            },
+        }
+    }
+
+    /// Takes in one message. What was due before `heard.at` must have been fired already.
+    pub fn handle(&mut self, heard: &Heard<'_, '_>, oddities: &mut Oddities) {
+        self.findings.at = heard.at;
+        self.notice_server(heard);
+        match heard.message.cseq().method {
+            Method::Register => self.registrar.handle(heard, &mut self.findings, oddities),
+            Method::Subscribe | Method::Notify => {
+                self.subscriptions.handle(heard, &mut self.findings);
+            }
+            Method::Publish | Method::Message | Method::Options => {}
+            _ => self.dialogs.handle(heard, &mut self.findings, oddities),
+        }
+    }
+
+    /// Fires what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.findings.at = now;
+        self.registrar.handle_timeout(now, &mut self.findings);
+        self.subscriptions.handle_timeout(now, &mut self.findings);
+        self.dialogs.handle_timeout(now, &mut self.findings);
+    }
+
+    /// When something is due next.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        [
+            self.registrar.poll_timeout(),
+            self.subscriptions.poll_timeout(),
+            self.dialogs.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The next thing found out.
+    pub fn poll_observation(&mut self) -> Option<Observation> {
+        self.findings.queue.pop_front()
+    }
+
+    /// How many dialogs ended for each reason.
+    pub fn ends(&self) -> impl Iterator<Item = (EndReason, u64)> + '_ {
+        self.dialogs.ends()
+    }
+
+    /// SPEC section 6: an address that answers REGISTER, or that forwards requests, is a server's.
+    fn notice_server(&mut self, heard: &Heard<'_, '_>) {
+        let message = heard.message;
+        let serves = match message.status() {
+            // A phone that is sent a REGISTER refuses the method; that makes it no registrar.
+            Some(405 | 501) => false,
+            Some(_) => message.cseq().method == Method::Register,
+            None => message.via_count() > 1,
+        };
+        let address = heard.source.ip();
+        if serves && self.servers.len() < self.known_addresses && self.servers.insert(address) {
+            let call_id = heard.call_id();
+            self.findings.push(
+                Rule::Attributed,
+                heard.frame,
+                &call_id,
+                Fact::Server(address),
+            );
+        }
+    }
+}

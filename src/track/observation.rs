@@ -31,8 +31,6 @@ names! {
     Rule {
         /// A 2xx to REGISTER lists the binding.
         Register200 = "register-200",
-        /// A REGISTER whose answer was not seen, believed after 4 s.
-        RegisterPresumed = "register-presumed",
         /// A 2xx to a REGISTER that took the binding back (Expires 0 or `*`).
         Unregister200 = "unregister-200",
         /// A 2xx to REGISTER from the same registrar no longer lists the binding.
@@ -49,6 +47,8 @@ names! {
         Ack = "ack",
         /// The 2xx carried the first offer, no ACK was seen, and the 2xx came but once in 4 s.
         AckPresumed = "ack-presumed",
+        /// An ACK that only a 2xx can have brought about; the 2xx itself was not seen.
+        AckWithout200 = "ack-without-200",
         /// A final response other than 2xx to INVITE.
         InviteFailed = "invite-failed",
         /// 401, 407, 422 or 3xx, and no new INVITE within 4 s.
@@ -195,8 +195,6 @@ pub enum Fact {
     Server(IpAddr),
     /// This domain has a registrar: a REGISTER for it was seen.
     Domain(Arc<str>),
-    /// This address sent an INVITE that says it comes from this AOR.
-    Claim(SocketAddr, Aor),
 }
 
 /// A digest username and its realm, as used in an accepted request.
@@ -305,6 +303,8 @@ pub struct DialogFact {
     pub confirmed_at: Option<Timestamp>,
     /// How it ended.
     pub ended: Option<EndReason>,
+    /// The beginning of the dialog, or its end, was seen, not only something in between.
+    pub whole: bool,
     /// What the session carries.
     pub media: Arc<[Media]>,
     /// Whom this end dialled or was called by.
@@ -362,4 +362,13 @@ pub struct SubscriptionFact {
     pub expires_at: Option<Timestamp>,
     /// Who the subscriber may be.
     pub identity: EndIdentity,
+}
+
+impl BindingFact {
+    /// The IP address that the contact names, if it names one.
+    pub fn contact_ip(&self) -> Option<IpAddr> {
+        crate::sip::Uri::parse(self.contact.as_bytes())?
+            .address()
+            .map(|address| address.ip())
+    }
 }

@@ -1,0 +1,212 @@
+//! All presentities: one line of changes out of many observations.
+//! In: `Attributed`. Out: `PresentityChange`, at most one status per presentity and frame. Knows nothing of sockets, clocks.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use slab::Slab;
+
+use super::presentity::Presentity;
+use super::session_type::SessionTypes;
+use super::{ChangeKind, PresentityChange, Terminal};
+use crate::base::{Deadlines, Limits, Oddities, Oddity, Rules, Timestamp};
+use crate::identity::Attributed;
+use crate::sip::Aor;
+use crate::track::{Evidence, Rule};
+
+/// So long after the start of the capture, whatever began before it is taken to be over.
+const START_MATTERS_S: u32 = 4 * 3_600;
+
+/// Keeps all presentities and says what changes about them. Observations of one frame or moment go in by
+/// [`Self::handle`], then [`Self::flush`] makes the changes.
+pub struct Presences {
+    presentities: Slab<Presentity>,
+    index: HashMap<Aor, u32>,
+    touched: Vec<u32>,
+    deadlines: Deadlines<u32>,
+    session_types: SessionTypes,
+    grace_s: u32,
+    most: usize,
+    started: Option<Timestamp>,
+    queue: VecDeque<PresentityChange>,
+    changes: u64,
+}
+
+impl Presences {
+    /// Nobody is known.
+    pub fn new(rules: &Rules, limits: &Limits) -> Self {
+        Self {
+            presentities: Slab::new(),
+            index: HashMap::new(),
+            touched: Vec::new(),
+            deadlines: Deadlines::new(),
+            session_types: SessionTypes::new(&rules.session_types),
+            grace_s: rules.grace_s,
+            most: limits.presentities,
+            started: None,
+            queue: VecDeque::new(),
+            changes: 0,
+        }
+    }
+
+    /// The capture began then.
+    pub fn start(&mut self, at: Timestamp) {
+        self.started.get_or_insert(at);
+    }
+
+    /// Takes in one observation.
+    pub fn handle(&mut self, attributed: Attributed, oddities: &mut Oddities) {
+        let id = match self.index.get(&attributed.aor) {
+            Some(&id) => id,
+            None if self.presentities.len() >= self.most => {
+                return oddities.note(Oddity::TableFull);
+            }
+            None => {
+                let id =
+                    self.presentities
+                        .insert(Presentity::new(attributed.aor.clone())) as u32;
+                self.index.insert(attributed.aor.clone(), id);
+                id
+            }
+        };
+        let Some(presentity) = self.presentities.get_mut(id as usize) else {
+            return;
+        };
+        if !self.touched.contains(&id) {
+            self.touched.push(id);
+        }
+        let (at, evidence) = (
+            attributed.observation.at,
+            attributed.observation.evidence.clone(),
+        );
+        let mut grace = presentity.grace;
+        if presentity.take(attributed) {
+            if self.grace_s == 0 {
+                presentity.offline(evidence);
+            } else if grace.is_none() {
+                presentity.grace_because = Some(evidence);
+                self.deadlines
+                    .set(&mut grace, id, Some(at.after_s(self.grace_s)));
+                presentity.grace = grace;
+            }
+        } else if presentity.grace.is_none() {
+            self.deadlines.set(&mut grace, id, None);
+        }
+    }
+
+    /// Fires what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        while let Some((_, id)) = self.deadlines.pop_due(now) {
+            let Some(presentity) = self.presentities.get_mut(id as usize) else {
+                continue;
+            };
+            presentity.grace = None;
+            if let Some(because) = presentity.grace_because.take() {
+                presentity.offline(Evidence {
+                    rule: Rule::GraceOver,
+                    ..because
+                });
+                presentity.listing_changed = true;
+            }
+            if !self.touched.contains(&id) {
+                self.touched.push(id);
+            }
+        }
+    }
+
+    /// When something is due next.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.deadlines.next()
+    }
+
+    /// The frame or moment is over: makes its changes, in the order of the AORs' bytes.
+    pub fn flush(&mut self, at: Timestamp) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable_by(|&one, &other| {
+            let aor = |id: u32| {
+                self.presentities
+                    .get(id as usize)
+                    .map(|presentity| &presentity.aor)
+            };
+            aor(one).cmp(&aor(other))
+        });
+        let assumed = self
+            .started
+            .is_none_or(|started| at < started.after_s(START_MATTERS_S));
+        for &id in &touched {
+            let Some(presentity) = self.presentities.get_mut(id as usize) else {
+                continue;
+            };
+            let status = presentity.status();
+            let before = std::mem::replace(&mut presentity.announced, status);
+            let contact = presentity.newest_contact().cloned();
+            let contact_before = presentity.announced_contact.clone();
+            if contact.is_some() {
+                presentity.announced_contact.clone_from(&contact);
+            }
+            // Online before and after, and reachable elsewhere now.
+            let moved = contact.is_some()
+                && contact_before.is_some()
+                && contact != contact_before
+                && before.0 == Terminal::Online
+                && status.0 == Terminal::Online;
+            let listing_changed = std::mem::take(&mut presentity.listing_changed);
+            let Some(because) = presentity.because.take() else {
+                continue;
+            };
+            let mut kinds = Vec::new();
+            if status != before {
+                self.changes += 1;
+                kinds.push(ChangeKind::Status);
+            }
+            if moved {
+                kinds.push(ChangeKind::Contact);
+            }
+            if kinds.is_empty() && listing_changed {
+                kinds.push(ChangeKind::Document);
+            }
+            if kinds.is_empty() {
+                continue;
+            }
+            let types = &self.session_types;
+            let state =
+                Arc::new(presentity.state(assumed, |fact| types.of(fact.dialled.as_deref())));
+            for kind in kinds {
+                self.queue.push_back(PresentityChange {
+                    at,
+                    aor: presentity.aor.clone(),
+                    kind,
+                    previous: (before.0, before.1),
+                    previous_contact: contact_before
+                        .clone()
+                        .filter(|_| kind == ChangeKind::Contact),
+                    because: because.clone(),
+                    state: Arc::clone(&state),
+                });
+            }
+        }
+        touched.clear();
+        self.touched = touched;
+    }
+
+    /// The next change.
+    pub fn poll_change(&mut self) -> Option<PresentityChange> {
+        self.queue.pop_front()
+    }
+
+    /// Presentities of which anything was ever known.
+    pub fn len(&self) -> usize {
+        self.presentities.len()
+    }
+
+    /// Nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.presentities.is_empty()
+    }
+
+    /// Status changes so far.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+}

@@ -1,0 +1,339 @@
+//! What is known of one presentity, and the status that follows from it.
+//! In: attributed observations. Out: `PresentityState`. Knows nothing of other presentities.
+
+use std::sync::Arc;
+
+use super::rules::{Stored, Update, apply};
+use super::{BindingView, DialogView, PresentityState, Session, Terminal};
+use crate::base::Timestamp;
+use crate::identity::Attributed;
+use crate::sip::Aor;
+use crate::track::{
+    BindingEvent, BindingFact, Confidence, DialogFact, DialogState, EndId, Engagement, Evidence,
+    Fact, SubscriptionFact,
+};
+
+/// Ends and bindings of one presentity; more are not looked at.
+const MOST_OF_ONE: usize = 64;
+
+struct Binding {
+    contact: Arc<str>,
+    user_agent: Option<Arc<str>>,
+    expires_at: Timestamp,
+    confidence: Confidence,
+}
+
+struct End {
+    fact: DialogFact,
+    contact: Option<Arc<str>>,
+    weak: bool,
+}
+
+/// One presentity.
+pub(super) struct Presentity {
+    pub aor: Aor,
+    stored: Stored,
+    watches: Vec<EndId>,
+    bindings: Vec<Binding>,
+    ends: Vec<End>,
+    /// Ends that are over, listed once more as terminated.
+    over: Vec<DialogView>,
+    /// An accepted registration showed that the AOR exists.
+    supported: bool,
+    given: bool,
+    /// Its first INVITE set-up or end was seen: idle is no longer only assumed.
+    set_up_seen: bool,
+    /// How sure it is that it is idle.
+    idle_confidence: Confidence,
+    /// When `registration.grace` is over, and why it began.
+    pub grace: Option<Timestamp>,
+    pub grace_because: Option<Evidence>,
+    pub because: Option<Evidence>,
+    pub listing_changed: bool,
+    pub announced: (Terminal, Session, bool),
+    pub announced_contact: Option<Arc<str>>,
+}
+
+impl Presentity {
+    pub(super) fn new(aor: Aor) -> Self {
+        Self {
+            aor,
+            stored: Stored::default(),
+            watches: Vec::new(),
+            bindings: Vec::new(),
+            ends: Vec::new(),
+            over: Vec::new(),
+            supported: false,
+            given: false,
+            set_up_seen: false,
+            idle_confidence: Confidence::Full,
+            grace: None,
+            grace_because: None,
+            because: None,
+            listing_changed: false,
+            announced: (Terminal::Unknown, Session::Idle, false),
+            announced_contact: None,
+        }
+    }
+
+    /// (terminal, session, watching): what status lines are about.
+    pub(super) fn status(&self) -> (Terminal, Session, bool) {
+        (
+            self.stored.terminal,
+            self.stored.session,
+            !self.watches.is_empty(),
+        )
+    }
+
+    /// Takes in one observation. Says whether the last binding went, so that grace may begin.
+    pub(super) fn take(&mut self, attributed: Attributed) -> bool {
+        let before = self.status();
+        let evidence = attributed.observation.evidence.clone();
+        self.given |= attributed.given;
+        let mut last_binding_went = false;
+        match attributed.observation.fact {
+            Fact::Binding(binding) => last_binding_went = self.binding(binding),
+            Fact::Dialog(fact) => self.dialog(
+                *fact,
+                attributed.contact,
+                attributed.weak,
+                attributed.withdrawn,
+            ),
+            Fact::Subscription(fact) => self.subscription(&fact, attributed.withdrawn),
+            Fact::Server(_) | Fact::Domain(_) => {}
+        }
+        self.listing_changed = true;
+        if self.status() != before || self.because.is_none() || last_binding_went {
+            self.because = Some(evidence);
+        }
+        last_binding_went
+    }
+
+    fn binding(&mut self, binding: BindingFact) -> bool {
+        let known = self
+            .bindings
+            .iter()
+            .position(|known| known.contact == binding.contact);
+        match (binding.event, known) {
+            (BindingEvent::Registered { expires_at }, known) => {
+                self.supported = true;
+                self.grace = None;
+                let room = self.bindings.len() < MOST_OF_ONE;
+                match known.and_then(|at| self.bindings.get_mut(at)) {
+                    Some(known) => {
+                        known.expires_at = expires_at;
+                        known.user_agent = binding.user_agent.or(known.user_agent.take());
+                        known.confidence = binding.confidence;
+                    }
+                    None if room => self.bindings.push(Binding {
+                        contact: binding.contact,
+                        user_agent: binding.user_agent,
+                        expires_at,
+                        confidence: binding.confidence,
+                    }),
+                    None => {}
+                }
+                if self.stored.terminal != Terminal::Online || self.stored.inferred.is_some() {
+                    self.stored = apply(self.stored, Update::Online);
+                }
+                false
+            }
+            (BindingEvent::Removed, known) => {
+                if let Some(at) = known {
+                    self.bindings.remove(at);
+                }
+                self.bindings.is_empty()
+                    && !matches!(
+                        self.stored.terminal,
+                        Terminal::Offline | Terminal::OfflineWaiting
+                    )
+            }
+        }
+    }
+
+    /// Nothing is registered any more.
+    pub(super) fn offline(&mut self, because: Evidence) {
+        self.grace = None;
+        if self.bindings.is_empty() {
+            self.stored = apply(self.stored, Update::Offline);
+            self.because = Some(because);
+        }
+    }
+
+    fn dialog(&mut self, fact: DialogFact, contact: Option<Arc<str>>, weak: bool, withdrawn: bool) {
+        let over = fact.state == DialogState::Terminated;
+        if !withdrawn && (fact.whole || over) {
+            self.set_up_seen = true;
+        }
+        let known = self
+            .ends
+            .iter()
+            .position(|known| known.fact.end == fact.end);
+        if over || withdrawn {
+            if let Some(at) = known {
+                let listed = listing(&self.ends.remove(at).fact);
+                let terminated = |view| DialogView {
+                    state: DialogState::Terminated,
+                    held: false,
+                    ..view
+                };
+                self.over.extend(listed.map(terminated));
+            }
+            self.idle_confidence = fact.confidence;
+        } else {
+            let end = End {
+                fact,
+                contact,
+                weak,
+            };
+            let room = self.ends.len() < MOST_OF_ONE;
+            match known.and_then(|at| self.ends.get_mut(at)) {
+                Some(known) => *known = end,
+                None if room => self.ends.push(end),
+                None => {}
+            }
+        }
+        let session = self
+            .engaged()
+            .map_or(Session::Idle, |end| session_of(end.fact.engagement));
+        if session != self.stored.session {
+            self.stored = apply(self.stored, Update::Session(session));
+        }
+    }
+
+    fn subscription(&mut self, fact: &SubscriptionFact, withdrawn: bool) {
+        let known = self.watches.iter().position(|&watch| watch == fact.end);
+        match (fact.expires_at.is_some() && !withdrawn, known) {
+            (true, None) if self.watches.len() < MOST_OF_ONE => self.watches.push(fact.end),
+            (false, Some(at)) => {
+                self.watches.remove(at);
+            }
+            _ => {}
+        }
+    }
+
+    /// The most engaged end; among equals the earliest confirmed, then the earliest heard of.
+    fn engaged(&self) -> Option<&End> {
+        self.ends
+            .iter()
+            .filter(|end| end.fact.engagement != Engagement::None)
+            .min_by_key(|end| {
+                let confirmed = end.fact.confirmed_at.unwrap_or(Timestamp::MAX);
+                (
+                    std::cmp::Reverse(end.fact.engagement),
+                    confirmed,
+                    end.fact.end,
+                )
+            })
+    }
+
+    /// The contact that was registered last.
+    pub(super) fn newest_contact(&self) -> Option<&Arc<str>> {
+        self.bindings.last().map(|binding| &binding.contact)
+    }
+
+    /// All that is now true of it. `assumed`: the capture is young enough that its beginning still matters.
+    pub(super) fn state(
+        &mut self,
+        assumed: bool,
+        session_type: impl FnOnce(&DialogFact) -> Arc<str>,
+    ) -> PresentityState {
+        let (terminal, session, watching) = self.status();
+        let engaged = self.engaged();
+        let contact =
+            engaged.and_then(|end| end.contact.as_ref().or(end.fact.identity.contact.as_ref()));
+        let contact = contact.or(self.newest_contact()).cloned();
+        let user_agent = self
+            .bindings
+            .iter()
+            .find(|binding| Some(&binding.contact) == contact.as_ref())
+            .and_then(|binding| binding.user_agent.clone());
+        let mut dialogs: Vec<DialogView> = self
+            .ends
+            .iter()
+            .filter_map(|end| listing(&end.fact))
+            .collect();
+        let confidence = self.confidence(engaged, assumed);
+        let state = PresentityState {
+            terminal,
+            session,
+            watching,
+            confidence,
+            publishable: self.supported || self.given,
+            contact,
+            user_agent,
+            peer: engaged.and_then(|end| end.fact.peer.clone()),
+            session_type: engaged.map(|end| session_type(&end.fact)),
+            media: engaged.map_or_else(|| Arc::from([]), |end| Arc::clone(&end.fact.media)),
+            bindings: self
+                .bindings
+                .iter()
+                .map(|binding| BindingView {
+                    contact: Arc::clone(&binding.contact),
+                    user_agent: binding.user_agent.clone(),
+                    expires_at: binding.expires_at,
+                })
+                .collect(),
+            dialogs: Vec::new(),
+        };
+        dialogs.append(&mut self.over);
+        dialogs.sort_by_key(|dialog| dialog.end);
+        PresentityState { dialogs, ..state }
+    }
+
+    /// The worst of the evidence that holds the status.
+    fn confidence(&self, engaged: Option<&End>, assumed: bool) -> Confidence {
+        let terminal = self
+            .bindings
+            .iter()
+            .map(|binding| binding.confidence)
+            .min()
+            .unwrap_or(Confidence::Full);
+        let session = match engaged {
+            Some(end) if end.weak => end.fact.confidence.max(Confidence::Weak),
+            Some(end) => end.fact.confidence,
+            None => self.idle_confidence,
+        };
+        let start = if assumed && !self.set_up_seen {
+            Confidence::Degraded
+        } else {
+            Confidence::Full
+        };
+        let domain = if self.supported || self.given {
+            Confidence::Full
+        } else {
+            Confidence::Weak
+        };
+        terminal.max(session).max(start).max(domain)
+    }
+}
+
+/// How a document lists this end; an end of which nobody would notice anything is not listed.
+fn listing(fact: &DialogFact) -> Option<DialogView> {
+    let state = match fact.engagement {
+        Engagement::None => return None,
+        Engagement::Calling => DialogState::Trying,
+        Engagement::Ringing => DialogState::Early,
+        Engagement::Talking | Engagement::Held => DialogState::Confirmed,
+    };
+    Some(DialogView {
+        end: fact.end,
+        call_id: Arc::clone(&fact.call_id),
+        local_tag: fact.local_tag.clone(),
+        remote_tag: fact.remote_tag.clone(),
+        side: fact.side,
+        state,
+        held: fact.engagement == Engagement::Held,
+        remote: fact.peer.clone(),
+    })
+}
+
+const fn session_of(engagement: Engagement) -> Session {
+    match engagement {
+        Engagement::None => Session::Idle,
+        Engagement::Calling => Session::Calling,
+        Engagement::Ringing => Session::Ringing,
+        Engagement::Held => Session::Held,
+        Engagement::Talking => Session::Talking,
+    }
+}

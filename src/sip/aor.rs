@@ -1,0 +1,79 @@
+//! Addresses of record in their one spelling.
+//! In: a URI as somebody wrote it. Out: `Aor`. Knows nothing of registrations.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::uri::{Scheme, Uri, push_host, push_user, tel_number};
+use crate::base::Redacted;
+
+/// Longer ones are not believed: no registrar serves them, and they are kept in tables.
+const MAX_BYTES: usize = 1_024;
+
+/// A canonical address of record: `sip:user@host`, `sip:host` for a domain or a server, or `tel:number`.
+///
+/// sips is written sip. The user keeps its case, needless escapes are decoded, the others are in
+/// upper-case hex. Password, port, parameters and headers are dropped. The host is in lower case
+/// without a final dot, an IPv6 address in brackets as RFC 5952 writes it. A `tel:` number has no
+/// visual separators. `Display` shows all of it, `Debug` what a log may show.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Aor(Arc<str>);
+
+impl Aor {
+    /// The address of record that this URI (without angle brackets) names; `None` if it is no sip,
+    /// sips or tel URI, or longer than anybody's.
+    pub fn from_uri(text: &[u8]) -> Option<Self> {
+        let uri = Uri::parse(text)?;
+        let mut aor = String::with_capacity(text.len().min(MAX_BYTES));
+        match uri.scheme {
+            Scheme::Sip | Scheme::Sips => {
+                aor.push_str("sip:");
+                if let Some(user) = uri.user {
+                    if user.len() > MAX_BYTES {
+                        return None;
+                    }
+                    push_user(&mut aor, user);
+                    aor.push('@');
+                }
+                push_host(&mut aor, uri.host.strip_suffix(b".").unwrap_or(uri.host));
+            }
+            Scheme::Tel => {
+                aor.push_str("tel:");
+                aor.push_str(&tel_number(uri.user?));
+            }
+            Scheme::Other => return None,
+        }
+        (aor.len() <= MAX_BYTES).then(|| Self(aor.into()))
+    }
+
+    /// All of it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The host of a `sip:` address; `None` for `tel:`.
+    pub fn domain(&self) -> Option<&str> {
+        let rest = self.0.strip_prefix("sip:")?;
+        Some(rest.split_once('@').map_or(rest, |(_, host)| host))
+    }
+
+    /// The user as it is spelled here; empty for a domain; the number of a `tel:` address.
+    pub fn user(&self) -> &str {
+        match self.0.strip_prefix("sip:") {
+            Some(rest) => rest.split_once('@').map_or("", |(user, _)| user),
+            None => self.0.strip_prefix("tel:").unwrap_or(""),
+        }
+    }
+}
+
+impl fmt::Display for Aor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Aor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Redacted(&self.0))
+    }
+}

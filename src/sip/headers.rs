@@ -1,0 +1,467 @@
+//! What the values of header fields say.
+//! In: a value's bytes, folds included. Out: borrowed views. Knows nothing of messages.
+//! RFC 3261 section 20 and section 25.1.
+
+use std::net::IpAddr;
+
+use memchr::memchr;
+
+use super::lex::{
+    closing_quote, exact_u32, find_outside_quotes, is_space, is_token, port, seconds, split_around,
+    split_once, trim, trim_end, trim_start, unquote,
+};
+use super::uri::host_ip;
+use super::{Method, Params};
+
+/// Number and method of a transaction within its Call-ID (RFC 3261 section 8.1.1.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CSeq {
+    /// The number. Above 2^31 it breaks a rule for senders and is believed all the same.
+    pub number: u32,
+    /// The method.
+    pub method: Method,
+}
+
+/// Number and method text of a CSeq value; `None` if broken or if the number needs more than 32 bits.
+pub(super) fn cseq(value: &[u8]) -> Option<(u32, &[u8])> {
+    let end = value.iter().position(|&byte| is_space(byte))?;
+    let (number, method) = value.split_at_checked(end)?;
+    let method = trim(method);
+    let is_method = !method.is_empty() && method.iter().all(|&byte| is_token(byte));
+    Some((exact_u32(number).filter(|_| is_method)?, method))
+}
+
+/// A URI with the name it is shown by and the parameters of the field: the value of From, To, Contact,
+/// Route and their like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameAddr<'a> {
+    /// The display name without its quotes, escapes as written.
+    pub display: Option<&'a [u8]>,
+    /// The URI without angle brackets, as written.
+    pub uri: &'a [u8],
+    /// The field's parameters, not the URI's.
+    pub params: Params<'a>,
+}
+
+impl<'a> NameAddr<'a> {
+    /// Reads `"Name" <uri>;params`, `Name <uri>` and, where all parameters belong to the field
+    /// (RFC 3261 section 20.10), `uri;params`. `None` when a quote or an angle bracket is not closed,
+    /// or when there is no URI.
+    pub fn parse(value: &'a [u8]) -> Option<Self> {
+        let value = trim(value);
+        let (display, rest) = match value.first()? {
+            b'"' => {
+                let close = closing_quote(value, 0)?;
+                let rest = value.get(close + 1..)?;
+                let open = memchr(b'<', rest)?;
+                let (between, rest) = split_around(rest, open);
+                if !trim(between).is_empty() {
+                    return None;
+                }
+                (value.get(1..close), rest)
+            }
+            _ => match memchr(b'<', value).filter(|&open| !is_bare_uri(value, open)) {
+                Some(open) => {
+                    let (display, rest) = split_around(value, open);
+                    (Some(trim(display)), rest)
+                }
+                None => return Self::parse_bare(value),
+            },
+        };
+        let (uri, params) = split_once(rest, b'>')?;
+        let uri = trim(uri);
+        (!uri.is_empty()).then_some(Self {
+            display: display.filter(|display| !display.is_empty()),
+            uri,
+            params: Params::new(params),
+        })
+    }
+
+    fn parse_bare(value: &'a [u8]) -> Option<Self> {
+        let end = memchr(b';', value).unwrap_or(value.len());
+        let (uri, params) = value.split_at_checked(end)?;
+        let uri = trim_end(uri);
+        if uri.is_empty() || memchr(b'>', uri).is_some() {
+            return None;
+        }
+        Some(Self {
+            display: None,
+            uri,
+            params: Params::new(params),
+        })
+    }
+
+    /// The tag (RFC 3261 section 19.3); an empty one counts as none.
+    pub fn tag(&self) -> Option<&'a [u8]> {
+        self.params.value(b"tag")
+    }
+}
+
+/// A `<` at `open` belongs to a quoted parameter, not to the URI, if the value begins with a URI that
+/// has parameters: `sip:alice@example.com;x="<"`.
+fn is_bare_uri(value: &[u8], open: usize) -> bool {
+    let before = value.get(..open).unwrap_or(b"");
+    let begins_with_scheme = [&b"sip:"[..], b"sips:", b"tel:"].iter().any(|scheme| {
+        before
+            .get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    });
+    begins_with_scheme && memchr(b';', before).is_some()
+}
+
+/// One value of a Contact field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Contact<'a> {
+    /// `Contact: *`: all bindings (RFC 3261 section 10.2.2). The address is empty then.
+    pub star: bool,
+    /// The address. Of a value that cannot be read, all of it stands as the URI.
+    pub addr: NameAddr<'a>,
+}
+
+impl<'a> Contact<'a> {
+    pub(super) fn parse(value: &'a [u8]) -> Self {
+        let value = trim(value);
+        if let [b'*', rest @ ..] = value
+            && matches!(trim_start(rest), [] | [b';', ..])
+        {
+            return Self {
+                star: true,
+                addr: NameAddr::default(),
+            };
+        }
+        Self {
+            star: false,
+            addr: NameAddr::parse(value).unwrap_or(NameAddr {
+                uri: value,
+                ..NameAddr::default()
+            }),
+        }
+    }
+
+    /// The `expires` parameter, in seconds, saturating; `None` if absent or no number.
+    pub fn expires(&self) -> Option<u32> {
+        self.param(b"expires").and_then(seconds)
+    }
+
+    /// The `q` parameter in thousandths, 0 to 1000; `None` if absent or no `qvalue`.
+    pub fn q(&self) -> Option<u16> {
+        let text = self.param(b"q")?;
+        let (whole, fraction) = split_once(text, b'.').unwrap_or((text, b""));
+        if fraction.len() > 3 || !fraction.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        let thousandths = [100, 10, 1]
+            .iter()
+            .zip(fraction)
+            .map(|(weight, digit)| weight * u16::from(digit - b'0'))
+            .sum();
+        match whole {
+            b"0" | b"" if !text.is_empty() => Some(thousandths),
+            b"1" if thousandths == 0 => Some(1_000),
+            _ => None,
+        }
+    }
+
+    /// A parameter's value, without quotes; `None` if absent, without value or empty.
+    pub fn param(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.addr.params.value(name)
+    }
+}
+
+/// One value of a Via field (RFC 3261 section 20.42).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via<'a> {
+    /// The transport as written.
+    pub transport: &'a [u8],
+    /// The host of the sent-by as written, an IPv6 address in its brackets.
+    pub host: &'a [u8],
+    /// The port of the sent-by, if written.
+    pub port: Option<u16>,
+    /// The branch; an empty one counts as none.
+    pub branch: Option<&'a [u8]>,
+    /// The address the request really came from, as written: IPv6 with or without brackets.
+    pub received: Option<&'a [u8]>,
+    /// The port the request really came from (RFC 3581), if the parameter has a value.
+    pub rport: Option<u16>,
+}
+
+impl<'a> Via<'a> {
+    /// `None` when there is no protocol, transport or host, or a port that is none.
+    pub(super) fn parse(value: &'a [u8]) -> Option<Self> {
+        let (_protocol, rest) = split_once(value, b'/')?;
+        let (_version, rest) = split_once(rest, b'/')?;
+        let rest = trim_start(rest);
+        let end = rest.iter().position(|&byte| !is_token(byte))?;
+        let (transport, rest) = rest.split_at_checked(end)?;
+        let params_at = find_outside_quotes(rest, b';', false).unwrap_or(rest.len());
+        let (sent_by, params) = rest.split_at_checked(params_at)?;
+        let sent_by = trim(sent_by);
+        let host_end = match sent_by.first()? {
+            b'[' => memchr(b']', sent_by)? + 1,
+            _ => sent_by
+                .iter()
+                .position(|&byte| byte == b':' || is_space(byte))
+                .unwrap_or(sent_by.len()),
+        };
+        let (host, port_text) = sent_by.split_at_checked(host_end)?;
+        let port = match trim_start(port_text) {
+            [] => None,
+            [b':', digits @ ..] => match trim_start(digits) {
+                [] => None,
+                digits => Some(port(digits)?),
+            },
+            // A comment, as RFC 2543 had them.
+            [b'(', ..] => None,
+            _ => return None,
+        };
+        if transport.is_empty() || host.is_empty() {
+            return None;
+        }
+        let mut via = Self {
+            transport,
+            host,
+            port,
+            branch: None,
+            received: None,
+            rport: None,
+        };
+        via.read(Params::new(params));
+        Some(via)
+    }
+
+    fn read(&mut self, params: Params<'a>) {
+        for (name, value) in params.iter() {
+            let Some(value) = value.filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            match name.len() {
+                6 if name.eq_ignore_ascii_case(b"branch") => {
+                    self.branch = self.branch.or(Some(value));
+                }
+                8 if name.eq_ignore_ascii_case(b"received") => {
+                    self.received = self.received.or(Some(value));
+                }
+                5 if name.eq_ignore_ascii_case(b"rport") => {
+                    self.rport = self.rport.or_else(|| port(value));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// `received` as an address; with or without brackets (RFC 5118 section 4.5).
+    pub fn received_ip(&self) -> Option<IpAddr> {
+        self.received.and_then(host_ip)
+    }
+
+    /// The host of the sent-by as an address, when it is written as one.
+    pub fn host_ip(&self) -> Option<IpAddr> {
+        host_ip(self.host)
+    }
+}
+
+/// What somebody answered a digest challenge with (RFC 3261 section 20.7). Quotes are taken off,
+/// escapes inside left; what is absent is empty or `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Credentials<'a> {
+    /// From Proxy-Authorization rather than Authorization.
+    pub proxy: bool,
+    /// `username`.
+    pub username: &'a [u8],
+    /// `realm`.
+    pub realm: &'a [u8],
+    /// `nonce`.
+    pub nonce: &'a [u8],
+    /// `uri`.
+    pub uri: &'a [u8],
+    /// `response`.
+    pub response: &'a [u8],
+    /// `opaque`.
+    pub opaque: Option<&'a [u8]>,
+    /// `algorithm`.
+    pub algorithm: Option<&'a [u8]>,
+    /// `qop`.
+    pub qop: Option<&'a [u8]>,
+    /// `cnonce`.
+    pub cnonce: Option<&'a [u8]>,
+    /// `nc`.
+    pub nc: Option<&'a [u8]>,
+}
+
+/// A digest challenge (RFC 3261 section 20.44). Quotes are taken off, escapes inside left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Challenge<'a> {
+    /// From Proxy-Authenticate rather than WWW-Authenticate.
+    pub proxy: bool,
+    /// `realm`.
+    pub realm: &'a [u8],
+    /// `nonce`.
+    pub nonce: &'a [u8],
+    /// `opaque`.
+    pub opaque: Option<&'a [u8]>,
+    /// `algorithm`.
+    pub algorithm: Option<&'a [u8]>,
+    /// `qop`: a list as written, such as `auth,auth-int`.
+    pub qop: Option<&'a [u8]>,
+    /// `stale=true`: the password was right, the nonce too old.
+    pub stale: bool,
+}
+
+/// The digest schemes in the value of an authentication field, each with its parameters. One field
+/// should hold one scheme, yet RFC 7235 allows lists: a comma, then `Scheme name=value`, begins the next.
+#[derive(Clone, Debug)]
+pub(super) struct DigestSchemes<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> DigestSchemes<'a> {
+    pub(super) const fn new(value: &'a [u8]) -> Self {
+        Self { rest: value }
+    }
+}
+
+impl<'a> Iterator for DigestSchemes<'a> {
+    type Item = AuthParams<'a>;
+
+    fn next(&mut self) -> Option<AuthParams<'a>> {
+        loop {
+            let text = trim_start(self.rest);
+            let end = text.iter().position(|&byte| !is_token(byte))?;
+            let (scheme, rest) = text.split_at_checked(end)?;
+            let mut scan = AuthParams { rest };
+            // Up to where the next scheme begins.
+            let length = loop {
+                let before = scan.rest;
+                match scan.element() {
+                    Some(parameter) if begins_scheme(parameter) && before.len() < rest.len() => {
+                        break rest.len() - before.len();
+                    }
+                    Some(_) => {}
+                    None => break rest.len(),
+                }
+            };
+            let (params, next) = rest.split_at_checked(length)?;
+            self.rest = next;
+            if scheme.eq_ignore_ascii_case(b"Digest") {
+                return Some(AuthParams { rest: params });
+            }
+            if scheme.is_empty() && length == 0 {
+                return None;
+            }
+        }
+    }
+}
+
+/// `Digest realm`: a token, white space and more before the `=`.
+fn begins_scheme(parameter: &[u8]) -> bool {
+    let name = split_once(parameter, b'=').map_or(parameter, |(name, _)| name);
+    let name = trim(name);
+    name.iter()
+        .position(|&byte| is_space(byte))
+        .is_some_and(|space| {
+            name.get(..space)
+                .is_some_and(|scheme| scheme.iter().all(|&byte| is_token(byte)))
+        })
+}
+
+/// `name=value` pairs between commas.
+#[derive(Clone, Debug)]
+pub(super) struct AuthParams<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> AuthParams<'a> {
+    fn element(&mut self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (parameter, rest) = match find_outside_quotes(self.rest, b',', false) {
+            Some(at) => split_around(self.rest, at),
+            None => (self.rest, &b""[..]),
+        };
+        self.rest = rest;
+        Some(parameter)
+    }
+}
+
+impl<'a> Iterator for AuthParams<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let parameter = self.element()?;
+            if let Some((name, value)) = split_once(parameter, b'=') {
+                return Some((trim(name), unquote(trim(value))));
+            }
+        }
+    }
+}
+
+impl<'a> Credentials<'a> {
+    pub(super) fn read(params: AuthParams<'a>, proxy: bool) -> Self {
+        let mut read = Self {
+            proxy,
+            ..Self::default()
+        };
+        for (name, value) in params {
+            match lower::<10>(name).as_slice() {
+                b"username" => read.username = value,
+                b"realm" => read.realm = value,
+                b"nonce" => read.nonce = value,
+                b"uri" => read.uri = value,
+                b"response" => read.response = value,
+                b"opaque" => read.opaque = Some(value),
+                b"algorithm" => read.algorithm = Some(value),
+                b"qop" => read.qop = Some(value),
+                b"cnonce" => read.cnonce = Some(value),
+                b"nc" => read.nc = Some(value),
+                _ => {}
+            }
+        }
+        read
+    }
+}
+
+impl<'a> Challenge<'a> {
+    pub(super) fn read(params: AuthParams<'a>, proxy: bool) -> Self {
+        let mut read = Self {
+            proxy,
+            ..Self::default()
+        };
+        for (name, value) in params {
+            match lower::<10>(name).as_slice() {
+                b"realm" => read.realm = value,
+                b"nonce" => read.nonce = value,
+                b"opaque" => read.opaque = Some(value),
+                b"algorithm" => read.algorithm = Some(value),
+                b"qop" => read.qop = Some(value),
+                b"stale" => read.stale = value.eq_ignore_ascii_case(b"true"),
+                _ => {}
+            }
+        }
+        read
+    }
+}
+
+/// A short name in lower case; longer ones become empty.
+struct Lower<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> Lower<N> {
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or(b"")
+    }
+}
+
+fn lower<const N: usize>(name: &[u8]) -> Lower<N> {
+    let mut bytes = [0; N];
+    let mut length = 0;
+    if let Some(place) = bytes.get_mut(..name.len()) {
+        place.copy_from_slice(name);
+        place.make_ascii_lowercase();
+        length = name.len();
+    }
+    Lower { bytes, length }
+}

@@ -1,0 +1,158 @@
+//! The small words of SIP's grammar: white space, tokens, quoted strings, lists, numbers.
+//! In: bytes of a value. Out: parts of them. Knows nothing of fields.
+//! RFC 3261 section 25.1. White space may be a fold, so CR and LF count as such everywhere.
+
+use memchr::{memchr, memchr2, memchr3};
+
+/// SP, HTAB, and the CR and LF of a fold.
+pub(super) const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// A byte of a `token`.
+pub(super) const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+        )
+}
+
+/// Without white space in front.
+pub(super) fn trim_start(mut text: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = text
+        && is_space(*first)
+    {
+        text = rest;
+    }
+    text
+}
+
+/// Without white space behind.
+pub(super) fn trim_end(mut text: &[u8]) -> &[u8] {
+    while let [rest @ .., last] = text
+        && is_space(*last)
+    {
+        text = rest;
+    }
+    text
+}
+
+/// Without white space at either end.
+pub(super) fn trim(text: &[u8]) -> &[u8] {
+    trim_end(trim_start(text))
+}
+
+/// The text before and behind the byte at `at`.
+pub(super) fn split_around(text: &[u8], at: usize) -> (&[u8], &[u8]) {
+    let (before, rest) = text.split_at_checked(at).unwrap_or((text, b""));
+    (before, rest.get(1..).unwrap_or(b""))
+}
+
+/// The text before and behind the first `byte`.
+pub(super) fn split_once(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    memchr(byte, text).map(|at| split_around(text, at))
+}
+
+/// Where the quoted string ends that begins with the `"` at `open`: the place of its closing `"`.
+pub(super) fn closing_quote(text: &[u8], open: usize) -> Option<usize> {
+    let mut at = open + 1;
+    loop {
+        let next = at + memchr2(b'"', b'\\', text.get(at..)?)?;
+        match text.get(next)? {
+            b'"' => return Some(next),
+            _ => at = next + 2,
+        }
+    }
+}
+
+/// Where `separator` stands first outside quoted strings (and, if `angles`, outside `<…>`).
+pub(super) fn find_outside_quotes(text: &[u8], separator: u8, angles: bool) -> Option<usize> {
+    let open_angle = if angles { b'<' } else { b'"' };
+    let mut at = 0;
+    loop {
+        let next = at + memchr3(separator, b'"', open_angle, text.get(at..)?)?;
+        match *text.get(next)? {
+            found if found == separator => return Some(next),
+            b'"' => at = closing_quote(text, next)? + 1,
+            _ => at = next + memchr(b'>', text.get(next..)?)? + 1,
+        }
+    }
+}
+
+/// What is between the quotes of a quoted string, its escapes as written; other text as it is.
+pub(super) fn unquote(text: &[u8]) -> &[u8] {
+    match text {
+        [b'"', inside @ .., b'"'] => inside,
+        _ => text,
+    }
+}
+
+/// The values of a list: split at commas outside quotes and angle brackets, trimmed, empty ones left out.
+#[derive(Clone, Debug)]
+pub(super) struct Values<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Values<'a> {
+    pub(super) const fn new(text: &'a [u8]) -> Self {
+        Self { rest: text }
+    }
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while !self.rest.is_empty() {
+            let (value, rest) = match find_outside_quotes(self.rest, b',', true) {
+                Some(at) => split_around(self.rest, at),
+                None => (self.rest, &b""[..]),
+            };
+            self.rest = rest;
+            let value = trim(value);
+            if !value.is_empty() {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
+/// A decimal number of digits alone; `None` for anything else and for one above `u32::MAX`.
+pub(super) fn exact_u32(text: &[u8]) -> Option<u32> {
+    digits(text).and_then(|number| u32::try_from(number).ok())
+}
+
+/// A port. RFC 3261 says 1*DIGIT: leading zeros are none of our business.
+pub(super) fn port(text: &[u8]) -> Option<u16> {
+    digits(text).and_then(|number| u16::try_from(number).ok())
+}
+
+/// Seconds (`delta-seconds`), saturating: RFC 3261 section 20.19 lets a recipient shorten what is too large.
+pub(super) fn seconds(text: &[u8]) -> Option<u32> {
+    digits(text).map(|number| u32::try_from(number).unwrap_or(u32::MAX))
+}
+
+/// A decimal number of digits alone, saturating.
+pub(super) fn digits(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, byte| {
+        byte.is_ascii_digit().then(|| {
+            number
+                .saturating_mul(10)
+                .saturating_add(u64::from(byte - b'0'))
+        })
+    })
+}
+
+/// The digits that a text begins with.
+pub(super) fn leading_digits(text: &[u8]) -> &[u8] {
+    let end = text
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())
+        .unwrap_or(text.len());
+    text.split_at(end).0
+}

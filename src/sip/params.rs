@@ -1,0 +1,126 @@
+//! Parameters: `;name=value;flag`.
+//! In: the text behind a URI or a value. Out: names and values. Knows nothing of what they mean.
+
+use memchr::memchr3;
+
+use super::lex::{closing_quote, find_outside_quotes, split_around, trim, unquote};
+
+/// The parameters of a URI or of a header field value, borrowed and read when asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Params<'a> {
+    text: &'a [u8],
+}
+
+impl<'a> Params<'a> {
+    /// From a text that begins at the first parameter's `;` (or is empty). What stands before the
+    /// first `;` is no parameter.
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        Self { text }
+    }
+
+    /// The text as written.
+    pub const fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// The first parameter of this name (compared without case): `None` when there is none,
+    /// `Some(None)` when it has no value. Quotes around the value are taken off, escapes inside left.
+    pub fn get(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
+        self.iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// The value of the first parameter of this name, if it has one that is not empty.
+    pub fn value(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.get(name).flatten().filter(|value| !value.is_empty())
+    }
+
+    /// Name and value of each, in their order. Empty ones (`;;`) are left out.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone + use<'a> {
+        let start = find_outside_quotes(self.text, b';', false);
+        ParamIterator {
+            rest: start.map_or(b"", |at| split_around(self.text, at).1),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct ParamIterator<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for ParamIterator<'a> {
+    type Item = (&'a [u8], Option<&'a [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let (parameter, equals, rest) = cut(self.rest);
+            self.rest = rest;
+            let (name, value) = match equals {
+                Some(at) => {
+                    let (name, value) = split_around(parameter, at);
+                    (trim(name), Some(unquote(trim(value))))
+                }
+                None => (trim(parameter), None),
+            };
+            if !name.is_empty() {
+                return Some((name, value));
+            }
+        }
+        None
+    }
+}
+
+/// The first parameter, where its `=` is, and what follows its `;`.
+fn cut(text: &[u8]) -> (&[u8], Option<usize>, &[u8]) {
+    let mut equals = None;
+    let mut at = 0;
+    while let Some(next) = text
+        .get(at..)
+        .and_then(|rest| memchr3(b';', b'=', b'"', rest))
+        .map(|found| at + found)
+    {
+        match text.get(next) {
+            Some(b';') => {
+                let (parameter, rest) = split_around(text, next);
+                return (parameter, equals, rest);
+            }
+            Some(b'=') => {
+                equals = equals.or(Some(next));
+                at = next + 1;
+            }
+            // An unterminated quoted string takes all that follows.
+            _ => match closing_quote(text, next) {
+                Some(close) => at = close + 1,
+                None => break,
+            },
+        }
+    }
+    (text, equals, b"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_without_case_values_without_quotes() {
+        let params = Params::new(b" ; Tag = a1;lr;; x=\"a;b=\\\"c\" ;empty=;b=2;B=3");
+        assert_eq!(params.get(b"tag"), Some(Some(&b"a1"[..])));
+        assert_eq!(params.get(b"LR"), Some(None));
+        assert_eq!(params.get(b"x"), Some(Some(&b"a;b=\\\"c"[..])));
+        assert_eq!(params.get(b"empty"), Some(Some(&b""[..])));
+        assert_eq!(params.value(b"empty"), None);
+        assert_eq!(params.get(b"b"), Some(Some(&b"2"[..])));
+        assert_eq!(params.get(b"c"), None);
+        assert_eq!(params.iter().count(), 6);
+    }
+
+    #[test]
+    fn an_unterminated_quote_takes_the_rest() {
+        let params = Params::new(b";a=\"b;c=d");
+        assert_eq!(params.get(b"a"), Some(Some(&b"\"b;c=d"[..])));
+        assert_eq!(params.get(b"c"), None);
+    }
+}

@@ -1,0 +1,468 @@
+//! One direction of a TCP connection: bytes into order, messages out of bytes.
+//! In: segments' bytes with sequence numbers. Out: `RawMessage`. Knows nothing of other streams.
+//! RFC 9293 section 3.4 (sequence numbers wrap), RFC 3261 section 18.3 (Content-Length frames a stream).
+//!
+//! ```text
+//!            SYN                    whole message
+//!   (none) ──────▶ Opening ───────────────────────▶ Following ◀─┐
+//!     │               │ not SIP: forgotten            │   │     │ start line found
+//!     └── a segment that begins like SIP ─────────────┘   │     │
+//!                                                         ▼     │
+//!                     a gap, or bytes that are no SIP: Searching┘
+//! ```
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::base::{Oddities, Oddity, Timestamp, Transport};
+
+use super::content::{self, Found, Start};
+use super::framing::{self, ContentLength};
+use super::{Each, RawMessage};
+
+/// A segment that lies further back than this is none that is sent again: its sequence numbers began anew.
+const RETRANSMISSION_WINDOW_BYTES: usize = 1 << 20;
+
+/// Bodies longer than this are not passed over; the next message is searched for.
+const MAX_PASSED_OVER_BYTES: usize = 16 << 20;
+
+/// Bytes searched for a start line before the direction is forgotten.
+const MAX_SEARCHED_BYTES: usize = 1 << 20;
+
+/// What holding a piece costs beside its bytes.
+const PIECE_OVERHEAD_BYTES: usize = 64;
+
+/// A buffer of this size is kept for the next message.
+const KEPT_CAPACITY_BYTES: usize = 4_096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The SYN was seen, nothing else yet.
+    Opening,
+    /// What comes next is a message, or what is behind one.
+    Following,
+    /// Where messages begin is not known.
+    Searching,
+}
+
+/// Bytes that came before those that stand before them.
+#[derive(Debug)]
+struct Piece {
+    sequence: u32,
+    bytes: Vec<u8>,
+    cut: bool,
+}
+
+/// Whether there is a reason to go on with a direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Keep,
+    /// It carries no SIP.
+    Forget,
+}
+
+/// Where messages and oddities go, and what bounds them.
+pub(super) struct Context<'c> {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub message_bytes: usize,
+    pub stream_bytes: usize,
+    pub oddities: &'c mut Oddities,
+    pub each: Each<'c>,
+}
+
+impl Context<'_> {
+    fn deliver(&mut self, bytes: &[u8], whole: bool) {
+        let message = RawMessage {
+            source: self.source,
+            destination: self.destination,
+            transport: Transport::Tcp,
+            bytes,
+            whole,
+        };
+        (self.each)(message, self.oddities);
+    }
+}
+
+/// What is known of one direction.
+#[derive(Debug)]
+pub(super) struct Direction {
+    phase: Phase,
+    /// Sequence number of the first byte there ever was, as far as was seen.
+    origin: u32,
+    /// Sequence number of the first byte that has not come.
+    next: u32,
+    /// The beginning of a message whose end has not come; it ends before `next`.
+    held: Vec<u8>,
+    /// Length of the message whose beginning is held; 0 while its header fields are not complete.
+    expected: usize,
+    /// Bytes to pass over before the next message.
+    passing: usize,
+    searched: usize,
+    /// What came too early, in order, without overlap, all of it behind `next`.
+    later: VecDeque<Piece>,
+    later_bytes: usize,
+    /// The bytes from `next` on were cut off by a snapshot length: waiting for them is no use.
+    cut: bool,
+    /// The sender sends no more.
+    finished: bool,
+    /// Until when the bytes from `next` on are waited for, if there are later ones.
+    pub gap_ends: Option<Timestamp>,
+}
+
+impl Direction {
+    /// A direction whose SYN was seen; `sequence` is that of the first byte behind it.
+    pub fn opening(sequence: u32) -> Self {
+        Self {
+            phase: Phase::Opening,
+            origin: sequence,
+            next: sequence,
+            held: Vec::new(),
+            expected: 0,
+            passing: 0,
+            searched: 0,
+            later: VecDeque::new(),
+            later_bytes: 0,
+            cut: false,
+            finished: false,
+            gap_ends: None,
+        }
+    }
+
+    /// A direction that is joined in the middle, if these bytes begin a message.
+    pub fn joining(sequence: u32, bytes: &[u8]) -> Option<Self> {
+        begins_message(bytes).then(|| Self {
+            phase: Phase::Following,
+            ..Self::opening(sequence)
+        })
+    }
+
+    /// Whether a SYN before `sequence` is one that was seen before, or belongs to what is followed already.
+    pub fn began_at(&self, sequence: u32) -> bool {
+        self.origin == sequence || {
+            let behind = self.next.wrapping_sub(sequence);
+            self.phase != Phase::Opening && behind > 0 && behind < 65_536
+        }
+    }
+
+    /// Bytes held.
+    pub fn held_bytes(&self) -> usize {
+        self.held.len() + self.later_bytes
+    }
+
+    /// Whether there are bytes behind some that have not come.
+    pub fn has_gap(&self) -> bool {
+        !self.later.is_empty()
+    }
+
+    /// Takes one segment's bytes. `cut`: the segment had more of them.
+    pub fn take(
+        &mut self,
+        sequence: u32,
+        bytes: &[u8],
+        cut: bool,
+        context: &mut Context<'_>,
+    ) -> Verdict {
+        let ahead = sequence.wrapping_sub(self.next).cast_signed();
+        if ahead > 0 {
+            self.hold_for_later(sequence, bytes, cut);
+            let too_far = usize::try_from(ahead).unwrap_or(0) > context.stream_bytes;
+            if self.cut || too_far || self.later_bytes > self.most_later_bytes(context) {
+                return self.give_up_gap(context);
+            }
+            return Verdict::Keep;
+        }
+        let known = ahead.unsigned_abs() as usize;
+        if known > RETRANSMISSION_WINDOW_BYTES && begins_message(bytes) {
+            *self = Self {
+                phase: Phase::Following,
+                ..Self::opening(sequence)
+            };
+            return self.in_order(bytes, cut, context);
+        }
+        match bytes.get(known..) {
+            None | Some([]) => Verdict::Keep,
+            Some(fresh) => match self.in_order(fresh, cut, context) {
+                Verdict::Keep => self.take_later(context),
+                Verdict::Forget => Verdict::Forget,
+            },
+        }
+    }
+
+    /// The sender sends no more from `sequence` on. What is held will not be completed.
+    pub fn finish(&mut self, sequence: u32, context: &mut Context<'_>) {
+        if sequence == self.next {
+            self.give_up_message(context);
+            self.passing = 0;
+            self.held = Vec::new();
+            self.finished = true;
+        }
+    }
+
+    /// Whether more messages may come.
+    pub fn is_followed(&self) -> bool {
+        self.phase != Phase::Opening && !self.finished
+    }
+
+    /// What has not come will not come: goes on behind it.
+    pub fn give_up_gap(&mut self, context: &mut Context<'_>) -> Verdict {
+        self.skip_gap(context);
+        self.take_later(context)
+    }
+
+    fn skip_gap(&mut self, context: &mut Context<'_>) {
+        let Some(first) = self.later.front() else {
+            return;
+        };
+        if !self.cut {
+            context.oddities.note(Oddity::StreamGap);
+        }
+        let missing = first.sequence.wrapping_sub(self.next) as usize;
+        self.next = first.sequence;
+        self.cut = false;
+        self.gap_ends = None;
+        self.give_up_message(context);
+        // If the gap lies inside a body, where the next message begins is still known.
+        if missing <= self.passing {
+            self.passing -= missing;
+        } else {
+            self.passing = 0;
+            self.phase = Phase::Searching;
+            self.searched = 0;
+        }
+    }
+
+    /// Hands on a message whose header fields are complete but not its body, drops one without.
+    fn give_up_message(&mut self, context: &mut Context<'_>) {
+        let held = std::mem::take(&mut self.held);
+        if self.expected > 0 {
+            context.oddities.note(Oddity::MessageCut);
+            context.deliver(&held, false);
+            self.passing = self.expected.saturating_sub(held.len());
+            self.expected = 0;
+        } else if !held.is_empty() {
+            self.passing = 0;
+            self.phase = Phase::Searching;
+        }
+    }
+
+    /// Hands on what there is of a message that a snapshot length cut. Without a complete head that is its
+    /// complete lines: half a header field would say something else than the whole.
+    fn give_up_cut_message(&mut self, context: &mut Context<'_>) {
+        if self.expected == 0 && self.phase != Phase::Searching && begins_message(&self.held) {
+            let held = std::mem::take(&mut self.held);
+            context.oddities.note(Oddity::MessageCut);
+            context.deliver(content::complete_lines(&held), false);
+            self.phase = Phase::Searching;
+        } else if self.expected > 0 {
+            self.give_up_message(context);
+        }
+    }
+
+    /// Keeps those bytes that did not come before: the first that came win.
+    fn hold_for_later(&mut self, sequence: u32, bytes: &[u8], cut: bool) {
+        let start = sequence.wrapping_sub(self.next) as usize;
+        let mut from = 0;
+        let mut index = 0;
+        while from < bytes.len() {
+            let (until, behind) = match self.later.get(index) {
+                None => (bytes.len(), bytes.len()),
+                Some(piece) => {
+                    let piece_start = piece.sequence.wrapping_sub(self.next) as usize;
+                    let piece_end = piece_start + piece.bytes.len();
+                    (
+                        piece_start.saturating_sub(start).min(bytes.len()),
+                        piece_end.saturating_sub(start),
+                    )
+                }
+            };
+            if let Some(fresh) = bytes.get(from..until).filter(|fresh| !fresh.is_empty()) {
+                let piece = Piece {
+                    sequence: sequence.wrapping_add(u32::try_from(from).unwrap_or(u32::MAX)),
+                    bytes: fresh.to_vec(),
+                    cut: cut && until == bytes.len(),
+                };
+                self.later_bytes += fresh.len() + PIECE_OVERHEAD_BYTES;
+                self.later.insert(index, piece);
+                index += 1;
+            }
+            from = from.max(behind);
+            index += 1;
+        }
+    }
+
+    /// A direction that has not shown any SIP gets little.
+    fn most_later_bytes(&self, context: &Context<'_>) -> usize {
+        if self.phase == Phase::Opening {
+            context.stream_bytes / 2
+        } else {
+            context.stream_bytes
+        }
+    }
+
+    /// Goes on with what came early, as far as it is next now.
+    fn take_later(&mut self, context: &mut Context<'_>) -> Verdict {
+        while let Some(first) = self.later.front() {
+            let ahead = first.sequence.wrapping_sub(self.next).cast_signed();
+            if ahead > 0 && self.cut {
+                self.skip_gap(context);
+                continue;
+            }
+            if ahead > 0 {
+                break;
+            }
+            let Some(piece) = self.later.pop_front() else {
+                break;
+            };
+            self.later_bytes = self
+                .later_bytes
+                .saturating_sub(piece.bytes.len() + PIECE_OVERHEAD_BYTES);
+            let known = ahead.unsigned_abs() as usize;
+            let Some(fresh @ [_, ..]) = piece.bytes.get(known..) else {
+                continue;
+            };
+            if self.in_order(fresh, piece.cut, context) == Verdict::Forget {
+                return Verdict::Forget;
+            }
+        }
+        Verdict::Keep
+    }
+
+    /// Takes the bytes that are next. Whole messages are lent straight from them; only the rest is copied.
+    fn in_order(&mut self, bytes: &[u8], cut: bool, context: &mut Context<'_>) -> Verdict {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.next = self.next.wrapping_add(length);
+        self.cut = cut;
+        let passed = self.passing.min(bytes.len());
+        self.passing -= passed;
+        let bytes = bytes.get(passed..).unwrap_or_default();
+        let verdict = if self.held.is_empty() {
+            let (used, verdict) = self.frame(bytes, context);
+            self.held
+                .extend_from_slice(bytes.get(used..).unwrap_or_default());
+            verdict
+        } else {
+            self.held.extend_from_slice(bytes);
+            if self.held.len() >= self.expected {
+                let mut held = std::mem::take(&mut self.held);
+                let (used, verdict) = self.frame(&held, context);
+                held.drain(..used.min(held.len()));
+                if !held.is_empty() || held.capacity() <= KEPT_CAPACITY_BYTES {
+                    self.held = held;
+                }
+                verdict
+            } else {
+                Verdict::Keep
+            }
+        };
+        if cut {
+            self.give_up_cut_message(context);
+        }
+        verdict
+    }
+
+    /// Hands on every whole message in `bytes`. Returns how many bytes are done with; the rest is the
+    /// beginning of a message.
+    fn frame(&mut self, bytes: &[u8], context: &mut Context<'_>) -> (usize, Verdict) {
+        let mut done = 0;
+        self.expected = 0;
+        loop {
+            done += content::keep_alive(bytes.get(done..).unwrap_or_default());
+            let rest = bytes.get(done..).unwrap_or_default();
+            if rest.is_empty() {
+                return (done, Verdict::Keep);
+            }
+            if self.phase == Phase::Searching {
+                let passed = match content::find_start(rest) {
+                    Found::At(at) => {
+                        self.phase = Phase::Following;
+                        self.searched = 0;
+                        at
+                    }
+                    Found::NotBefore(at) => at,
+                };
+                done += passed;
+                if self.phase == Phase::Searching {
+                    self.searched += passed;
+                    return (done, self.searched_enough());
+                }
+                continue;
+            }
+            let start_line = match content::start(rest) {
+                Start::Undecided => return (done, Verdict::Keep),
+                Start::Other => {
+                    if self.phase == Phase::Opening {
+                        return (bytes.len(), Verdict::Forget);
+                    }
+                    context.oddities.note(Oddity::StreamNotSip);
+                    self.phase = Phase::Searching;
+                    continue;
+                }
+                Start::Message(start_line) => start_line,
+            };
+            let behind = rest.get(start_line.end..).unwrap_or_default();
+            if self.phase == Phase::Opening && !content::continues_as_header(behind) {
+                return (bytes.len(), Verdict::Forget);
+            }
+            let Some(head) = framing::head(rest, &start_line) else {
+                if rest.len() <= context.message_bytes {
+                    return (done, Verdict::Keep);
+                }
+                context.oddities.note(Oddity::MessageTooLong);
+                self.phase = Phase::Searching;
+                done += start_line.end;
+                continue;
+            };
+            self.phase = Phase::Following;
+            let body = match head.content_length {
+                ContentLength::Bytes(length) => length,
+                ContentLength::Absent | ContentLength::Unreadable => {
+                    context.oddities.note(Oddity::ContentLength);
+                    0
+                }
+            };
+            let length = head.length.saturating_add(body);
+            if length > context.message_bytes {
+                context.oddities.note(Oddity::MessageTooLong);
+                if length > MAX_PASSED_OVER_BYTES {
+                    self.phase = Phase::Searching;
+                    done += head.length;
+                } else {
+                    let passed = length.min(rest.len());
+                    self.passing = length - passed;
+                    done += passed;
+                }
+                continue;
+            }
+            match rest.get(..length) {
+                Some(message) => {
+                    context.deliver(message, true);
+                    done += length;
+                }
+                None => {
+                    self.expected = length;
+                    return (done, Verdict::Keep);
+                }
+            }
+        }
+    }
+
+    fn searched_enough(&self) -> Verdict {
+        if self.searched > MAX_SEARCHED_BYTES {
+            Verdict::Forget
+        } else {
+            Verdict::Keep
+        }
+    }
+}
+
+/// Whether these bytes are the front of a message, so much that a stream may be joined at them.
+fn begins_message(bytes: &[u8]) -> bool {
+    let bytes = bytes.get(content::keep_alive(bytes)..).unwrap_or_default();
+    match content::start(bytes) {
+        Start::Message(start_line) => {
+            content::continues_as_header(bytes.get(start_line.end..).unwrap_or_default())
+        }
+        Start::Undecided | Start::Other => false,
+    }
+}

@@ -1,0 +1,214 @@
+//! The TCP directions that are followed.
+//! In: TCP segments. Out: `RawMessage`. Knows nothing of UDP.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::{Limits, Oddities, Oddity, Timestamp};
+use crate::decode::{Payload, Segment};
+
+use super::Each;
+use super::direction::{Context, Direction, Verdict};
+use super::table::{Slot, Table};
+
+/// How long bytes are waited for that later ones have overtaken. A sender sends again within its
+/// retransmission timeout, which seldom is longer; what the mirror lost never comes.
+const GAP_WAIT: Duration = Duration::from_secs(2);
+
+/// Bytes that all directions together may hold.
+const MAX_HELD_BYTES: usize = 64 << 20;
+
+/// Sender and receiver.
+type Ends = (SocketAddr, SocketAddr);
+
+/// Directions by their ends, and the gaps that are waited for.
+#[derive(Debug)]
+pub(super) struct Streams {
+    table: Table<Ends, Direction>,
+    /// Moments at which gaps are given up, in order. An entry holds if its direction still names that moment.
+    gaps: VecDeque<(Timestamp, Slot)>,
+    limit: usize,
+    held_bytes: usize,
+    stream_bytes: usize,
+    message_bytes: usize,
+}
+
+impl Streams {
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            table: Table::new(),
+            gaps: VecDeque::new(),
+            limit: limits.tcp_streams.max(1),
+            held_bytes: 0,
+            stream_bytes: limits.tcp_stream_bytes,
+            message_bytes: limits.message_bytes.min(limits.tcp_stream_bytes),
+        }
+    }
+
+    /// Directions that something is known of.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Bytes held for all of them.
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Gives up the gaps that were waited for long enough.
+    pub fn give_up_overdue(&mut self, now: Timestamp, oddities: &mut Oddities, each: Each<'_>) {
+        while let Some(&(due, slot)) = self.gaps.front() {
+            if due > now && self.gaps.len() <= self.limit {
+                return;
+            }
+            self.gaps.pop_front();
+            let waits = |(_, direction): (&Ends, &mut Direction)| direction.gap_ends == Some(due);
+            if self.table.get_mut(slot).is_some_and(waits) {
+                self.with(now, slot, oddities, each, |direction, context| {
+                    direction.give_up_gap(context)
+                });
+            }
+        }
+    }
+
+    /// Takes one segment. Those of UDP are passed over.
+    pub fn handle(
+        &mut self,
+        now: Timestamp,
+        segment: &Segment<'_>,
+        oddities: &mut Oddities,
+        each: Each<'_>,
+    ) {
+        let Payload::Tcp {
+            sequence,
+            syn,
+            fin,
+            rst,
+            bytes,
+        } = segment.payload
+        else {
+            return;
+        };
+        // What an RST carries is for humans, and nothing is over until the sequence numbers begin anew: a
+        // mirror may show the RST before what was sent before it.
+        if rst || (bytes.is_empty() && !syn && !fin) {
+            return;
+        }
+        let ends = (segment.source, segment.destination);
+        let sequence = sequence.wrapping_add(u32::from(syn));
+        let found = self.table.find(&ends);
+        let slot = match found {
+            Some(slot) if syn => {
+                self.reopen(slot, sequence);
+                slot
+            }
+            Some(slot) => slot,
+            None => {
+                let fresh = if syn {
+                    Some(Direction::opening(sequence))
+                } else {
+                    Direction::joining(sequence, bytes)
+                };
+                let Some(fresh) = fresh else {
+                    return;
+                };
+                self.make_room(oddities);
+                // A SYN alone stays the next to go, so that a flood of them drives out nothing but itself.
+                self.table.insert_cold(ends, fresh)
+            }
+        };
+        if !bytes.is_empty() {
+            self.table.touch(slot);
+            let cut = !segment.whole;
+            self.with(now, slot, oddities, each, |direction, context| {
+                direction.take(sequence, bytes, cut, context)
+            });
+        }
+        if fin {
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let end = sequence.wrapping_add(length);
+            self.with(now, slot, oddities, each, |direction, context| {
+                direction.finish(end, context);
+                Verdict::Keep
+            });
+            // It is kept, so that copies of its last segments are known as such.
+            self.table.cool(slot);
+        }
+    }
+
+    /// A SYN on a direction that is known: it begins anew, unless the SYN is a copy.
+    fn reopen(&mut self, slot: Slot, sequence: u32) {
+        let Some((_, direction)) = self.table.get_mut(slot) else {
+            return;
+        };
+        if !direction.began_at(sequence) {
+            self.held_bytes = self.held_bytes.saturating_sub(direction.held_bytes());
+            *direction = Direction::opening(sequence);
+        }
+    }
+
+    fn make_room(&mut self, oddities: &mut Oddities) {
+        while self.table.len() >= self.limit || self.held_bytes > MAX_HELD_BYTES {
+            let Some(oldest) = self.table.oldest() else {
+                return;
+            };
+            let followed = |(_, direction): (&Ends, &mut Direction)| direction.is_followed();
+            if self.table.get_mut(oldest).is_some_and(followed) {
+                oddities.note(Oddity::StreamEvicted);
+            }
+            self.forget(oldest);
+        }
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        if let Some(gone) = self.table.remove(slot) {
+            self.held_bytes = self.held_bytes.saturating_sub(gone.held_bytes());
+        }
+    }
+
+    /// Does something with a direction, and keeps the books.
+    fn with(
+        &mut self,
+        now: Timestamp,
+        slot: Slot,
+        oddities: &mut Oddities,
+        each: Each<'_>,
+        act: impl FnOnce(&mut Direction, &mut Context<'_>) -> Verdict,
+    ) {
+        let Some((&(source, destination), direction)) = self.table.get_mut(slot) else {
+            return;
+        };
+        let mut context = Context {
+            source,
+            destination,
+            message_bytes: self.message_bytes,
+            stream_bytes: self.stream_bytes,
+            oddities,
+            each,
+        };
+        let before = direction.held_bytes();
+        let verdict = act(direction, &mut context);
+        let after = direction.held_bytes();
+        self.held_bytes = (self.held_bytes + after).saturating_sub(before);
+        if !direction.has_gap() {
+            direction.gap_ends = None;
+        } else if direction.gap_ends.is_none() {
+            let due = now.after(GAP_WAIT);
+            direction.gap_ends = Some(due);
+            self.gaps.push_back((due, slot));
+        }
+        if verdict == Verdict::Forget {
+            self.forget(slot);
+        }
+        while self.held_bytes > MAX_HELD_BYTES {
+            let Some(oldest) = self.table.oldest() else {
+                return;
+            };
+            oddities.note(Oddity::StreamOverflow);
+            self.forget(oldest);
+        }
+    }
+}

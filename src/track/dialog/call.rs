@@ -1,0 +1,603 @@
+//! One Call-ID: its attempts, branches, dialogs and ends, and what falls due for them.
+//! In: moments. Out: facts about ends. Knows nothing of messages.
+//!
+//! ```text
+//!  Attempt    calling ──2xx──► a Dialog takes the caller's end
+//!                │ final response, no response, not retried
+//!                └──► over
+//!  Dialog     2xx ──► Confirmed ──BYE──► Ended (seen: final)
+//!                      ▲   │ timer, 481, copy
+//!     in-dialog 2xx    │   ▼
+//!     (new end ids)    └─ Ended (inferred: revocable)
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::super::{
+    AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact,
+    Findings, Media, Rule, Side,
+};
+use super::media::Description;
+use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
+use crate::base::{Flow, FrameId, Timestamp};
+use crate::sip::{Aor, Method, Sdp};
+
+/// A moment, and the frame that armed it.
+pub(super) type Due = Option<(Timestamp, FrameId)>;
+
+/// The caller's wish to talk: all INVITEs of one From-tag.
+pub(super) struct Attempt {
+    pub from_tag: Arc<str>,
+    pub cseq: u32,
+    /// The end that is calling; the first 2xx makes it the caller of a dialog.
+    pub caller: usize,
+    pub bound: bool,
+    pub over: bool,
+    pub from: Option<Aor>,
+    pub to: Option<Aor>,
+    pub dialled: Option<Arc<str>>,
+    pub caller_vias: usize,
+    pub offer: Description,
+    pub retry_until: Due,
+    /// How it will have ended if nothing follows until then.
+    pub retry_or: (EndReason, Rule),
+    pub cancel_until: Due,
+}
+
+/// One INVITE on one hop.
+pub(super) struct Branch {
+    pub attempt: usize,
+    pub cseq: u32,
+    pub id: Box<[u8]>,
+    pub parent: Option<usize>,
+    pub children: u16,
+    pub vias: usize,
+    pub source: SocketAddr,
+    pub destination: Flow,
+    pub request_uri: Arc<str>,
+    pub auth: Option<AuthUser>,
+    pub at: Timestamp,
+    pub expires_s: Option<u32>,
+    pub responded: bool,
+    pub final_status: Option<u16>,
+    pub cancelled: bool,
+    pub early: Vec<Early>,
+    pub called: Option<usize>,
+    pub no_response_at: Due,
+    pub lost_at: Due,
+}
+
+impl Branch {
+    pub(super) fn is_leaf(&self) -> bool {
+        self.children == 0
+    }
+}
+
+/// A To-tag that was seen in a 1xx.
+pub(super) struct Early {
+    pub tag: Arc<str>,
+    /// A reliable 1xx, a PRACK or an UPDATE carried a description: the 2xx has not the first one.
+    pub negotiated: bool,
+    pub media: Option<Arc<[Media]>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Confirmed,
+    Ended(EndReason),
+}
+
+pub(super) struct Dialog {
+    pub caller_tag: Arc<str>,
+    pub called_tag: Arc<str>,
+    pub cseq: u32,
+    pub caller: Option<usize>,
+    pub called: Option<usize>,
+    pub progress: Progress,
+    /// The session runs: at the 2xx or at the ACK, as the rules say.
+    pub talking: bool,
+    pub held: bool,
+    pub confirmed_at: Timestamp,
+    pub confirmed_in: FrameId,
+    pub acked: bool,
+    /// Branches on which the 2xx was seen, and when it was last repeated on one of them.
+    pub ok_branches: Vec<Box<[u8]>>,
+    pub ok_repeated_at: Option<Timestamp>,
+    /// The offer that the ACK is to answer.
+    pub offer_in_ok: Option<Box<Sdp>>,
+    pub hops: Vec<(SocketAddr, SocketAddr)>,
+    pub session_vias: usize,
+    pub presume_at: Due,
+    pub no_ack_at: Due,
+    pub bye_until: Due,
+    pub session_ends_at: Due,
+    pub cap_at: Due,
+    pub forget_at: Due,
+}
+
+impl Dialog {
+    pub(super) fn is_live(&self) -> bool {
+        self.progress == Progress::Confirmed
+    }
+
+    fn timers(&self) -> [Due; 5] {
+        [
+            self.presume_at,
+            self.no_ack_at,
+            self.bye_until,
+            self.session_ends_at,
+            self.cap_at,
+        ]
+    }
+}
+
+/// A request inside a dialog that was not answered yet, or whose answer may come on further hops.
+pub(super) struct Pending {
+    pub method: Method,
+    pub cseq: u32,
+    pub from_tag: Arc<str>,
+    pub to_tag: Arc<str>,
+    pub offer: Description,
+    pub vias: usize,
+    pub sender: EndIdentity,
+    pub receiver: EndIdentity,
+    pub answered_vias: Option<usize>,
+    pub at: Timestamp,
+}
+
+/// One party as observations speak of it.
+pub(super) struct End {
+    pub id: EndId,
+    pub side: Side,
+    pub local_tag: Option<Arc<str>>,
+    pub remote_tag: Option<Arc<str>>,
+    pub state: DialogState,
+    pub engagement: Engagement,
+    pub confirmed_at: Option<Timestamp>,
+    pub ended: Option<EndReason>,
+    pub whole: bool,
+    pub media: Arc<[Media]>,
+    pub peer: Option<Arc<str>>,
+    pub dialled: Option<Arc<str>>,
+    pub identity: EndIdentity,
+    pub confidence: Confidence,
+    /// Somebody was told of it.
+    told: bool,
+    news: Option<(Rule, FrameId)>,
+}
+
+impl End {
+    pub(super) fn new(id: EndId, side: Side, identity: EndIdentity) -> Self {
+        Self {
+            id,
+            side,
+            local_tag: None,
+            remote_tag: None,
+            state: DialogState::Trying,
+            engagement: Engagement::None,
+            confirmed_at: None,
+            ended: None,
+            whole: true,
+            media: Arc::from([]),
+            peer: None,
+            dialled: None,
+            identity,
+            confidence: Confidence::Full,
+            told: false,
+            news: None,
+        }
+    }
+
+    /// There is something to tell of this end.
+    pub(super) fn news(&mut self, rule: Rule, frame: FrameId) {
+        self.news = Some((rule, frame));
+    }
+
+    fn end(&mut self, reason: EndReason, rule: Rule, frame: FrameId) {
+        if self.state == DialogState::Terminated {
+            return;
+        }
+        self.state = DialogState::Terminated;
+        self.engagement = Engagement::None;
+        self.ended = Some(reason);
+        self.confidence = if reason.is_inferred() {
+            Confidence::Weak
+        } else {
+            Confidence::Full
+        };
+        self.news(rule, frame);
+    }
+}
+
+/// All that is known of one Call-ID.
+pub(super) struct Call {
+    pub call_id: Arc<str>,
+    pub born: u64,
+    pub deadline: Option<Timestamp>,
+    pub attempts: Vec<Attempt>,
+    pub branches: Vec<Branch>,
+    pub dialogs: Vec<Dialog>,
+    pub pending: Vec<Pending>,
+    pub ends: Vec<End>,
+}
+
+impl Call {
+    pub(super) fn new(call_id: Arc<str>, born: u64) -> Self {
+        Self {
+            call_id,
+            born,
+            deadline: None,
+            attempts: Vec::new(),
+            branches: Vec::new(),
+            dialogs: Vec::new(),
+            pending: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    pub(super) fn new_end(
+        &mut self,
+        side: Side,
+        identity: EndIdentity,
+        context: &mut Context<'_>,
+    ) -> usize {
+        *context.next_end += 1;
+        self.ends
+            .push(End::new(EndId(*context.next_end), side, identity));
+        self.ends.len() - 1
+    }
+
+    /// The dialog with these tags, and whether `from_tag` is its caller's.
+    pub(super) fn find_dialog(&self, from_tag: &[u8], to_tag: &[u8]) -> Option<(usize, bool)> {
+        self.dialogs
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(at, dialog)| {
+                let (caller, called) = (dialog.caller_tag.as_bytes(), dialog.called_tag.as_bytes());
+                if caller == from_tag && called == to_tag {
+                    Some((at, true))
+                } else if caller == to_tag && called == from_tag {
+                    Some((at, false))
+                } else {
+                    None
+                }
+            })
+    }
+
+    /// Ends a dialog: both its parties are told, the reason is counted once.
+    pub(super) fn end_dialog(
+        &mut self,
+        at: usize,
+        reason: EndReason,
+        rule: Rule,
+        frame: FrameId,
+        context: &mut Context<'_>,
+    ) {
+        let Some(dialog) = self.dialogs.get_mut(at) else {
+            return;
+        };
+        if matches!(dialog.progress, Progress::Ended(_)) {
+            return;
+        }
+        if dialog.progress == Progress::Confirmed {
+            count(context, reason);
+        }
+        dialog.progress = Progress::Ended(reason);
+        dialog.talking = false;
+        let forget_s = if reason.is_inferred() {
+            FORGET_INFERRED_S
+        } else {
+            FORGET_SEEN_S
+        };
+        dialog.forget_at = Some((context.now.after_s(forget_s), frame));
+        for timer in [
+            &mut dialog.presume_at,
+            &mut dialog.no_ack_at,
+            &mut dialog.bye_until,
+            &mut dialog.session_ends_at,
+            &mut dialog.cap_at,
+        ] {
+            *timer = None;
+        }
+        for end in [dialog.caller, dialog.called].into_iter().flatten() {
+            self.end_end(end, reason, rule, frame);
+        }
+    }
+
+    pub(super) fn end_end(&mut self, at: usize, reason: EndReason, rule: Rule, frame: FrameId) {
+        if let Some(end) = self.ends.get_mut(at) {
+            end.end(reason, rule, frame);
+        }
+    }
+
+    /// Ends an attempt that no 2xx answered.
+    pub(super) fn end_attempt(
+        &mut self,
+        at: usize,
+        reason: EndReason,
+        rule: Rule,
+        frame: FrameId,
+        context: &mut Context<'_>,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(at) else {
+            return;
+        };
+        if attempt.over {
+            return;
+        }
+        attempt.over = true;
+        (attempt.retry_until, attempt.cancel_until) = (None, None);
+        if attempt.bound {
+            return;
+        }
+        let caller = attempt.caller;
+        count(context, reason);
+        self.end_end(caller, reason, rule, frame);
+        // Who still rings for nobody stops when its own CANCEL is seen, and must have by 64·T1.
+        let lost_at = Some((context.now.after_s(TIMER_B_S), frame));
+        for branch in self
+            .branches
+            .iter_mut()
+            .filter(|branch| branch.attempt == at)
+        {
+            if branch.lost_at.is_none() {
+                branch.lost_at = lost_at;
+            }
+        }
+    }
+
+    /// What a party of a live dialog is doing now.
+    pub(super) fn engage(&mut self, at: usize, rule: Rule, frame: FrameId) {
+        let Some(dialog) = self.dialogs.get(at) else {
+            return;
+        };
+        let engagement = match (dialog.talking, dialog.held) {
+            (true, false) => Engagement::Talking,
+            (true, true) => Engagement::Held,
+            (false, _) => return,
+        };
+        let confirmed_at = dialog.confirmed_at;
+        for end in [dialog.caller, dialog.called].into_iter().flatten() {
+            if let Some(end) = self.ends.get_mut(end)
+                && end.engagement != engagement
+            {
+                end.engagement = engagement;
+                end.confirmed_at = Some(confirmed_at);
+                end.news(rule, frame);
+            }
+        }
+    }
+
+    /// Facts about all ends of which there is news.
+    pub(super) fn tell(&mut self, out: &mut Findings) {
+        for end in &mut self.ends {
+            let Some((rule, frame)) = end.news.take() else {
+                continue;
+            };
+            if end.state == DialogState::Terminated && !end.told {
+                continue; // nobody ever heard of it
+            }
+            end.told = true;
+            let fact = DialogFact {
+                end: end.id,
+                call_id: Arc::clone(&self.call_id),
+                side: end.side,
+                local_tag: end.local_tag.clone(),
+                remote_tag: end.remote_tag.clone(),
+                state: end.state,
+                engagement: end.engagement,
+                confirmed_at: end.confirmed_at,
+                ended: end.ended,
+                whole: end.whole,
+                media: Arc::clone(&end.media),
+                peer: end.peer.clone(),
+                dialled: end.dialled.clone(),
+                identity: end.identity.clone(),
+                confidence: end.confidence,
+            };
+            out.push(rule, frame, &self.call_id, Fact::Dialog(Box::new(fact)));
+        }
+    }
+
+    /// Nothing of it can matter any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.dialogs.is_empty()
+            && self.pending.is_empty()
+            && self
+                .attempts
+                .iter()
+                .all(|attempt| attempt.over || attempt.bound)
+            && self
+                .branches
+                .iter()
+                .all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none())
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        let attempts = self
+            .attempts
+            .iter()
+            .flat_map(|attempt| [attempt.retry_until, attempt.cancel_until]);
+        let branches = self
+            .branches
+            .iter()
+            .flat_map(|branch| [branch.no_response_at, branch.lost_at]);
+        let dialogs = self
+            .dialogs
+            .iter()
+            .flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
+        let pending = self
+            .pending
+            .iter()
+            .map(|pending| pending.at.after_s(2 * TIMER_B_S))
+            .min();
+        attempts
+            .chain(branches)
+            .chain(dialogs)
+            .flatten()
+            .map(|(at, _)| at)
+            .chain(pending)
+            .min()
+    }
+
+    /// Fires all that is due.
+    pub(super) fn fire(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        let due = |timer: Due| timer.filter(|&(at, _)| at <= now).map(|(_, frame)| frame);
+        for at in 0..self.attempts.len() {
+            let Some(attempt) = self.attempts.get_mut(at) else {
+                break;
+            };
+            if let Some(frame) = due(attempt.retry_until) {
+                attempt.retry_until = None;
+                let (reason, rule) = attempt.retry_or;
+                self.end_attempt(at, reason, rule, frame, context);
+            } else if let Some(frame) = due(attempt.cancel_until) {
+                attempt.cancel_until = None;
+                self.end_attempt(at, EndReason::Cancelled, Rule::Cancel, frame, context);
+            }
+        }
+        for at in 0..self.branches.len() {
+            let Some(branch) = self.branches.get_mut(at) else {
+                break;
+            };
+            if let Some(frame) = due(branch.no_response_at) {
+                branch.no_response_at = None;
+                branch.final_status.get_or_insert(408);
+                branch.lost_at = Some((now.after_s(TIMER_B_S), frame));
+                let (called, attempt, is_root) =
+                    (branch.called, branch.attempt, branch.parent.is_none());
+                if let Some(called) = called {
+                    self.end_end(called, EndReason::NoResponse, Rule::NoResponse, frame);
+                }
+                if is_root && self.all_roots_failed(attempt) {
+                    self.end_attempt(
+                        attempt,
+                        EndReason::NoResponse,
+                        Rule::NoResponse,
+                        frame,
+                        context,
+                    );
+                }
+            } else if let Some(frame) = due(branch.lost_at) {
+                branch.lost_at = None;
+                branch.no_response_at = None;
+                if let Some(called) = branch.called {
+                    self.end_lost_fork(called, frame);
+                }
+            }
+        }
+        for at in 0..self.dialogs.len() {
+            self.fire_dialog(at, context);
+        }
+        self.dialogs
+            .retain(|dialog| dialog.forget_at.is_none_or(|(at, _)| at > now));
+        self.pending
+            .retain(|pending| pending.at.after_s(2 * TIMER_B_S) > now);
+        self.compact();
+    }
+
+    /// A phone that rings although its call is settled elsewhere; a party of a dialog is none.
+    fn end_lost_fork(&mut self, called: usize, frame: FrameId) {
+        if self
+            .ends
+            .get(called)
+            .is_some_and(|end| end.state == DialogState::Early)
+        {
+            self.end_end(called, EndReason::ForkLost, Rule::ForkLost, frame);
+        }
+    }
+
+    fn fire_dialog(&mut self, at: usize, context: &mut Context<'_>) {
+        let Some(dialog) = self.dialogs.get_mut(at) else {
+            return;
+        };
+        let due = |timer: Due| {
+            timer
+                .filter(|&(at, _)| at <= context.now)
+                .map(|(_, frame)| frame)
+        };
+        if let Some(frame) = due(dialog.presume_at) {
+            dialog.presume_at = None;
+            dialog.talking = true;
+            self.engage(at, Rule::AckPresumed, frame);
+            return;
+        }
+        let ending = [
+            (dialog.no_ack_at, EndReason::NoAck, Rule::NoAck),
+            (dialog.bye_until, EndReason::ByeTimeout, Rule::ByeTimeout),
+            (
+                dialog.session_ends_at,
+                EndReason::SessionExpired,
+                Rule::SessionExpired,
+            ),
+            (dialog.cap_at, EndReason::DialogCap, Rule::DialogCap),
+        ];
+        for (timer, reason, rule) in ending {
+            if let Some(frame) = due(timer) {
+                return self.end_dialog(at, reason, rule, frame, context);
+            }
+        }
+    }
+
+    /// Branches of settled attempts are of no more use: an open call keeps only its dialog and its ends.
+    fn compact(&mut self) {
+        let settled = self
+            .attempts
+            .iter()
+            .all(|attempt| attempt.over || attempt.bound)
+            && self
+                .branches
+                .iter()
+                .all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none());
+        if settled && !self.branches.is_empty() {
+            self.branches = Vec::new();
+        }
+    }
+
+    /// Every INVITE that the caller itself sent last was refused.
+    pub(super) fn all_roots_failed(&self, attempt: usize) -> bool {
+        let Some(cseq) = self.attempts.get(attempt).map(|attempt| attempt.cseq) else {
+            return false;
+        };
+        self.branches
+            .iter()
+            .filter(|branch| {
+                branch.attempt == attempt && branch.cseq == cseq && branch.parent.is_none()
+            })
+            .all(|branch| branch.final_status.is_some_and(|status| status >= 300))
+    }
+
+    /// The table is full and this call has to go.
+    pub(super) fn evict(&mut self, context: &mut Context<'_>) {
+        for at in 0..self.dialogs.len() {
+            self.end_dialog(
+                at,
+                EndReason::Evicted,
+                Rule::Evicted,
+                context.frame,
+                context,
+            );
+        }
+        for at in 0..self.attempts.len() {
+            self.end_attempt(
+                at,
+                EndReason::Evicted,
+                Rule::Evicted,
+                context.frame,
+                context,
+            );
+        }
+        for at in 0..self.ends.len() {
+            self.end_end(at, EndReason::Evicted, Rule::Evicted, context.frame);
+        }
+    }
+}
+
+fn count(context: &mut Context<'_>, reason: EndReason) {
+    if let Some(count) = context.ends.get_mut(reason as usize) {
+        *count += 1;
+    }
+}

@@ -1,0 +1,572 @@
+//! Inside a dialog: ACK, BYE, re-INVITE, UPDATE, PRACK and the rest, and dialogs whose beginning was not seen.
+//! In: in-dialog requests and their responses. Out: changes of a `Call`. Knows nothing of forks.
+//! RFC 3261 sections 12.2, 14, 15; RFC 3262, 3311, 4028, 5057.
+
+use std::sync::Arc;
+
+use super::super::heard::{Heard, aor, text};
+use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
+use super::call::{Call, Dialog, Pending, Progress};
+use super::invite::session_end;
+use super::media::{Description, held, media_of};
+use super::{Context, TIMER_B_S};
+use crate::base::EndedOn;
+use crate::sip::Method;
+
+/// Requests under way inside the dialogs of one call.
+const PENDING: usize = 16;
+
+impl Call {
+    pub(super) fn ack(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let message = heard.message;
+        let Some(to_tag) = message.to_tag() else {
+            return;
+        };
+        let from_tag = message.from_tag().unwrap_or_default();
+        let Some((at, _)) = self.find_dialog(from_tag, to_tag) else {
+            return self.ack_without_ok(heard, context);
+        };
+        let Some(dialog) = self.dialogs.get_mut(at) else {
+            return;
+        };
+        if !dialog.is_live() {
+            return;
+        }
+        if message.cseq().number == dialog.cseq && !dialog.acked {
+            dialog.acked = true;
+            (dialog.presume_at, dialog.no_ack_at) = (None, None);
+            dialog.talking = true;
+            if let (Some(offer), Some(answer)) =
+                (dialog.offer_in_ok.take(), Description::of(heard).sdp())
+            {
+                dialog.held = held(&offer, &answer).unwrap_or(false);
+                self.set_media(at, &answer);
+            }
+            return self.engage(at, Rule::Ack, heard.frame);
+        }
+        // The ACK of a re-INVITE may carry the answer.
+        let cseq = message.cseq().number;
+        let offered = self.pending.iter_mut().find(|pending| {
+            pending.method == Method::Invite
+                && pending.cseq == cseq
+                && pending.from_tag.as_bytes() == from_tag
+        });
+        if let Some(pending) = offered.filter(|pending| pending.answered_vias.is_some())
+            && let Some(answer) = Description::of(heard).sdp()
+            && let Description::Present(offer) =
+                std::mem::replace(&mut pending.offer, Description::Unseen)
+        {
+            self.renegotiated(at, &offer, &answer, heard);
+        }
+    }
+
+    /// An ACK with a branch of its own acknowledges a 2xx, whether that was seen or not (RFC 3261 section 13.2.2.4).
+    fn ack_without_ok(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let message = heard.message;
+        let cseq = message.cseq().number;
+        let branch = self.branches.iter().position(|branch| {
+            branch.cseq == cseq
+                && branch.source == heard.source
+                && branch.destination.address == heard.destination
+                && &*branch.id != message.top_branch()
+                && branch.final_status.is_none()
+                && self.attempts.get(branch.attempt).is_some_and(|attempt| {
+                    attempt.from_tag.as_bytes() == message.from_tag().unwrap_or_default()
+                })
+        });
+        let Some(branch) = branch else { return };
+        self.accepted(Some(branch), heard, context);
+        let Some(to_tag) = message.to_tag() else {
+            return;
+        };
+        let Some((at, _)) = self.find_dialog(message.from_tag().unwrap_or_default(), to_tag) else {
+            return;
+        };
+        if let Some(dialog) = self.dialogs.get_mut(at) {
+            dialog.acked = true;
+            dialog.talking = true;
+            (dialog.presume_at, dialog.offer_in_ok) = (None, None);
+        }
+        for end in self.parties(at) {
+            if let Some(end) = self.ends.get_mut(end) {
+                end.confidence = Confidence::Weak;
+                end.news(Rule::AckWithout200, heard.frame);
+            }
+        }
+        self.engage(at, Rule::AckWithout200, heard.frame);
+        for end in self.parties(at) {
+            if let Some(end) = self.ends.get_mut(end) {
+                end.news(Rule::AckWithout200, heard.frame);
+            }
+        }
+    }
+
+    pub(super) fn bye(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let message = heard.message;
+        let Some(to_tag) = message.to_tag() else {
+            return;
+        };
+        let from_tag = message.from_tag().unwrap_or_default();
+        let Some((at, _)) = self.find_dialog(from_tag, to_tag) else {
+            return self.bye_early(from_tag, to_tag, heard, context);
+        };
+        match context.rules.ended_on {
+            EndedOn::Bye => self.over_by_bye(at, Rule::Bye, heard, context),
+            EndedOn::Response => {
+                if let Some(dialog) = self.dialogs.get_mut(at)
+                    && dialog.is_live()
+                    && dialog.bye_until.is_none()
+                {
+                    dialog.bye_until = Some((heard.at.after_s(TIMER_B_S), heard.frame));
+                }
+            }
+        }
+    }
+
+    pub(super) fn bye_response(
+        &mut self,
+        status: u16,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
+        if status < 200 || matches!(status, 401 | 407) {
+            return;
+        }
+        let Some(to_tag) = heard.message.to_tag() else {
+            return;
+        };
+        if let Some((at, _)) =
+            self.find_dialog(heard.message.from_tag().unwrap_or_default(), to_tag)
+        {
+            self.over_by_bye(at, Rule::Bye200, heard, context);
+        }
+    }
+
+    /// A BYE ends its dialog, and the copies of the same call that other hops show with other tags.
+    fn over_by_bye(
+        &mut self,
+        at: usize,
+        rule: Rule,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
+        let was_live = self.dialogs.get(at).is_some_and(Dialog::is_live);
+        if let Some(dialog) = self.dialogs.get_mut(at)
+            && let Progress::Ended(reason) = dialog.progress
+            && reason.is_inferred()
+        {
+            dialog.progress = Progress::Ended(EndReason::Bye); // now it was seen: final
+        }
+        self.end_dialog(at, EndReason::Bye, rule, heard.frame, context);
+        if !was_live {
+            return;
+        }
+        let Some(hops) = self.dialogs.get(at).map(|dialog| dialog.hops.clone()) else {
+            return;
+        };
+        for other in 0..self.dialogs.len() {
+            let is_copy = self.dialogs.get(other).is_some_and(|dialog| {
+                other != at
+                    && dialog.is_live()
+                    && !dialog.hops.is_empty()
+                    && dialog.hops.iter().all(|hop| !hops.contains(hop))
+            });
+            if is_copy {
+                self.end_dialog(
+                    other,
+                    EndReason::CopyEnded,
+                    Rule::CopyEnded,
+                    heard.frame,
+                    context,
+                );
+            }
+        }
+    }
+
+    /// A caller may give up one early dialog by BYE (RFC 3261 section 15).
+    fn bye_early(
+        &mut self,
+        from_tag: &[u8],
+        to_tag: &[u8],
+        heard: &Heard<'_, '_>,
+        _context: &mut Context<'_>,
+    ) {
+        let called: Vec<usize> = self
+            .branches
+            .iter()
+            .filter(|branch| {
+                self.attempts
+                    .get(branch.attempt)
+                    .is_some_and(|attempt| attempt.from_tag.as_bytes() == from_tag)
+                    && branch
+                        .early
+                        .iter()
+                        .any(|early| early.tag.as_bytes() == to_tag)
+            })
+            .filter_map(|branch| branch.called)
+            .collect();
+        for called in called {
+            self.end_end(called, EndReason::Bye, Rule::Bye, heard.frame);
+        }
+    }
+
+    /// A request with both tags that awaits its answer.
+    pub(super) fn inside_request(&mut self, heard: &Heard<'_, '_>) {
+        let message = heard.message;
+        let (Some(from_tag), Some(to_tag)) = (message.from_tag(), message.to_tag()) else {
+            return;
+        };
+        let (method, cseq) = (message.cseq().method, message.cseq().number);
+        let vias = message.via_count();
+        let known = self.pending.iter_mut().find(|pending| {
+            pending.method == method
+                && pending.cseq == cseq
+                && pending.from_tag.as_bytes() == from_tag
+        });
+        if let Some(pending) = known {
+            // A further hop: the first one shows the sender best, the last one the receiver.
+            if vias > pending.vias {
+                pending.receiver = heard.receiver_identity();
+            } else if vias < pending.vias {
+                pending.sender = heard.sender_identity();
+            }
+            return;
+        }
+        if self.pending.len() >= PENDING {
+            self.pending.remove(0);
+        }
+        self.pending.push(Pending {
+            method,
+            cseq,
+            from_tag: text(from_tag),
+            to_tag: text(to_tag),
+            offer: Description::of(heard),
+            vias,
+            sender: heard.sender_identity(),
+            receiver: heard.receiver_identity(),
+            answered_vias: None,
+            at: heard.at,
+        });
+    }
+
+    /// A response to INVITE that belongs to a re-INVITE.
+    pub(super) fn is_inside(&self, heard: &Heard<'_, '_>) -> bool {
+        let message = heard.message;
+        let (from_tag, cseq) = (
+            message.from_tag().unwrap_or_default(),
+            message.cseq().number,
+        );
+        let asked = self.pending.iter().any(|pending| {
+            pending.method == Method::Invite
+                && pending.cseq == cseq
+                && pending.from_tag.as_bytes() == from_tag
+        });
+        let known = message
+            .to_tag()
+            .and_then(|to_tag| self.find_dialog(from_tag, to_tag));
+        asked
+            || known.is_some_and(|(at, from_caller)| {
+                !from_caller
+                    || self
+                        .dialogs
+                        .get(at)
+                        .is_some_and(|dialog| dialog.cseq < cseq)
+            })
+    }
+
+    pub(super) fn inside_response(
+        &mut self,
+        method: Method,
+        status: u16,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
+        let message = heard.message;
+        let Some(to_tag) = message.to_tag() else {
+            return;
+        };
+        let from_tag = message.from_tag().unwrap_or_default();
+        match status {
+            200..=299 => self.inside_accepted(method, from_tag, to_tag, heard, context),
+            // RFC 5057: these take the INVITE usage with them.
+            408 | 481
+                if !matches!(
+                    method,
+                    Method::Prack | Method::Notify | Method::Subscribe | Method::Refer
+                ) =>
+            {
+                if let Some((at, _)) = self.find_dialog(from_tag, to_tag)
+                    && self.dialogs.get(at).is_some_and(Dialog::is_live)
+                {
+                    self.end_dialog(
+                        at,
+                        EndReason::DialogGone,
+                        Rule::DialogGone,
+                        heard.frame,
+                        context,
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn inside_accepted(
+        &mut self,
+        method: Method,
+        from_tag: &[u8],
+        to_tag: &[u8],
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
+        let vias = heard.message.via_count();
+        let cseq = heard.message.cseq().number;
+        let pending = self.pending.iter().position(|pending| {
+            pending.method == method
+                && pending.cseq == cseq
+                && pending.from_tag.as_bytes() == from_tag
+        });
+        let first_answer = pending.is_some_and(|at| {
+            self.pending.get_mut(at).is_some_and(|pending| {
+                let first = pending.answered_vias.is_none();
+                pending.answered_vias = Some(
+                    pending
+                        .answered_vias
+                        .map_or(vias, |before| before.min(vias)),
+                );
+                first
+            })
+        });
+        if matches!(method, Method::Prack | Method::Update) {
+            self.negotiated_early(from_tag, to_tag, heard);
+        }
+        let at = match self.find_dialog(from_tag, to_tag) {
+            Some((at, _)) => at,
+            None => {
+                let shows_a_session = matches!(method, Method::Invite | Method::Info);
+                let Some(pending) = pending.filter(|_| shows_a_session) else {
+                    return;
+                };
+                match self.join(pending, heard, context) {
+                    Some(at) => at,
+                    None => return,
+                }
+            }
+        };
+        self.sign_of_life(at, heard, context);
+        if !self.dialogs.get(at).is_some_and(Dialog::is_live) {
+            return;
+        }
+        if matches!(method, Method::Invite | Method::Update)
+            && let Some(dialog) = self.dialogs.get_mut(at)
+        {
+            let nearest = pending
+                .and_then(|pending| self.pending.get(pending))
+                .and_then(|pending| pending.answered_vias);
+            if nearest.is_none_or(|nearest| vias <= nearest) {
+                dialog.session_ends_at = session_end(heard);
+            }
+            if first_answer {
+                self.answered_offer(at, pending, heard);
+            }
+        }
+    }
+
+    /// A 2xx to a re-INVITE or UPDATE: its answer counts from now (RFC 3264 section 8).
+    fn answered_offer(&mut self, at: usize, pending: Option<usize>, heard: &Heard<'_, '_>) {
+        let Some(pending) = pending.and_then(|pending| self.pending.get_mut(pending)) else {
+            return;
+        };
+        let Some(answer) = Description::of(heard).sdp() else {
+            return;
+        };
+        match std::mem::replace(&mut pending.offer, Description::Unseen) {
+            Description::Present(offer) => self.renegotiated(at, &offer, &answer, heard),
+            // The 2xx carries the offer; the ACK will answer it.
+            Description::Absent => pending.offer = Description::Present(answer),
+            Description::Unseen => {}
+        }
+    }
+
+    fn renegotiated(
+        &mut self,
+        at: usize,
+        offer: &crate::sip::Sdp,
+        answer: &crate::sip::Sdp,
+        heard: &Heard<'_, '_>,
+    ) {
+        self.set_media(at, answer);
+        let Some(held) = held(offer, answer) else {
+            return;
+        };
+        if let Some(dialog) = self.dialogs.get_mut(at)
+            && dialog.held != held
+        {
+            dialog.held = held;
+            self.engage(
+                at,
+                if held { Rule::Hold } else { Rule::Resume },
+                heard.frame,
+            );
+        }
+    }
+
+    fn set_media(&mut self, at: usize, answer: &crate::sip::Sdp) {
+        let media = media_of(answer);
+        for end in self.parties(at) {
+            if let Some(end) = self.ends.get_mut(end) {
+                end.media = Arc::clone(&media);
+            }
+        }
+    }
+
+    /// PRACK and UPDATE before the 2xx: the offer and answer are done, the 2xx has not the first offer.
+    fn negotiated_early(&mut self, from_tag: &[u8], to_tag: &[u8], heard: &Heard<'_, '_>) {
+        let Some(sdp) = Description::of(heard).sdp() else {
+            return;
+        };
+        let media = media_of(&sdp);
+        let early = self
+            .branches
+            .iter_mut()
+            .flat_map(|branch| branch.early.iter_mut());
+        for early in early.filter(|early| [from_tag, to_tag].contains(&early.tag.as_bytes())) {
+            early.negotiated = true;
+            early.media = Some(Arc::clone(&media));
+        }
+    }
+
+    /// Somebody answered inside the dialog: it is up, even if its end was inferred before.
+    fn sign_of_life(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let Some(dialog) = self.dialogs.get_mut(at) else {
+            return;
+        };
+        match dialog.progress {
+            Progress::Confirmed => {
+                dialog.cap_at = Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame));
+            }
+            Progress::Ended(reason) if reason.is_inferred() => self.revive(at, heard, context),
+            Progress::Ended(_) => {}
+        }
+    }
+
+    /// Takes an inferred end back; the dialog goes on under new ids, since terminated is final for the old.
+    fn revive(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let parties = self.parties(at);
+        let mut fresh = Vec::new();
+        for party in parties {
+            let Some(old) = self.ends.get(party) else {
+                continue;
+            };
+            let (side, identity) = (old.side, old.identity.clone());
+            let (peer, dialled, media) = (
+                old.peer.clone(),
+                old.dialled.clone(),
+                Arc::clone(&old.media),
+            );
+            let new = self.new_end(side, identity, context);
+            if let Some(end) = self.ends.get_mut(new) {
+                (end.peer, end.dialled, end.confidence) = (peer, dialled, Confidence::Weak);
+            }
+            fresh.push((side, new, media));
+        }
+        if let Some(dialog) = self.dialogs.get_mut(at) {
+            dialog.progress = Progress::Confirmed;
+            dialog.talking = true;
+            dialog.forget_at = None;
+            dialog.cap_at = Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame));
+            for (side, new, _) in &fresh {
+                match side {
+                    Side::Caller => dialog.caller = Some(*new),
+                    Side::Called => dialog.called = Some(*new),
+                }
+            }
+        }
+        for (_, new, media) in &fresh {
+            self.confirm_end(*new, at, media);
+        }
+        self.engage(at, Rule::InDialog200, heard.frame);
+    }
+
+    /// A re-INVITE or INFO was answered in a dialog whose beginning was not seen: the call is up.
+    fn join(
+        &mut self,
+        pending: usize,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> Option<usize> {
+        if self.dialogs.len() >= context.branches_per_call {
+            return None;
+        }
+        let pending = self.pending.get(pending)?;
+        let (from_tag, to_tag) = (Arc::clone(&pending.from_tag), Arc::clone(&pending.to_tag));
+        let answered = |identity: &EndIdentity| EndIdentity {
+            answered: true,
+            ..identity.clone()
+        };
+        let mut receiver = answered(&pending.receiver);
+        receiver.contact = heard.contact().or(receiver.contact.take());
+        let parties = [
+            (Side::Caller, answered(&pending.sender)),
+            (Side::Called, receiver),
+        ];
+        let media = Description::of(heard)
+            .sdp()
+            .map_or_else(|| Arc::from([]), |sdp| media_of(&sdp));
+        let [from, to] = [heard.message.from(), heard.message.to()]
+            .map(|who| aor(&who).map(|aor| Arc::<str>::from(aor.as_str())));
+        let mut ends = Vec::new();
+        for (side, identity) in parties {
+            let end = self.new_end(side, identity, context);
+            if let Some(end) = self.ends.get_mut(end) {
+                end.peer = if side == Side::Caller {
+                    to.clone()
+                } else {
+                    from.clone()
+                };
+                end.confidence = Confidence::Weak;
+                end.whole = false;
+            }
+            ends.push(end);
+        }
+        self.dialogs.push(Dialog {
+            caller_tag: from_tag,
+            called_tag: to_tag,
+            // Its own INVITE is not known: any CSeq is a later one.
+            cseq: 0,
+            caller: ends.first().copied(),
+            called: ends.get(1).copied(),
+            progress: Progress::Confirmed,
+            talking: true,
+            held: false,
+            confirmed_at: heard.at,
+            confirmed_in: heard.frame,
+            acked: true,
+            ok_branches: Vec::new(),
+            ok_repeated_at: None,
+            offer_in_ok: None,
+            hops: vec![(
+                heard.source.min(heard.destination),
+                heard.source.max(heard.destination),
+            )],
+            session_vias: usize::MAX,
+            presume_at: None,
+            no_ack_at: None,
+            bye_until: None,
+            session_ends_at: None,
+            cap_at: Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame)),
+            forget_at: None,
+        });
+        let at = self.dialogs.len() - 1;
+        for end in ends {
+            self.confirm_end(end, at, &media);
+            debug_assert!(
+                self.ends
+                    .get(end)
+                    .is_some_and(|end| end.state == DialogState::Confirmed)
+            );
+        }
+        self.engage(at, Rule::InDialog200, heard.frame);
+        Some(at)
+    }
+}

@@ -1,0 +1,201 @@
+//! Dialogs: who is talking to whom.
+//! In: `Heard`. Out: `Observation` of dialog ends. Knows nothing of presence, sockets, clocks.
+//! RFC 3261 sections 9, 12, 13, 15; RFC 3262, 3311, 4028, 5057; state names from RFC 4235 section 3.7.1.
+//!
+//! ```text
+//! Call-ID ──► Call ──► Attempt   one From-tag: the caller's wish to talk, over all its INVITEs
+//!                 ├──► Branch    one INVITE on one hop; a branch without children is a phone's own
+//!                 ├──► Dialog    both tags: from the first 2xx to the end
+//!                 └──► End       what observations are about: a caller, a ringing phone, a party
+//! ```
+
+mod call;
+mod inside;
+mod invite;
+mod media;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use slab::Slab;
+
+use super::heard::{Heard, text};
+use super::{EndReason, Findings};
+use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Rules, Timestamp};
+use crate::sip::Method;
+use call::Call;
+
+/// 64·T1 (RFC 3261 section 17.1.1.2): how long a transaction is given.
+const TIMER_B_S: u32 = 32;
+/// A 401, 407, 422 or 3xx is followed by a new INVITE within this time, or it was the end.
+const RETRY_S: u32 = 4;
+/// A 2xx with the first offer that is not repeated for so long was acknowledged out of our sight.
+const ACK_PRESUMED_S: u32 = 4;
+/// T2: between two repetitions of a 2xx there is no more than this.
+const T2_S: u32 = 4;
+/// After a 1xx: since the last 101–199 (RFC 3261 section 16.7, timer C).
+const TIMER_C_S: u32 = 180;
+/// How long an end that was seen is remembered, so that late copies of its messages raise nothing.
+const FORGET_SEEN_S: u32 = 64;
+/// How long an end that was inferred is remembered, so that a sign of life can revoke it.
+const FORGET_INFERRED_S: u32 = 3_600;
+
+/// What every step of a call needs besides the message.
+struct Context<'a> {
+    now: Timestamp,
+    frame: FrameId,
+    rules: &'a Rules,
+    branches_per_call: usize,
+    next_end: &'a mut u64,
+    ends: &'a mut [u64],
+}
+
+/// All calls.
+pub(super) struct Dialogs {
+    calls: Slab<Call>,
+    index: HashMap<Arc<str>, u32>,
+    order: VecDeque<(u32, u64)>,
+    born: u64,
+    deadlines: Deadlines<u32>,
+    rules: Rules,
+    limits: Limits,
+    next_end: u64,
+    ends: Vec<u64>,
+}
+
+impl Dialogs {
+    pub(super) fn new(rules: &Rules, limits: &Limits) -> Self {
+        Self {
+            calls: Slab::new(),
+            index: HashMap::new(),
+            order: VecDeque::new(),
+            born: 0,
+            deadlines: Deadlines::new(),
+            rules: rules.clone(),
+            limits: limits.clone(),
+            next_end: 0,
+            ends: vec![0; EndReason::ALL.len()],
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.deadlines.next()
+    }
+
+    pub(super) fn ends(&self) -> impl Iterator<Item = (EndReason, u64)> + '_ {
+        EndReason::ALL
+            .iter()
+            .map(|&reason| (reason, self.ends.get(reason as usize).copied().unwrap_or(0)))
+            .filter(|&(_, count)| count > 0)
+    }
+
+    pub(super) fn handle(
+        &mut self,
+        heard: &Heard<'_, '_>,
+        out: &mut Findings,
+        oddities: &mut Oddities,
+    ) {
+        let known = match std::str::from_utf8(heard.message.call_id()) {
+            Ok(call_id) => self.index.get(call_id).copied(),
+            Err(_) => self.index.get(&*text(heard.message.call_id())).copied(),
+        };
+        let id = match known {
+            Some(id) => id,
+            None if opens_a_call(heard) => self.open(heard.call_id(), out, oddities),
+            None => return,
+        };
+        self.step(id, heard.frame, out, |call, context| {
+            call.handle(heard, context)
+        });
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
+        while let Some((_, id)) = self.deadlines.pop_due(now) {
+            if let Some(call) = self.calls.get_mut(id as usize) {
+                call.deadline = None;
+            }
+            self.step(id, FrameId::default(), out, Call::fire);
+        }
+    }
+
+    /// Lets one call do something, tells what came of it, and sets its next deadline or drops it.
+    fn step(
+        &mut self,
+        id: u32,
+        frame: FrameId,
+        out: &mut Findings,
+        act: impl FnOnce(&mut Call, &mut Context<'_>),
+    ) {
+        let Some(call) = self.calls.get_mut(id as usize) else {
+            return;
+        };
+        let mut context = Context {
+            now: out.at,
+            frame,
+            rules: &self.rules,
+            branches_per_call: self.limits.branches_per_call,
+            next_end: &mut self.next_end,
+            ends: &mut self.ends,
+        };
+        act(call, &mut context);
+        call.tell(out);
+        if call.is_over() {
+            self.remove(id);
+        } else {
+            let next = call.next_deadline();
+            self.deadlines.set(&mut call.deadline, id, next);
+        }
+    }
+
+    fn open(&mut self, call_id: Arc<str>, out: &mut Findings, oddities: &mut Oddities) -> u32 {
+        if self.calls.len() >= self.limits.calls {
+            oddities.note(Oddity::TableFull);
+            self.evict_oldest(out);
+        }
+        self.born += 1;
+        let id = self
+            .calls
+            .insert(Call::new(Arc::clone(&call_id), self.born)) as u32;
+        self.index.insert(call_id, id);
+        self.order.push_back((id, self.born));
+        // Calls that ended leave their place in the queue: swept when they are the most of it.
+        if self.order.len() > 2 * self.calls.len() + 64 {
+            let calls = &self.calls;
+            self.order
+                .retain(|&(id, born)| calls.get(id as usize).is_some_and(|call| call.born == born));
+        }
+        id
+    }
+
+    fn evict_oldest(&mut self, out: &mut Findings) {
+        while let Some((id, born)) = self.order.pop_front() {
+            if self
+                .calls
+                .get(id as usize)
+                .is_some_and(|call| call.born == born)
+            {
+                self.step(id, FrameId::default(), out, Call::evict);
+                self.remove(id);
+                return;
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u32) {
+        if let Some(mut call) = self.calls.try_remove(id as usize) {
+            self.deadlines.set(&mut call.deadline, id, None);
+            self.index.remove(&call.call_id);
+        }
+    }
+}
+
+/// Of an unknown Call-ID, only what can show that somebody calls or talks is worth remembering.
+fn opens_a_call(heard: &Heard<'_, '_>) -> bool {
+    let message = heard.message;
+    let method = message.cseq().method;
+    match message.status() {
+        None => matches!(method, Method::Invite | Method::Info),
+        Some(status) => method == Method::Invite && (200..300).contains(&status),
+    }
+}

@@ -1,0 +1,140 @@
+//! One SIP message as it passed.
+//! In: a scanned message and its addresses. Out: the questions that several machines ask of it. Knows nothing of state.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::{AuthUser, EndIdentity};
+use crate::base::{Flow, FrameId, Timestamp, Transport};
+use crate::sip::{Aor, NameAddr, SipMessage, Via};
+
+/// A message, when and where it was heard.
+#[derive(Clone, Copy)]
+pub struct Heard<'a, 'm> {
+    /// When its last byte passed.
+    pub at: Timestamp,
+    /// The frame that completed it.
+    pub frame: FrameId,
+    /// Sender of this hop.
+    pub source: SocketAddr,
+    /// Receiver of this hop.
+    pub destination: SocketAddr,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// All its bytes were seen.
+    pub whole: bool,
+    /// The message.
+    pub message: &'m SipMessage<'a>,
+}
+
+/// Bytes of the wire as text: what is not UTF-8 is replaced, folds become a space.
+pub(super) fn text(bytes: &[u8]) -> Arc<str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Arc::from(text),
+        Err(_) => Arc::from(String::from_utf8_lossy(bytes)),
+    }
+}
+
+impl Heard<'_, '_> {
+    /// The Call-ID as text.
+    pub(super) fn call_id(&self) -> Arc<str> {
+        text(self.message.call_id())
+    }
+
+    /// This hop's sender.
+    pub(super) fn source_flow(&self) -> Flow {
+        Flow {
+            address: self.source,
+            transport: self.transport,
+        }
+    }
+
+    /// Where the request came from in the first place: the sender of the first hop, which on later hops
+    /// is the last Via with its received and rport (RFC 3261 section 18.2.1, RFC 3581).
+    pub(super) fn origin(&self) -> Option<Flow> {
+        if self.message.via_count() <= 1 {
+            return Some(self.source_flow());
+        }
+        let last = self.message.vias().last()?;
+        via_flow(&last)
+    }
+
+    /// What the sender of this request says and shows of itself.
+    pub(super) fn sender_identity(&self) -> EndIdentity {
+        let message = self.message;
+        let mut claimed: Vec<Aor> = message
+            .asserted()
+            .filter_map(|who| aor(&who))
+            .take(2)
+            .collect();
+        if claimed.is_empty() {
+            claimed.extend(aor(&message.from()));
+        }
+        EndIdentity {
+            flow: self.origin(),
+            neighbour: (message.via_count() <= 1).then_some(self.destination),
+            contact: self.contact(),
+            claimed,
+            ..EndIdentity::default()
+        }
+    }
+
+    /// What this request shows of its receiver.
+    pub(super) fn receiver_identity(&self) -> EndIdentity {
+        EndIdentity {
+            flow: Some(Flow {
+                address: self.destination,
+                transport: self.transport,
+            }),
+            neighbour: Some(self.source),
+            request_uri: self.message.request_uri().map(text),
+            called: aor(&self.message.to()),
+            ..EndIdentity::default()
+        }
+    }
+
+    /// The first Contact's URI.
+    pub(super) fn contact(&self) -> Option<Arc<str>> {
+        self.message
+            .contacts()
+            .find(|contact| !contact.star)
+            .map(|contact| text(contact.addr.uri))
+    }
+
+    /// The first digest user that the request names.
+    pub(super) fn auth_user(&self) -> Option<AuthUser> {
+        self.message.credentials().next().map(|given| AuthUser {
+            user: text(given.username),
+            realm: text(given.realm),
+        })
+    }
+}
+
+/// The AOR of a From, To or P-Asserted-Identity.
+pub(super) fn aor(who: &NameAddr<'_>) -> Option<Aor> {
+    Aor::from_uri(who.uri)
+}
+
+fn via_flow(via: &Via<'_>) -> Option<Flow> {
+    let address = |bytes: &[u8]| -> Option<IpAddr> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        text.trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse()
+            .ok()
+    };
+    let ip = via
+        .received
+        .and_then(address)
+        .or_else(|| address(via.host))?;
+    let transport = if via.transport.eq_ignore_ascii_case(b"UDP") {
+        Transport::Udp
+    } else {
+        Transport::Tcp
+    };
+    let port = via.rport.or(via.port).unwrap_or(5060);
+    Some(Flow {
+        address: SocketAddr::new(ip, port),
+        transport,
+    })
+}

@@ -1,0 +1,246 @@
+//! Subscriptions to the presence service: who is watching.
+//! In: SUBSCRIBE, NOTIFY and their responses. Out: `Observation` of subscriptions. Knows nothing of dialogs, presence.
+//! RFC 6665; only `Event: presence` (RFC 3856) counts.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use slab::Slab;
+
+use super::heard::{Heard, text};
+use super::registrar::transaction_key;
+use super::{EndId, EndIdentity, Fact, Findings, Rule, SubscriptionFact};
+use crate::base::{Deadlines, FrameId, Limits, Timestamp};
+use crate::sip::Method;
+
+/// Ids of subscriptions are told apart from those of dialog ends by this bit.
+const SUBSCRIPTION: u64 = 1 << 63;
+/// How long a SUBSCRIBE waits for its answer.
+const TRANSACTION_S: u32 = 64;
+
+struct Pending {
+    at: Timestamp,
+    presence: bool,
+    expires_s: Option<u32>,
+    identity: EndIdentity,
+    vias: usize,
+}
+
+struct Subscription {
+    key: (Arc<str>, Arc<str>),
+    identity: EndIdentity,
+    vias: usize,
+    id: u64,
+    frame: FrameId,
+    deadline: Option<Timestamp>,
+}
+
+/// All subscriptions to `presence`.
+pub(super) struct Subscriptions {
+    subscriptions: Slab<Subscription>,
+    /// By Call-ID and the subscriber's tag.
+    index: HashMap<(Arc<str>, Arc<str>), u32>,
+    pending: HashMap<Box<[u8]>, Pending>,
+    pending_order: VecDeque<(Timestamp, Box<[u8]>)>,
+    deadlines: Deadlines<u32>,
+    most: usize,
+    next_id: u64,
+    key: Vec<u8>,
+}
+
+impl Subscriptions {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            subscriptions: Slab::new(),
+            index: HashMap::new(),
+            pending: HashMap::new(),
+            pending_order: VecDeque::new(),
+            deadlines: Deadlines::new(),
+            most: limits.pending_transactions,
+            next_id: 0,
+            key: Vec::new(),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.deadlines.next()
+    }
+
+    pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
+        while self
+            .pending_order
+            .front()
+            .is_some_and(|(at, _)| at.after_s(TRANSACTION_S) < heard.at)
+            || self.pending.len() >= self.most
+        {
+            let Some((_, key)) = self.pending_order.pop_front() else {
+                break;
+            };
+            self.pending.remove(&key);
+        }
+        match (heard.message.cseq().method, heard.message.status()) {
+            (Method::Subscribe, None) => self.subscribe(heard),
+            (Method::Subscribe, Some(status)) => self.answer(status, heard, out),
+            (_, None) => self.notify(heard, out),
+            _ => {}
+        }
+    }
+
+    fn subscribe(&mut self, heard: &Heard<'_, '_>) {
+        let message = heard.message;
+        transaction_key(&mut self.key, heard);
+        if self.pending.contains_key(&*self.key) {
+            return;
+        }
+        let key: Box<[u8]> = self.key.as_slice().into();
+        let identity = EndIdentity {
+            auth: heard.auth_user(),
+            answered: true,
+            ..heard.sender_identity()
+        };
+        let presence = message
+            .event()
+            .is_some_and(|event| event.eq_ignore_ascii_case(b"presence"));
+        let (vias, expires_s) = (message.via_count(), message.expires());
+        self.pending_order.push_back((heard.at, key.clone()));
+        self.pending.insert(
+            key,
+            Pending {
+                at: heard.at,
+                presence,
+                expires_s,
+                identity,
+                vias,
+            },
+        );
+    }
+
+    fn answer(&mut self, status: u16, heard: &Heard<'_, '_>, out: &mut Findings) {
+        transaction_key(&mut self.key, heard);
+        let message = heard.message;
+        let key = (
+            heard.call_id(),
+            text(message.from_tag().unwrap_or_default()),
+        );
+        let Some(asked) = self.pending.get(&*self.key) else {
+            return;
+        };
+        debug_assert!(asked.at <= heard.at);
+        match status {
+            200..=299 if asked.presence => {
+                let expires_s = message.expires().or(asked.expires_s).unwrap_or(3_600);
+                if expires_s == 0 {
+                    return self.end(&key, Rule::Unsubscribed, heard.frame, out);
+                }
+                let (identity, vias) = (asked.identity.clone(), asked.vias);
+                let until = heard.at.after_s(expires_s);
+                self.extend(key, identity, vias, until, heard.frame, out);
+            }
+            // RFC 6665 section 4.1.2.2: the subscription that was to be refreshed is gone.
+            404 | 405 | 410 | 416 | 480..=485 | 489 | 501 | 604 => {
+                self.end(&key, Rule::Unsubscribed, heard.frame, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn extend(
+        &mut self,
+        key: (Arc<str>, Arc<str>),
+        identity: EndIdentity,
+        vias: usize,
+        until: Timestamp,
+        frame: FrameId,
+        out: &mut Findings,
+    ) {
+        let id = match self.index.get(&key) {
+            Some(&id) => id,
+            None if self.subscriptions.len() >= self.most => return,
+            None => {
+                self.next_id += 1;
+                let id = self.subscriptions.insert(Subscription {
+                    key: key.clone(),
+                    identity: identity.clone(),
+                    vias,
+                    id: SUBSCRIPTION | self.next_id,
+                    frame,
+                    deadline: None,
+                }) as u32;
+                self.index.insert(key, id);
+                id
+            }
+        };
+        let Some(subscription) = self.subscriptions.get_mut(id as usize) else {
+            return;
+        };
+        if vias <= subscription.vias {
+            (subscription.identity, subscription.vias) = (identity, vias);
+        }
+        subscription.frame = frame;
+        self.deadlines
+            .set(&mut subscription.deadline, id, Some(until));
+        subscription.tell(Some(until), Rule::Subscribe200, out);
+    }
+
+    /// A NOTIFY goes the other way: the subscriber's tag is in To.
+    fn notify(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
+        let message = heard.message;
+        let Some(tag) = message.to_tag() else { return };
+        let key = (heard.call_id(), text(tag));
+        let Some(&id) = self.index.get(&key) else {
+            return;
+        };
+        let Some((state, expires_s)) = message.subscription_state() else {
+            return;
+        };
+        if state.eq_ignore_ascii_case(b"terminated") {
+            return self.end(&key, Rule::Unsubscribed, heard.frame, out);
+        }
+        // A notifier may shorten what it granted (RFC 6665 section 4.2.2).
+        let sooner = expires_s.map(|expires_s| heard.at.after_s(expires_s));
+        if let Some(subscription) = self.subscriptions.get_mut(id as usize)
+            && let Some(sooner) = sooner.filter(|&sooner| Some(sooner) < subscription.deadline)
+        {
+            subscription.frame = heard.frame;
+            self.deadlines
+                .set(&mut subscription.deadline, id, Some(sooner));
+        }
+    }
+
+    fn end(&mut self, key: &(Arc<str>, Arc<str>), rule: Rule, frame: FrameId, out: &mut Findings) {
+        let Some(id) = self.index.remove(key) else {
+            return;
+        };
+        if let Some(mut subscription) = self.subscriptions.try_remove(id as usize) {
+            self.deadlines.set(&mut subscription.deadline, id, None);
+            subscription.frame = frame;
+            subscription.tell(None, rule, out);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
+        while let Some((_, id)) = self.deadlines.pop_due(now) {
+            if let Some(subscription) = self.subscriptions.try_remove(id as usize) {
+                self.index.remove(&subscription.key);
+                subscription.tell(None, Rule::SubscriptionExpired, out);
+            }
+        }
+    }
+}
+
+impl Subscription {
+    fn tell(&self, expires_at: Option<Timestamp>, rule: Rule, out: &mut Findings) {
+        let fact = SubscriptionFact {
+            end: EndId(self.id),
+            expires_at,
+            identity: self.identity.clone(),
+        };
+        out.push(
+            rule,
+            self.frame,
+            &self.key.0,
+            Fact::Subscription(Box::new(fact)),
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! Recorded traffic whose truth is known: what the phones themselves logged, against what offhook says.
+//! In: the recordings beside the project and their scorer. Out: a score that must be right. Knows nothing of how.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// Correct share of user-time in percent that every recording must reach.
+const CORRECT_TIME_PCT: f64 = 99.99;
+
+/// Where the recordings are, or `None` when this machine has none.
+fn recordings() -> Option<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/truth");
+    if directory.is_dir() {
+        return Some(directory);
+    }
+    println!("skipped: {} is not here", directory.display());
+    None
+}
+
+fn run(command: &mut Command) -> Result<Vec<u8>, String> {
+    let shown = format!("{command:?}");
+    let output = command
+        .output()
+        .map_err(|error| format!("{shown} does not start: {error}"))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{shown}: {}: {}", output.status, errors.trim()))
+}
+
+/// Replays a recording and asks the scorer what it thinks of the lines.
+fn score(directory: &Path, recording: &str, truth: &str) -> Result<Value, String> {
+    Command::new("python3")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map_err(|error| {
+            format!("python3 is needed to score recorded traffic, but does not start: {error}")
+        })?;
+    let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let lines = scratch.path().join("lines.jsonl");
+    let events = scratch.path().join("events.jsonl");
+    let replayed = run(Command::new(env!("CARGO_BIN_EXE_offhook"))
+        .arg("replay")
+        .arg(directory.join(recording))
+        .args(["--format", "jsonl"]))?;
+    fs::write(&lines, replayed).map_err(|error| error.to_string())?;
+    let lines = fs::File::open(&lines).map_err(|error| error.to_string())?;
+    let translated = run(Command::new("python3")
+        .arg(directory.join("from_offhook.py"))
+        .stdin(lines))?;
+    fs::write(&events, translated).map_err(|error| error.to_string())?;
+    let scored = run(Command::new("python3")
+        .arg(directory.join("score.py"))
+        .arg("--truth")
+        .arg(directory.join(truth))
+        .arg("--events")
+        .arg(&events)
+        .arg("--json"))?;
+    serde_json::from_slice(&scored).map_err(|error| format!("the score is no JSON: {error}"))
+}
+
+fn check(recording: &str, truth: &str) {
+    let Some(directory) = recordings() else {
+        return;
+    };
+    let score = score(&directory, recording, truth).unwrap_or_else(|error| panic!("{error}"));
+    let number = |key: &str| score.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
+    let good = number("correct_time_pct") >= CORRECT_TIME_PCT
+        && number("missed") == 0.0
+        && number("spurious") == 0.0
+        && number("unreadable_lines") == 0.0;
+    assert!(
+        good,
+        "{recording}: at least {CORRECT_TIME_PCT} % of the time correct, none missed, none spurious wanted: {score:#}"
+    );
+}
+
+#[test]
+fn twenty_phones_behind_a_proxy() {
+    check("small.pcap.gz", "small.truth.jsonl");
+}
+
+#[test]
+fn the_same_with_a_vlan_tag() {
+    check("small-vlan.pcap.gz", "small.truth.jsonl");
+}
+
+#[test]
+fn the_same_with_two_vlan_tags() {
+    check("small-qinq.pcap.gz", "small.truth.jsonl");
+}
