@@ -1,6 +1,7 @@
 //! Captures through the tap to an outlet, as fast as can be or as time passed.
 //! In: the names of inputs. Out: lines on standard output, PUBLISH requests if asked for. Knows nothing of SIP.
 
+use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -155,6 +156,7 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         bar: options.progress.then(|| progress_bar(&capture)).flatten(),
         last: None,
         failed_inputs: 0,
+        warnings_told: 0,
     };
     run.all(&mut capture, &mut results)?;
     if let Some(bar) = run.bar.take() {
@@ -215,6 +217,7 @@ pub fn explain(options: ExplainOptions) -> Result<Ended, ReplayError> {
         bar: None,
         last: None,
         failed_inputs: 0,
+        warnings_told: 0,
     };
     run.all(&mut capture, &mut story)?;
     let summary = Summary {
@@ -337,12 +340,14 @@ struct Run {
     bar: Option<ProgressBar>,
     last: Option<Timestamp>,
     failed_inputs: u32,
+    warnings_told: usize,
 }
 
 impl Run {
     fn all(&mut self, capture: &mut MergedCapture, sink: &mut dyn Sink) -> io::Result<()> {
         let mut frames = 0_u64;
         loop {
+            self.tell_warnings(capture);
             if let Some(bar) = self
                 .bar
                 .as_ref()
@@ -374,11 +379,20 @@ impl Run {
         Ok(())
     }
 
-    fn tell(&self, error: &CaptureError) {
+    /// One sentence on standard error, above the bar.
+    fn tell(&self, what: &dyn fmt::Display) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("offhook: {error}")),
-            None => eprintln!("offhook: {error}"),
+            Some(bar) => bar.suspend(|| eprintln!("offhook: {what}")),
+            None => eprintln!("offhook: {what}"),
         }
+    }
+
+    /// What the inputs found out that the user should know, once each.
+    fn tell_warnings(&mut self, capture: &MergedCapture) {
+        for warning in capture.warnings().iter().skip(self.warnings_told) {
+            self.tell(warning);
+        }
+        self.warnings_told = capture.warnings().len();
     }
 
     /// At a given speed: waits until a frame of this time is due. What the tap has due before is fired at its time.
