@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, NOT_A_DOMAIN, managed_domain};
+use crate::io::config_file::read_config as read_config_file;
 use crate::io::publisher::NextHop;
 use crate::io::replay::{self, Ended, ExplainOptions, Format, Publishing, ReplayOptions, Speed};
 use crate::sip::Aor;
@@ -224,7 +225,7 @@ fn usage(what: &str) -> Failure {
 }
 
 fn read_config(file: Option<PathBuf>) -> Result<Config, Failure> {
-    Ok(file.map_or_else(|| Ok(Config::default()), |file| Config::read(&file))?)
+    Ok(file.map_or_else(|| Ok(Config::default()), |file| read_config_file(&file))?)
 }
 
 fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, Failure> {
@@ -236,7 +237,7 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
                     "name a file, here, by --config or by {CONFIG_VARIABLE}"
                 )));
             };
-            Config::read(&file)?;
+            read_config_file(&file)?;
             writeln!(out, "{}: ok", file.display())?;
         }
         ConfigCommand::Show => out.write_all(read_config(configured)?.to_toml().as_bytes())?,

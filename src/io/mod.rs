@@ -2,6 +2,7 @@
 //! In: captures, requests to publish. Out: lines, datagrams. Knows all rooms.
 
 pub mod capture;
+pub mod config_file;
 pub mod output;
 pub mod publisher;
 pub mod replay;

@@ -405,6 +405,7 @@ mod tests {
                 aor: aor(user),
                 kind: ChangeKind::Status,
                 previous: (Terminal::Unknown, Session::Idle),
+                previous_contact: None,
                 because: evidence(),
                 state: Arc::new(PresentityState {
                     terminal: Terminal::Online,

@@ -2,18 +2,15 @@
 //! In: `TapOutput`, publication outcomes, counters. Out: one JSON object a line. Knows nothing of captures and sockets.
 //! The README lists every key. Keys are never renamed; a value that is not known is absent, never null.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::{Outlet, Sources, Summary};
-use crate::base::{FrameId, Limits, Oddity, Timestamp};
+use crate::base::{FrameId, Oddity, Timestamp};
 use crate::presence::{ChangeKind, PresentityChange, PresentityState, Session, Terminal};
 use crate::publish::PublicationOutcome;
-use crate::sip::Aor;
 use crate::tap::TapOutput;
 use crate::track::{Evidence, Media};
 
@@ -139,21 +136,12 @@ fn as_object<S: Serializer>(
 pub struct JsonLines<W: Write> {
     out: W,
     sources: Sources,
-    /// The newest registered contact of each AOR that has one, so that a line of kind `contact` can
-    /// say which address the phone left.
-    contacts: HashMap<Aor, Arc<str>>,
-    contacts_kept: usize,
 }
 
 impl<W: Write> JsonLines<W> {
     /// Lines into `out`, which should be buffered: each line is one write.
     pub fn new(out: W, sources: Sources) -> Self {
-        Self {
-            out,
-            sources,
-            contacts: HashMap::new(),
-            contacts_kept: Limits::default().registered_aors,
-        }
+        Self { out, sources }
     }
 
     fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
@@ -163,22 +151,12 @@ impl<W: Write> JsonLines<W> {
     }
 
     fn change(&mut self, change: &PresentityChange) -> io::Result<()> {
-        let newest = change.state.bindings.last().map(|binding| &binding.contact);
-        let previous_contact = match newest {
-            Some(newest)
-                if self.contacts.len() < self.contacts_kept
-                    || self.contacts.contains_key(&change.aor) =>
-            {
-                self.contacts.insert(change.aor.clone(), Arc::clone(newest))
-            }
-            Some(_) => None,
-            None => self.contacts.remove(&change.aor),
-        };
         let sources = self.sources.clone();
         match change.kind {
             ChangeKind::Status => self.line(&status_line(change, &sources)),
             ChangeKind::Contact => {
-                let Some(contact) = newest.or(change.state.contact.as_ref()) else {
+                let newest = change.state.bindings.last();
+                let Some(contact) = newest.map(|binding| &binding.contact) else {
                     return Ok(());
                 };
                 self.line(&ContactLine {
@@ -186,7 +164,7 @@ impl<W: Write> JsonLines<W> {
                     time: change.at,
                     presentity: change.aor.as_str(),
                     contact,
-                    previous_contact: previous_contact.as_deref(),
+                    previous_contact: change.previous_contact.as_deref(),
                     because: because(&change.because, &sources),
                 })
             }
@@ -307,9 +285,12 @@ impl<W: Write> Outlet for JsonLines<W> {
 #[cfg(test)]
 mod tests {
     use super::super::PublicationCounts;
+    use std::sync::Arc;
+
     use super::*;
     use crate::presence::BindingView;
     use crate::publish::{EventPackage, Operation};
+    use crate::sip::Aor;
     use crate::tap::Counters;
     use crate::track::{Confidence, Rule};
 
@@ -319,6 +300,7 @@ mod tests {
             aor: Aor::from_uri(b"sip:alice@example.com").unwrap(),
             kind: ChangeKind::Status,
             previous: (Terminal::Online, Session::Ringing),
+            previous_contact: None,
             because: Evidence {
                 rule: Rule::Invite200,
                 frame: FrameId {
@@ -406,23 +388,20 @@ mod tests {
 
     #[test]
     fn a_new_address_says_which_one_it_replaces_and_documents_say_nothing() {
-        let moved = |kind, contact: &str| {
-            let mut change = talking();
-            let mut state = (*change.state).clone();
-            state.bindings = vec![BindingView {
-                contact: contact.into(),
-                user_agent: None,
-                expires_at: Timestamp::from_secs(9),
-            }];
-            (change.kind, change.state) = (kind, Arc::new(state));
-            TapOutput::Change(change)
-        };
+        let mut change = talking();
+        let mut state = (*change.state).clone();
+        state.bindings = vec![BindingView {
+            contact: "sip:alice@192.0.2.11".into(),
+            user_agent: None,
+            expires_at: Timestamp::from_secs(9),
+        }];
+        (change.kind, change.state) = (ChangeKind::Contact, Arc::new(state));
+        change.previous_contact = Some("sip:alice@192.0.2.10".into());
+        let mut document = change.clone();
+        document.kind = ChangeKind::Document;
         let lines = written(
             &["a.pcap"],
-            &[
-                moved(ChangeKind::Document, "sip:alice@192.0.2.10"),
-                moved(ChangeKind::Contact, "sip:alice@192.0.2.11"),
-            ],
+            &[TapOutput::Change(document), TapOutput::Change(change)],
         );
         assert_eq!(
             lines,

@@ -49,6 +49,7 @@ fn change(
         aor: Aor::from_uri(format!("sip:{user}@example.com").as_bytes()).unwrap(),
         kind: ChangeKind::Status,
         previous: (Terminal::Online, before),
+        previous_contact: None,
         because: Evidence {
             rule,
             frame: FrameId { source: 0, number },
