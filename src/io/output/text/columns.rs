@@ -15,8 +15,8 @@ const PITCH: usize = 20;
 const FIRST_LIFELINE: usize = FIRST_CELL + 7;
 /// What fits on an arrow between neighbours: it keeps a blank at both ends, its head and a dash.
 pub const LABEL_WIDTH: usize = PITCH - 5;
-/// What is kept free to the right of the lifelines, to say who calls whom.
-pub const MARGIN_WIDTH: usize = 36;
+/// What is kept free to the right of the lifelines, to say who calls whom, where there is room for three hosts.
+const MARGIN_WIDTH: usize = 28;
 /// More are hard to follow with the eye.
 const MAX_COLUMNS: usize = 6;
 /// A host that was silent for so long gives its column to one that speaks.
@@ -61,10 +61,11 @@ pub struct Columns {
 impl Columns {
     /// As many as fit into so many characters.
     pub fn new(width: usize) -> Self {
-        let room = width.saturating_sub(FIRST_LIFELINE + MARGIN_WIDTH);
+        let columns = |margin: usize| width.saturating_sub(FIRST_LIFELINE + margin) / PITCH + 1;
+        let capacity = columns(MARGIN_WIDTH).max(columns(PITCH / 2).min(3));
         Self {
             columns: Vec::new(),
-            capacity: (room / PITCH + 1).clamp(2, MAX_COLUMNS),
+            capacity: capacity.clamp(2, MAX_COLUMNS),
         }
     }
 
@@ -217,7 +218,9 @@ mod tests {
     #[test]
     fn a_host_keeps_its_column_while_it_speaks_and_the_silent_give_way() {
         let at = Timestamp::from_secs;
-        let mut columns = Columns::new(80);
+        assert_eq!(Columns::new(80).capacity, 3);
+        assert_eq!(Columns::new(160).capacity, 6);
+        let mut columns = Columns::new(60);
         assert_eq!(columns.capacity, 2);
         let place = columns.place(socket(1), socket(2), at(0)).unwrap();
         assert_eq!((place.from, place.to, place.opened), (0, 1, true));

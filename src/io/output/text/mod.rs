@@ -16,7 +16,7 @@ use crate::publish::{Operation, PublicationOutcome};
 use crate::tap::{MessageSeen, TapOutput};
 use crate::track::Confidence;
 
-use columns::{Columns, FIRST_CELL, MARGIN_WIDTH};
+use columns::{Columns, FIRST_CELL};
 use repeats::Repeats;
 use table::Table;
 
@@ -160,7 +160,7 @@ impl<W: Write> Ladder<W> {
                 if repeated {
                     line.put(margin, Ink::Dim, "repeated");
                 } else {
-                    let room = self.style.width.saturating_sub(margin).max(MARGIN_WIDTH);
+                    let room = self.style.width.saturating_sub(margin);
                     line.put(margin, Ink::Plain, &shorten(&about, room));
                 }
             }
@@ -172,7 +172,8 @@ impl<W: Write> Ladder<W> {
                         words.push_str(more);
                     }
                 }
-                line.put(FIRST_CELL, Ink::Plain, &shorten(&words, self.style.width));
+                let room = self.style.width.saturating_sub(FIRST_CELL);
+                line.put(FIRST_CELL, Ink::Plain, &shorten(&words, room));
             }
         }
         self.print(&line)
