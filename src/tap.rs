@@ -117,11 +117,7 @@ struct Spine {
 impl Tap {
     /// A tap that has heard nothing.
     pub fn new(options: TapOptions, limits: Limits) -> Self {
-        let TapOptions {
-            rules,
-            trace_messages,
-            trace_observations,
-        } = options;
+        let TapOptions { rules, trace_messages, trace_observations } = options;
         Self {
             now: Timestamp::EPOCH,
             decoder: Decoder::new(&limits),
@@ -153,12 +149,7 @@ impl Tap {
         self.handle_timeout(at);
         self.spine.presences.start(at);
         self.spine.oddities.at(at, frame.id);
-        let Self {
-            decoder,
-            reassembler,
-            spine,
-            ..
-        } = self;
+        let Self { decoder, reassembler, spine, .. } = self;
         let mut oddities = std::mem::take(&mut spine.oddities);
         if let Some(segment) = decoder.decode(frame, &mut oddities) {
             reassembler.handle(at, &segment, &mut oddities, &mut |raw, oddities| {
@@ -187,13 +178,7 @@ impl Tap {
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        [
-            self.spine.tracker.poll_timeout(),
-            self.spine.presences.poll_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.spine.tracker.poll_timeout(), self.spine.presences.poll_timeout()].into_iter().flatten().min()
     }
 
     /// The next thing to tell.
@@ -209,28 +194,14 @@ impl Tap {
             sip_messages: spine.sip_messages,
             presentities: spine.presences.len() as u64,
             changes: spine.presences.changes(),
-            oddities: spine
-                .oddities
-                .counts()
-                .map(|(oddity, count)| (oddity.name(), count))
-                .collect(),
-            ends: spine
-                .tracker
-                .ends()
-                .map(|(reason, count)| (reason.name(), count))
-                .collect(),
+            oddities: spine.oddities.counts().map(|(oddity, count)| (oddity.name(), count)).collect(),
+            ends: spine.tracker.ends().map(|(reason, count)| (reason.name(), count)).collect(),
         }
     }
 }
 
 impl Spine {
-    fn message(
-        &mut self,
-        at: Timestamp,
-        frame: FrameId,
-        raw: &RawMessage<'_>,
-        oddities: &mut Oddities,
-    ) {
+    fn message(&mut self, at: Timestamp, frame: FrameId, raw: &RawMessage<'_>, oddities: &mut Oddities) {
         let message = match self.scanner.scan(raw.bytes) {
             Ok(message) => message,
             Err(_) => return oddities.note(Oddity::MalformedMessage),
@@ -246,8 +217,7 @@ impl Spine {
             message: &message,
         };
         if self.trace_messages {
-            self.output
-                .push_back(TapOutput::Message(message_seen(&heard)));
+            self.output.push_back(TapOutput::Message(message_seen(&heard)));
         }
         self.tracker.handle(&heard, oddities);
         self.drain(oddities);
@@ -270,18 +240,14 @@ impl Spine {
                 self.presences.handle(attributed, oddities);
             }
             if let Some(observation) = traced.filter(|_| !whose) {
-                self.output.push_back(TapOutput::Observed {
-                    aor: None,
-                    observation,
-                });
+                self.output.push_back(TapOutput::Observed { aor: None, observation });
             }
         }
     }
 
     fn flush(&mut self, at: Timestamp) {
         while let Some((oddity, at, frame)) = self.oddities.poll_first() {
-            self.output
-                .push_back(TapOutput::Oddity { oddity, at, frame });
+            self.output.push_back(TapOutput::Oddity { oddity, at, frame });
         }
         self.presences.flush(at);
         while let Some(change) = self.presences.poll_change() {
@@ -295,17 +261,11 @@ fn message_seen(heard: &Heard<'_, '_>) -> MessageSeen {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let title = match message.status() {
         Some(status) => {
-            format!(
-                "{status} {} ({})",
-                text(message.reason()),
-                message.cseq().method.name()
-            )
+            format!("{status} {} ({})", text(message.reason()), message.cseq().method.name())
         }
-        None => format!(
-            "{} {}",
-            text(message.method_text()),
-            text(message.request_uri().unwrap_or_default())
-        ),
+        None => {
+            format!("{} {}", text(message.method_text()), text(message.request_uri().unwrap_or_default()))
+        }
     };
     MessageSeen {
         at: heard.at,

@@ -15,9 +15,7 @@ pub struct Deadlines<K> {
 impl<K: Ord + Copy> Deadlines<K> {
     /// No deadlines.
     pub const fn new() -> Self {
-        Self {
-            due: BTreeSet::new(),
-        }
+        Self { due: BTreeSet::new() }
     }
 
     /// Moves `key`'s deadline from `*slot` (where its owner keeps it) to `at`; `None` clears it.

@@ -2,7 +2,6 @@
 //! In: nothing. Out: small vocabulary types. Knows nothing of SIP, presence, sockets, clocks.
 
 mod deadlines;
-mod intern;
 mod limits;
 mod oddity;
 mod packet;
@@ -11,7 +10,6 @@ mod rules;
 mod time;
 
 pub use deadlines::Deadlines;
-pub use intern::{Interner, Symbol};
 pub use limits::Limits;
 pub use oddity::{Oddities, Oddity};
 pub use packet::{Flow, FrameId, LinkType, Transport};

@@ -1,152 +1,127 @@
 //! Which binding has which contact, address and digest user.
 //! In: bindings that came and went. Out: the bindings that fit. Knows nothing of ends.
 
+use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hashbrown::{Equivalent, HashMap};
-use slab::Slab;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::base::{Flow, Limits, Oddities, Oddity};
 use crate::sip::{Aor, Uri};
-use crate::track::{AuthUser, BindingFact, EndIdentity};
+use crate::track::{AuthUser, Binding, EndIdentity};
 
 /// AORs remembered for one digest user: one, where things are in order.
 const AORS_PER_USER: usize = 8;
 
-/// One of the things by which an end may be told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
-    /// User, host and port of a contact.
-    Contact(String),
-    Flow(Flow),
-    Digest(AuthUser),
-    Address(IpAddr),
+/// Stands for one of the things by which an end may be told: a contact's user, host and port, an address, a
+/// digest user. Different things may share a key: whoever finds something by it compares the thing itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key(u64);
+
+/// Many ids by key, in no order.
+#[derive(Default)]
+pub(super) struct Multimap {
+    table: HashTable<(Key, u64)>,
 }
 
-impl Key {
-    /// All by which this end may be told.
-    pub(super) fn of_end(identity: &EndIdentity) -> Vec<Self> {
-        let contacts = [&identity.contact, &identity.request_uri]
-            .into_iter()
-            .flatten();
-        let mut keys: Vec<Self> = contacts
-            .filter_map(|uri| contact_key(uri))
-            .map(Self::Contact)
-            .collect();
-        keys.extend(identity.flow.map(Self::Flow));
-        keys.extend(identity.flow.map(|flow| Self::Address(flow.address.ip())));
-        keys.extend(identity.auth.clone().map(Self::Digest));
-        keys.sort_unstable_by_key(|key| format!("{key:?}"));
-        keys.dedup();
-        keys
+impl Multimap {
+    pub(super) fn insert(&mut self, key: Key, id: u64) {
+        if self.table.find(key.0, |&entry| entry == (key, id)).is_none() {
+            self.table.insert_unique(key.0, (key, id), |entry| entry.0.0);
+        }
     }
-}
 
-fn contact_key(uri: &str) -> Option<String> {
-    Uri::parse(uri.as_bytes()).map(|uri| uri.key())
-}
-
-fn same_uri(one: &str, other: &str) -> bool {
-    match (Uri::parse(one.as_bytes()), Uri::parse(other.as_bytes())) {
-        (Some(one), Some(other)) => one.equivalent(&other),
-        _ => one == other,
+    pub(super) fn remove(&mut self, key: Key, id: u64) {
+        if let Ok(entry) = self.table.find_entry(key.0, |&entry| entry == (key, id)) {
+            entry.remove();
+        }
     }
-}
 
-/// Look-ups without building a key of its own.
-struct Whose<'a>(&'a Aor, &'a str);
-
-impl Equivalent<(Aor, Arc<str>)> for Whose<'_> {
-    fn equivalent(&self, key: &(Aor, Arc<str>)) -> bool {
-        *self.0 == key.0 && *self.1 == *key.1
-    }
-}
-
-impl std::hash::Hash for Whose<'_> {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-        self.1.hash(state);
+    /// The ids of a key, smallest first: the order in which they came.
+    pub(super) fn ids(&self, key: Key) -> Vec<u64> {
+        let mut ids: Vec<u64> =
+            self.table.iter_hash(key.0).filter(|entry| entry.0 == key).map(|entry| entry.1).collect();
+        ids.sort_unstable();
+        ids
     }
 }
 
 /// All bindings that now are.
 pub(super) struct Directory {
-    bindings: Slab<BindingFact>,
-    index: HashMap<(Aor, Arc<str>), u32>,
-    contacts: HashMap<String, Vec<u32>>,
-    flows: HashMap<Flow, Vec<u32>>,
+    bindings: HashMap<u64, Arc<Binding>>,
+    by_key: Multimap,
     users: HashMap<AuthUser, Vec<Aor>>,
+    hasher: DefaultHashBuilder,
     most: usize,
 }
 
 impl Directory {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            bindings: Slab::new(),
-            index: HashMap::new(),
-            contacts: HashMap::new(),
-            flows: HashMap::new(),
+            bindings: HashMap::new(),
+            by_key: Multimap::default(),
             users: HashMap::new(),
+            hasher: DefaultHashBuilder::default(),
             most: limits.registered_aors.saturating_mul(2),
         }
     }
 
+    fn key<T: Hash>(&self, kind: u8, thing: T) -> Key {
+        Key(self.hasher.hash_one((kind, thing)))
+    }
+
+    fn contact_key(&self, uri: &str) -> Option<Key> {
+        Uri::parse(uri.as_bytes()).map(|uri| self.key(0, uri.key()))
+    }
+
+    pub(super) fn address_key(&self, address: IpAddr) -> Key {
+        self.key(3, address)
+    }
+
+    /// All by which this end may be told.
+    pub(super) fn keys_of_end(&self, identity: &EndIdentity) -> Vec<Key> {
+        let contacts = [&identity.contact, &identity.request_uri].into_iter().flatten();
+        let mut keys: Vec<Key> = contacts.filter_map(|uri| self.contact_key(uri)).collect();
+        keys.extend(identity.flow.map(|flow| self.key(1, flow)));
+        keys.extend(identity.auth.as_ref().map(|auth| self.key(2, auth)));
+        keys.extend(identity.flow.map(|flow| self.address_key(flow.address.ip())));
+        keys
+    }
+
     /// All by which ends of this binding may be told.
-    pub(super) fn keys_of(binding: &BindingFact) -> Vec<Key> {
-        let mut keys: Vec<Key> = uris(binding)
-            .filter_map(|uri| contact_key(uri))
-            .map(Key::Contact)
-            .collect();
-        keys.extend(binding.flow.map(Key::Flow));
-        keys.extend(binding.auth.clone().map(Key::Digest));
+    pub(super) fn keys_of(&self, binding: &Binding) -> Vec<Key> {
+        let mut keys: Vec<Key> = uris(binding).filter_map(|uri| self.contact_key(uri)).collect();
+        keys.extend(binding.flow.map(|flow| self.key(1, flow)));
+        keys.extend(binding.auth.as_ref().map(|auth| self.key(2, auth)));
         keys
     }
 
     /// Enters a binding or what changed of it; says whether ends may be told by it that were not before.
-    pub(super) fn put(&mut self, binding: &BindingFact, oddities: &mut Oddities) -> bool {
-        if let Some(auth) = &binding.auth {
-            self.remember_user(auth, &binding.aor);
-        }
-        if let Some(&id) = self.index.get(&Whose(&binding.aor, &binding.contact)) {
-            let same = self.bindings.get(id as usize).is_some_and(|known| {
-                known.flow == binding.flow
-                    && known.aliases == binding.aliases
-                    && known.auth == binding.auth
-            });
-            if same {
+    pub(super) fn put(&mut self, binding: &Arc<Binding>, oddities: &mut Oddities) -> bool {
+        if let Some(known) = self.bindings.get(&binding.id) {
+            if Arc::ptr_eq(known, binding) || known == binding {
                 return false;
             }
-            self.remove(binding);
-        }
-        if self.bindings.len() >= self.most {
+            self.remove(binding.id);
+        } else if self.bindings.len() >= self.most {
             oddities.note(Oddity::TableFull);
             return false;
         }
-        let id = self.bindings.insert(binding.clone()) as u32;
-        self.index
-            .insert((binding.aor.clone(), Arc::clone(&binding.contact)), id);
-        for key in uris(binding).filter_map(|uri| contact_key(uri)) {
-            push_once(self.contacts.entry(key).or_default(), id);
+        if let Some(auth) = &binding.auth {
+            self.remember_user(auth, &binding.aor);
         }
-        if let Some(flow) = binding.flow {
-            push_once(self.flows.entry(flow).or_default(), id);
+        for key in self.keys_of(binding) {
+            self.by_key.insert(key, binding.id);
         }
+        self.bindings.insert(binding.id, Arc::clone(binding));
         true
     }
 
-    pub(super) fn remove(&mut self, binding: &BindingFact) {
-        let Some(id) = self.index.remove(&Whose(&binding.aor, &binding.contact)) else {
-            return;
-        };
-        let Some(known) = self.bindings.try_remove(id as usize) else {
-            return;
-        };
-        for key in uris(&known).filter_map(|uri| contact_key(uri)) {
-            drop_from(&mut self.contacts, &key, id);
-        }
-        if let Some(flow) = known.flow {
-            drop_from(&mut self.flows, &flow, id);
+    pub(super) fn remove(&mut self, id: u64) {
+        let Some(known) = self.bindings.remove(&id) else { return };
+        for key in self.keys_of(&known) {
+            self.by_key.remove(key, id);
         }
     }
 
@@ -160,24 +135,20 @@ impl Directory {
         }
     }
 
+    fn with_key(&self, key: Option<Key>) -> impl Iterator<Item = &Arc<Binding>> + '_ {
+        let ids = key.map(|key| self.by_key.ids(key)).unwrap_or_default();
+        ids.into_iter().filter_map(|id| self.bindings.get(&id))
+    }
+
     /// Bindings whose contact, on any hop, is this URI (RFC 3261 section 19.1.4).
-    pub(super) fn by_contact<'a>(
-        &'a self,
-        uri: &'a str,
-    ) -> impl Iterator<Item = &'a BindingFact> + 'a {
-        let ids = contact_key(uri).and_then(|key| self.contacts.get(&key));
-        ids.into_iter()
-            .flatten()
-            .filter_map(|&id| self.bindings.get(id as usize))
+    pub(super) fn by_contact<'a>(&'a self, uri: &'a str) -> impl Iterator<Item = &'a Arc<Binding>> + 'a {
+        self.with_key(self.contact_key(uri))
             .filter(move |binding| uris(binding).any(|own| same_uri(own, uri)))
     }
 
     /// Bindings that were registered from this address.
-    pub(super) fn by_flow(&self, flow: Flow) -> impl Iterator<Item = &BindingFact> + '_ {
-        let ids = self.flows.get(&flow);
-        ids.into_iter()
-            .flatten()
-            .filter_map(|&id| self.bindings.get(id as usize))
+    pub(super) fn by_flow(&self, flow: Flow) -> impl Iterator<Item = &Arc<Binding>> + '_ {
+        self.with_key(Some(self.key(1, flow))).filter(move |binding| binding.flow == Some(flow))
     }
 
     /// AORs whose accepted REGISTER used this digest user, also when their bindings are gone.
@@ -186,21 +157,13 @@ impl Directory {
     }
 }
 
-fn uris(binding: &BindingFact) -> impl Iterator<Item = &Arc<str>> + '_ {
+fn same_uri(one: &str, other: &str) -> bool {
+    match (Uri::parse(one.as_bytes()), Uri::parse(other.as_bytes())) {
+        (Some(one), Some(other)) => one.equivalent(&other),
+        _ => one == other,
+    }
+}
+
+fn uris(binding: &Binding) -> impl Iterator<Item = &Arc<str>> + '_ {
     std::iter::once(&binding.contact).chain(&binding.aliases)
-}
-
-fn push_once(ids: &mut Vec<u32>, id: u32) {
-    if !ids.contains(&id) {
-        ids.push(id);
-    }
-}
-
-fn drop_from<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Vec<u32>>, key: &K, id: u32) {
-    if let Some(ids) = map.get_mut(key) {
-        ids.retain(|&other| other != id);
-        if ids.is_empty() {
-            map.remove(key);
-        }
-    }
 }

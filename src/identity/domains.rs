@@ -19,9 +19,7 @@ pub(super) struct Domains {
 impl Domains {
     pub(super) fn new(given: &[String]) -> Self {
         Self {
-            any: given
-                .iter()
-                .any(|domain| domain.eq_ignore_ascii_case("any")),
+            any: given.iter().any(|domain| domain.eq_ignore_ascii_case("any")),
             given: given.iter().map(|domain| canonical(domain)).collect(),
             learned: HashSet::new(),
             with_registrar: HashSet::new(),
@@ -30,10 +28,7 @@ impl Domains {
 
     /// The operator named its domain.
     pub(super) fn is_given(&self, aor: &Aor) -> bool {
-        self.any
-            || aor
-                .domain()
-                .is_some_and(|domain| self.given.contains(domain))
+        self.any || aor.domain().is_some_and(|domain| self.given.contains(domain))
     }
 
     /// Its ends may be presentities. Without a given list those of every domain may.
@@ -55,9 +50,8 @@ impl Domains {
 
     /// Some REGISTER of its domain has passed: bindings tell who answers, and their absence tells too.
     pub(super) fn has_registrar(&self, aor: &Aor) -> bool {
-        aor.domain().is_none_or(|domain| {
-            self.with_registrar.contains(domain) || self.learned.contains(domain)
-        })
+        aor.domain()
+            .is_none_or(|domain| self.with_registrar.contains(domain) || self.learned.contains(domain))
     }
 }
 

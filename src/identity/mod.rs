@@ -18,13 +18,13 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use crate::base::{Limits, Oddities, Oddity, Rules};
+use crate::base::{Limits, Oddities, Oddity, Rules, Timestamp};
 use crate::sip::Aor;
 use crate::track::{
-    BindingEvent, BindingFact, DialogState, EndId, EndIdentity, Evidence, Fact, Observation, Rule,
+    Binding, BindingEvent, BindingFact, DialogState, EndId, EndIdentity, Evidence, Fact, Observation, Rule,
     Side,
 };
-use directory::{Directory, Key};
+use directory::{Directory, Key, Multimap};
 use domains::Domains;
 
 /// An observation, and whose it is.
@@ -36,7 +36,7 @@ pub struct Attributed {
     pub observation: Observation,
     /// The contact of the binding that the end matched.
     pub contact: Option<Arc<str>>,
-    /// Neither a registration nor a given domain supports the AOR.
+    /// Only the To says so: who was called, not who answered.
     pub weak: bool,
     /// Its domain was given by the operator.
     pub given: bool,
@@ -61,10 +61,15 @@ struct Verdict {
     contact: Option<Arc<str>>,
 }
 
-/// A live end as it was last observed.
+/// A live end.
 struct Known {
-    observation: Observation,
     verdict: Option<Verdict>,
+    /// What was last observed of it, while more could still change whose it is.
+    open: Option<Box<Open>>,
+}
+
+struct Open {
+    observation: Observation,
     keys: Vec<Key>,
 }
 
@@ -75,10 +80,9 @@ pub struct Identifier {
     servers: HashSet<IpAddr>,
     /// Addresses and the AOR that their INVITEs say they come from; `None` when they say several.
     claims: HashMap<std::net::SocketAddr, Option<Aor>>,
-    supported: HashSet<Aor>,
     ends: HashMap<EndId, Known>,
-    /// Live ends by what could tell whose they are.
-    waiting: HashMap<Key, Vec<EndId>>,
+    /// Live ends whose owner may yet change, by what could tell whose they are.
+    waiting: Multimap,
     limits: Limits,
     queue: VecDeque<Attributed>,
 }
@@ -91,9 +95,8 @@ impl Identifier {
             domains: Domains::new(&rules.domains),
             servers: HashSet::new(),
             claims: HashMap::new(),
-            supported: HashSet::new(),
             ends: HashMap::new(),
-            waiting: HashMap::new(),
+            waiting: Multimap::default(),
             limits: limits.clone(),
             queue: VecDeque::new(),
         }
@@ -107,10 +110,7 @@ impl Identifier {
     /// Takes in one observation.
     pub fn handle(&mut self, observation: Observation, oddities: &mut Oddities) {
         match &observation.fact {
-            Fact::Binding(binding) => {
-                let binding = binding.clone();
-                self.binding(binding, observation, oddities);
-            }
+            Fact::Binding(_) => self.binding(observation, oddities),
             Fact::Server(address) => {
                 let address = *address;
                 self.server(address, &observation, oddities);
@@ -130,36 +130,26 @@ impl Identifier {
         }
     }
 
-    fn binding(&mut self, binding: BindingFact, observation: Observation, oddities: &mut Oddities) {
-        if self.is_trunk(binding.contact_ip(), &binding) && !self.domains.is_given(&binding.aor) {
+    fn binding(&mut self, observation: Observation, oddities: &mut Oddities) {
+        let Fact::Binding(BindingFact { binding, event, .. }) = &observation.fact else { return };
+        let binding = Arc::clone(binding);
+        if self.is_trunk(&binding) && !self.domains.is_given(&binding.aor) {
             return;
         }
-        match binding.event {
+        match event {
             BindingEvent::Registered { .. } => {
                 if let Some(domain) = binding.aor.domain() {
                     self.domains.learn(domain);
                 }
-                if self.supported.len() < self.limits.registered_aors {
-                    self.supported.insert(binding.aor.clone());
-                }
+                let (at, evidence) = (observation.at, observation.evidence.clone());
                 let fresh = self.directory.put(&binding, oddities);
-                self.pass(
-                    &binding.aor,
-                    observation.clone(),
-                    None,
-                    Ground::Contact,
-                    false,
-                );
+                self.pass(&binding.aor, observation, None, Ground::Contact, false);
                 if fresh {
-                    self.judge_again(
-                        &Directory::keys_of(&binding),
-                        &observation.evidence,
-                        oddities,
-                    );
+                    self.judge_again(&self.directory.keys_of(&binding), at, &evidence, oddities);
                 }
             }
             BindingEvent::Removed => {
-                self.directory.remove(&binding);
+                self.directory.remove(binding.id);
                 self.pass(&binding.aor, observation, None, Ground::Contact, false);
             }
         }
@@ -168,7 +158,8 @@ impl Identifier {
     /// An address proves to be a server's: its flow is nobody's.
     fn server(&mut self, address: IpAddr, observation: &Observation, oddities: &mut Oddities) {
         if self.servers.len() < self.limits.known_addresses && self.servers.insert(address) {
-            self.judge_again(&[Key::Address(address)], &observation.evidence, oddities);
+            let keys = [self.directory.address_key(address)];
+            self.judge_again(&keys, observation.at, &observation.evidence, oddities);
         }
     }
 
@@ -187,58 +178,37 @@ impl Identifier {
     }
 
     fn end(&mut self, end: EndId, over: bool, observation: Observation, oddities: &mut Oddities) {
-        let Some(identity) = identity_of(&observation.fact) else {
-            return;
-        };
-        let keys = Key::of_end(identity);
+        let Some(identity) = identity_of(&observation.fact) else { return };
         let before = self.ends.remove(&end);
-        if let Some(before) = &before {
-            self.unlist(end, &before.keys);
+        if let Some(open) = before.as_ref().and_then(|before| before.open.as_ref()) {
+            for &key in &open.keys {
+                self.waiting.remove(key, end.0);
+            }
         }
         let held = before.and_then(|before| before.verdict);
         let verdict = match held.clone().filter(|held| self.stays(held, identity)) {
             Some(held) => Some(held),
             None => self.judge(identity, oddities),
         };
-        if let Some(gone) = held.filter(|held| {
-            verdict
-                .as_ref()
-                .is_none_or(|verdict| verdict.aor != held.aor)
-        }) {
+        let keys = match verdict.as_ref().map(|verdict| verdict.ground) {
+            Some(Ground::Contact | Ground::Digest) => None,
+            _ => Some(self.directory.keys_of_end(identity)),
+        };
+        if let Some(gone) = held.filter(|held| verdict.as_ref().is_none_or(|verdict| verdict.aor != held.aor))
+        {
             self.pass(&gone.aor, observation.clone(), None, gone.ground, true);
         }
         if let Some(verdict) = &verdict {
-            self.pass(
-                &verdict.aor,
-                observation.clone(),
-                verdict.contact.clone(),
-                verdict.ground,
-                false,
-            );
+            self.pass(&verdict.aor, observation.clone(), verdict.contact.clone(), verdict.ground, false);
         }
         if !over && self.ends.len() < 4 * self.limits.calls {
-            for key in &keys {
-                self.waiting.entry(key.clone()).or_default().push(end);
-            }
-            self.ends.insert(
-                end,
-                Known {
-                    observation,
-                    verdict,
-                    keys,
-                },
-            );
-        }
-    }
-
-    fn unlist(&mut self, end: EndId, keys: &[Key]) {
-        for key in keys {
-            if let Some(ends) = self.waiting.get_mut(key) {
-                ends.retain(|&other| other != end);
-                if ends.is_empty() {
-                    self.waiting.remove(key);
+            let open = keys.map(|keys| {
+                for &key in &keys {
+                    self.waiting.insert(key, end.0);
                 }
-            }
+                Box::new(Open { observation, keys })
+            });
+            self.ends.insert(end, Known { verdict, open });
         }
     }
 
@@ -252,33 +222,19 @@ impl Identifier {
     }
 
     fn is_server(&self, identity: &EndIdentity) -> bool {
-        identity
-            .flow
-            .is_some_and(|flow| self.servers.contains(&flow.address.ip()))
+        identity.flow.is_some_and(|flow| self.servers.contains(&flow.address.ip()))
     }
 
     /// Ends that could be told by one of these keys are judged anew, in the order in which they came.
-    fn judge_again(&mut self, keys: &[Key], evidence: &Evidence, oddities: &mut Oddities) {
-        let mut ends: Vec<EndId> = keys
-            .iter()
-            .filter_map(|key| self.waiting.get(key))
-            .flatten()
-            .copied()
-            .collect();
+    fn judge_again(&mut self, keys: &[Key], at: Timestamp, evidence: &Evidence, oddities: &mut Oddities) {
+        let mut ends: Vec<u64> = keys.iter().flat_map(|&key| self.waiting.ids(key)).collect();
         ends.sort_unstable();
         ends.dedup();
-        for end in ends {
-            let Some(known) = self.ends.get(&end) else {
-                continue;
-            };
-            let Some(identity) = identity_of(&known.observation.fact) else {
-                continue;
-            };
-            if known
-                .verdict
-                .as_ref()
-                .is_some_and(|verdict| self.stays(verdict, identity))
-            {
+        for end in ends.into_iter().map(EndId) {
+            let Some(known) = self.ends.get(&end) else { continue };
+            let Some(open) = &known.open else { continue };
+            let Some(identity) = identity_of(&open.observation.fact) else { continue };
+            if known.verdict.as_ref().is_some_and(|verdict| self.stays(verdict, identity)) {
                 continue;
             }
             let verdict = self.judge(identity, oddities);
@@ -286,27 +242,17 @@ impl Identifier {
             if verdict == before {
                 continue;
             }
-            let mut observation = known.observation.clone();
-            observation.evidence = Evidence {
-                rule: Rule::Attributed,
-                ..evidence.clone()
-            };
+            let mut observation = open.observation.clone();
+            observation.at = at;
+            observation.evidence = Evidence { rule: Rule::Attributed, ..evidence.clone() };
             if let Some(known) = self.ends.get_mut(&end) {
                 known.verdict.clone_from(&verdict);
             }
-            if let Some(gone) =
-                before.filter(|gone| verdict.as_ref().is_none_or(|new| new.aor != gone.aor))
-            {
+            if let Some(gone) = before.filter(|gone| verdict.as_ref().is_none_or(|new| new.aor != gone.aor)) {
                 self.pass(&gone.aor, observation.clone(), None, gone.ground, true);
             }
             if let Some(verdict) = verdict {
-                self.pass(
-                    &verdict.aor,
-                    observation,
-                    verdict.contact,
-                    verdict.ground,
-                    false,
-                );
+                self.pass(&verdict.aor, observation, verdict.contact, verdict.ground, false);
             }
         }
     }
@@ -320,14 +266,13 @@ impl Identifier {
     }
 
     fn by_contact(&self, identity: &EndIdentity, oddities: &mut Oddities) -> Option<Verdict> {
-        let matching: Vec<&BindingFact> = [&identity.contact, &identity.request_uri]
+        let matching: Vec<&Arc<Binding>> = [&identity.contact, &identity.request_uri]
             .into_iter()
             .flatten()
             .flat_map(|uri| self.directory.by_contact(uri))
             .filter(|binding| {
-                !self.is_trunk(binding.contact_ip(), binding)
-                    || (self.domains.is_given(&binding.aor)
-                        && identity.neighbour == Some(binding.registrar))
+                !self.is_trunk(binding)
+                    || (self.domains.is_given(&binding.aor) && identity.neighbour == Some(binding.registrar))
             })
             .collect();
         let ground = Ground::Contact;
@@ -342,7 +287,7 @@ impl Identifier {
         if self.is_server(identity) {
             return None;
         }
-        let matching: Vec<&BindingFact> = self.directory.by_flow(identity.flow?).collect();
+        let matching: Vec<&Arc<Binding>> = self.directory.by_flow(identity.flow?).collect();
         choose(&matching, identity, oddities).map(|binding| Verdict {
             aor: binding.aor.clone(),
             ground: Ground::Flow,
@@ -357,47 +302,32 @@ impl Identifier {
             [only] => only,
             several => several.iter().find(|aor| identity.claimed.contains(aor))?,
         };
-        Some(Verdict {
-            aor: aor.clone(),
-            ground: Ground::Digest,
-            contact: None,
-        })
+        Some(Verdict { aor: aor.clone(), ground: Ground::Digest, contact: None })
     }
 
     fn by_claim(&self, identity: &EndIdentity) -> Option<Verdict> {
         if !identity.answered || self.is_server(identity) {
             return None;
         }
-        let many_names = identity
-            .flow
-            .is_some_and(|flow| self.claims.get(&flow.address) == Some(&None));
-        let claimed = identity
-            .claimed
-            .iter()
-            .find(|aor| !many_names && self.domains.may_show(aor));
+        let many_names = identity.flow.is_some_and(|flow| self.claims.get(&flow.address) == Some(&None));
+        let claimed = identity.claimed.iter().find(|aor| !many_names && self.domains.may_show(aor));
         if let Some(aor) = claimed {
-            return Some(Verdict {
-                aor: aor.clone(),
-                ground: Ground::Claim,
-                contact: None,
-            });
+            return Some(Verdict { aor: aor.clone(), ground: Ground::Claim, contact: None });
         }
         // Who was called may not be who answers: believed only where no registrar can tell.
         let called = identity.called.as_ref()?;
         let believed = self.domains.may_show(called) && !self.domains.has_registrar(called);
-        believed.then(|| Verdict {
-            aor: called.clone(),
-            ground: Ground::Called,
-            contact: None,
-        })
+        believed.then(|| Verdict { aor: called.clone(), ground: Ground::Called, contact: None })
     }
 
     /// A binding at another server than its registrar: a trunk, not a phone.
-    fn is_trunk(&self, contact_ip: Option<IpAddr>, binding: &BindingFact) -> bool {
-        contact_ip.is_some_and(|ip| ip != binding.registrar.ip() && self.servers.contains(&ip))
+    fn is_trunk(&self, binding: &Binding) -> bool {
+        let behind_server =
+            |binding: &Binding| binding.flow.is_none_or(|flow| self.servers.contains(&flow.address.ip()));
+        behind_server(binding)
             && binding
-                .flow
-                .is_none_or(|flow| self.servers.contains(&flow.address.ip()))
+                .contact_ip()
+                .is_some_and(|ip| ip != binding.registrar.ip() && self.servers.contains(&ip))
     }
 
     fn pass(
@@ -412,15 +342,8 @@ impl Identifier {
             return;
         }
         let given = self.domains.is_given(aor);
-        let weak = ground == Ground::Called || !(given || self.supported.contains(aor));
-        self.queue.push_back(Attributed {
-            aor: aor.clone(),
-            observation,
-            contact,
-            weak,
-            given,
-            withdrawn,
-        });
+        let weak = ground == Ground::Called;
+        self.queue.push_back(Attributed { aor: aor.clone(), observation, contact, weak, given, withdrawn });
     }
 }
 
@@ -434,34 +357,24 @@ fn identity_of(fact: &Fact) -> Option<&EndIdentity> {
 
 /// Among several AORs the flow chooses, then the digest user, then From and To; else nobody.
 fn choose<'a>(
-    matching: &[&'a BindingFact],
+    matching: &[&'a Arc<Binding>],
     identity: &EndIdentity,
     oddities: &mut Oddities,
-) -> Option<&'a BindingFact> {
-    let first = *matching.first()?;
-    if matching.iter().all(|binding| binding.aor == first.aor) {
-        return Some(first);
+) -> Option<&'a Binding> {
+    let one_aor = |wanted: &dyn Fn(&Binding) -> bool| -> Option<&'a Binding> {
+        let mut chosen = matching.iter().map(|binding| &***binding).filter(|binding| wanted(binding));
+        let first = chosen.next()?;
+        chosen.all(|binding| binding.aor == first.aor).then_some(first)
+    };
+
+    if matching.is_empty() {
+        return None;
     }
-    let one_aor = |chosen: Vec<&'a BindingFact>| -> Option<&'a BindingFact> {
-        let first = *chosen.first()?;
-        chosen
-            .iter()
-            .all(|binding| binding.aor == first.aor)
-            .then_some(first)
-    };
-    let among = |test: &dyn Fn(&BindingFact) -> bool| -> Option<&'a BindingFact> {
-        one_aor(
-            matching
-                .iter()
-                .copied()
-                .filter(|binding| test(binding))
-                .collect(),
-        )
-    };
-    let chosen = among(&|binding| identity.flow.is_some() && binding.flow == identity.flow)
-        .or_else(|| among(&|binding| identity.auth.is_some() && binding.auth == identity.auth))
-        .or_else(|| among(&|binding| identity.claimed.contains(&binding.aor)))
-        .or_else(|| among(&|binding| identity.called.as_ref() == Some(&binding.aor)));
+    let chosen = one_aor(&|_| true)
+        .or_else(|| one_aor(&|binding| identity.flow.is_some() && binding.flow == identity.flow))
+        .or_else(|| one_aor(&|binding| identity.auth.is_some() && binding.auth == identity.auth))
+        .or_else(|| one_aor(&|binding| identity.claimed.contains(&binding.aor)))
+        .or_else(|| one_aor(&|binding| identity.called.as_ref() == Some(&binding.aor)));
     if chosen.is_none() {
         oddities.note(Oddity::AmbiguousEnd);
     }

@@ -63,9 +63,7 @@ impl Presences {
                 return oddities.note(Oddity::TableFull);
             }
             None => {
-                let id =
-                    self.presentities
-                        .insert(Presentity::new(attributed.aor.clone())) as u32;
+                let id = self.presentities.insert(Presentity::new(attributed.aor.clone())) as u32;
                 self.index.insert(attributed.aor.clone(), id);
                 id
             }
@@ -76,18 +74,14 @@ impl Presences {
         if !self.touched.contains(&id) {
             self.touched.push(id);
         }
-        let (at, evidence) = (
-            attributed.observation.at,
-            attributed.observation.evidence.clone(),
-        );
+        let (at, evidence) = (attributed.observation.at, attributed.observation.evidence.clone());
         let mut grace = presentity.grace;
         if presentity.take(attributed) {
             if self.grace_s == 0 {
                 presentity.offline(evidence);
             } else if grace.is_none() {
                 presentity.grace_because = Some(evidence);
-                self.deadlines
-                    .set(&mut grace, id, Some(at.after_s(self.grace_s)));
+                self.deadlines.set(&mut grace, id, Some(at.after_s(self.grace_s)));
                 presentity.grace = grace;
             }
         } else if presentity.grace.is_none() {
@@ -103,10 +97,7 @@ impl Presences {
             };
             presentity.grace = None;
             if let Some(because) = presentity.grace_because.take() {
-                presentity.offline(Evidence {
-                    rule: Rule::GraceOver,
-                    ..because
-                });
+                presentity.offline(Evidence { rule: Rule::GraceOver, ..because });
                 presentity.listing_changed = true;
             }
             if !self.touched.contains(&id) {
@@ -124,16 +115,10 @@ impl Presences {
     pub fn flush(&mut self, at: Timestamp) {
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable_by(|&one, &other| {
-            let aor = |id: u32| {
-                self.presentities
-                    .get(id as usize)
-                    .map(|presentity| &presentity.aor)
-            };
+            let aor = |id: u32| self.presentities.get(id as usize).map(|presentity| &presentity.aor);
             aor(one).cmp(&aor(other))
         });
-        let assumed = self
-            .started
-            .is_none_or(|started| at < started.after_s(START_MATTERS_S));
+        let assumed = self.started.is_none_or(|started| at < started.after_s(START_MATTERS_S));
         for &id in &touched {
             let Some(presentity) = self.presentities.get_mut(id as usize) else {
                 continue;
@@ -170,17 +155,14 @@ impl Presences {
                 continue;
             }
             let types = &self.session_types;
-            let state =
-                Arc::new(presentity.state(assumed, |fact| types.of(fact.dialled.as_deref())));
+            let state = Arc::new(presentity.state(assumed, |fact| types.of(fact.dialled.as_deref())));
             for kind in kinds {
                 self.queue.push_back(PresentityChange {
                     at,
                     aor: presentity.aor.clone(),
                     kind,
                     previous: (before.0, before.1),
-                    previous_contact: contact_before
-                        .clone()
-                        .filter(|_| kind == ChangeKind::Contact),
+                    previous_contact: contact_before.clone().filter(|_| kind == ChangeKind::Contact),
                     because: because.clone(),
                     state: Arc::clone(&state),
                 });

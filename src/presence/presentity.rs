@@ -3,28 +3,29 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::rules::{Stored, Update, apply};
 use super::{BindingView, DialogView, PresentityState, Session, Terminal};
 use crate::base::Timestamp;
 use crate::identity::Attributed;
 use crate::sip::Aor;
 use crate::track::{
-    BindingEvent, BindingFact, Confidence, DialogFact, DialogState, EndId, Engagement, Evidence,
+    Binding, BindingEvent, BindingFact, Confidence, DialogFact, DialogState, EndId, Engagement, Evidence,
     Fact, SubscriptionFact,
 };
 
 /// Ends and bindings of one presentity; more are not looked at.
 const MOST_OF_ONE: usize = 64;
 
-struct Binding {
-    contact: Arc<str>,
-    user_agent: Option<Arc<str>>,
+struct Registered {
+    binding: Arc<Binding>,
     expires_at: Timestamp,
     confidence: Confidence,
 }
 
 struct End {
-    fact: DialogFact,
+    fact: Arc<DialogFact>,
     contact: Option<Arc<str>>,
     weak: bool,
 }
@@ -34,8 +35,8 @@ pub(super) struct Presentity {
     pub aor: Aor,
     stored: Stored,
     watches: Vec<EndId>,
-    bindings: Vec<Binding>,
-    ends: Vec<End>,
+    bindings: SmallVec<[Registered; 1]>,
+    ends: SmallVec<[End; 1]>,
     /// Ends that are over, listed once more as terminated.
     over: Vec<DialogView>,
     /// An accepted registration showed that the AOR exists.
@@ -60,8 +61,8 @@ impl Presentity {
             aor,
             stored: Stored::default(),
             watches: Vec::new(),
-            bindings: Vec::new(),
-            ends: Vec::new(),
+            bindings: SmallVec::new(),
+            ends: SmallVec::new(),
             over: Vec::new(),
             supported: false,
             given: false,
@@ -78,11 +79,7 @@ impl Presentity {
 
     /// (terminal, session, watching): what status lines are about.
     pub(super) fn status(&self) -> (Terminal, Session, bool) {
-        (
-            self.stored.terminal,
-            self.stored.session,
-            !self.watches.is_empty(),
-        )
+        (self.stored.terminal, self.stored.session, !self.watches.is_empty())
     }
 
     /// Takes in one observation. Says whether the last binding went, so that grace may begin.
@@ -93,12 +90,9 @@ impl Presentity {
         let mut last_binding_went = false;
         match attributed.observation.fact {
             Fact::Binding(binding) => last_binding_went = self.binding(binding),
-            Fact::Dialog(fact) => self.dialog(
-                *fact,
-                attributed.contact,
-                attributed.weak,
-                attributed.withdrawn,
-            ),
+            Fact::Dialog(fact) => {
+                self.dialog(fact, attributed.contact, attributed.weak, attributed.withdrawn)
+            }
             Fact::Subscription(fact) => self.subscription(&fact, attributed.withdrawn),
             Fact::Server(_) | Fact::Domain(_) => {}
         }
@@ -109,28 +103,18 @@ impl Presentity {
         last_binding_went
     }
 
-    fn binding(&mut self, binding: BindingFact) -> bool {
-        let known = self
-            .bindings
-            .iter()
-            .position(|known| known.contact == binding.contact);
-        match (binding.event, known) {
-            (BindingEvent::Registered { expires_at }, known) => {
+    fn binding(&mut self, fact: BindingFact) -> bool {
+        let BindingFact { binding, confidence, event } = fact;
+        let known = self.bindings.iter().position(|known| known.binding.id == binding.id);
+        match event {
+            BindingEvent::Registered { expires_at } => {
                 self.supported = true;
                 self.grace = None;
+                let registered = Registered { binding, expires_at, confidence };
                 let room = self.bindings.len() < MOST_OF_ONE;
                 match known.and_then(|at| self.bindings.get_mut(at)) {
-                    Some(known) => {
-                        known.expires_at = expires_at;
-                        known.user_agent = binding.user_agent.or(known.user_agent.take());
-                        known.confidence = binding.confidence;
-                    }
-                    None if room => self.bindings.push(Binding {
-                        contact: binding.contact,
-                        user_agent: binding.user_agent,
-                        expires_at,
-                        confidence: binding.confidence,
-                    }),
+                    Some(known) => *known = registered,
+                    None if room => self.bindings.push(registered),
                     None => {}
                 }
                 if self.stored.terminal != Terminal::Online || self.stored.inferred.is_some() {
@@ -138,15 +122,12 @@ impl Presentity {
                 }
                 false
             }
-            (BindingEvent::Removed, known) => {
+            BindingEvent::Removed => {
                 if let Some(at) = known {
                     self.bindings.remove(at);
                 }
                 self.bindings.is_empty()
-                    && !matches!(
-                        self.stored.terminal,
-                        Terminal::Offline | Terminal::OfflineWaiting
-                    )
+                    && !matches!(self.stored.terminal, Terminal::Offline | Terminal::OfflineWaiting)
             }
         }
     }
@@ -160,32 +141,21 @@ impl Presentity {
         }
     }
 
-    fn dialog(&mut self, fact: DialogFact, contact: Option<Arc<str>>, weak: bool, withdrawn: bool) {
+    fn dialog(&mut self, fact: Arc<DialogFact>, contact: Option<Arc<str>>, weak: bool, withdrawn: bool) {
         let over = fact.state == DialogState::Terminated;
         if !withdrawn && (fact.whole || over) {
             self.set_up_seen = true;
         }
-        let known = self
-            .ends
-            .iter()
-            .position(|known| known.fact.end == fact.end);
+        let known = self.ends.iter().position(|known| known.fact.end == fact.end);
         if over || withdrawn {
             if let Some(at) = known {
                 let listed = listing(&self.ends.remove(at).fact);
-                let terminated = |view| DialogView {
-                    state: DialogState::Terminated,
-                    held: false,
-                    ..view
-                };
+                let terminated = |view| DialogView { state: DialogState::Terminated, held: false, ..view };
                 self.over.extend(listed.map(terminated));
             }
             self.idle_confidence = fact.confidence;
         } else {
-            let end = End {
-                fact,
-                contact,
-                weak,
-            };
+            let end = End { fact, contact, weak };
             let room = self.ends.len() < MOST_OF_ONE;
             match known.and_then(|at| self.ends.get_mut(at)) {
                 Some(known) => *known = end,
@@ -193,9 +163,7 @@ impl Presentity {
                 None => {}
             }
         }
-        let session = self
-            .engaged()
-            .map_or(Session::Idle, |end| session_of(end.fact.engagement));
+        let session = self.engaged().map_or(Session::Idle, |end| session_of(end.fact.engagement));
         if session != self.stored.session {
             self.stored = apply(self.stored, Update::Session(session));
         }
@@ -214,22 +182,15 @@ impl Presentity {
 
     /// The most engaged end; among equals the earliest confirmed, then the earliest heard of.
     fn engaged(&self) -> Option<&End> {
-        self.ends
-            .iter()
-            .filter(|end| end.fact.engagement != Engagement::None)
-            .min_by_key(|end| {
-                let confirmed = end.fact.confirmed_at.unwrap_or(Timestamp::MAX);
-                (
-                    std::cmp::Reverse(end.fact.engagement),
-                    confirmed,
-                    end.fact.end,
-                )
-            })
+        self.ends.iter().filter(|end| end.fact.engagement != Engagement::None).min_by_key(|end| {
+            let confirmed = end.fact.confirmed_at.unwrap_or(Timestamp::MAX);
+            (std::cmp::Reverse(end.fact.engagement), confirmed, end.fact.end)
+        })
     }
 
     /// The contact that was registered last.
     pub(super) fn newest_contact(&self) -> Option<&Arc<str>> {
-        self.bindings.last().map(|binding| &binding.contact)
+        self.bindings.last().map(|known| &known.binding.contact)
     }
 
     /// All that is now true of it. `assumed`: the capture is young enough that its beginning still matters.
@@ -240,19 +201,14 @@ impl Presentity {
     ) -> PresentityState {
         let (terminal, session, watching) = self.status();
         let engaged = self.engaged();
-        let contact =
-            engaged.and_then(|end| end.contact.as_ref().or(end.fact.identity.contact.as_ref()));
+        let contact = engaged.and_then(|end| end.contact.as_ref().or(end.fact.identity.contact.as_ref()));
         let contact = contact.or(self.newest_contact()).cloned();
         let user_agent = self
             .bindings
             .iter()
-            .find(|binding| Some(&binding.contact) == contact.as_ref())
-            .and_then(|binding| binding.user_agent.clone());
-        let mut dialogs: Vec<DialogView> = self
-            .ends
-            .iter()
-            .filter_map(|end| listing(&end.fact))
-            .collect();
+            .find(|known| Some(&known.binding.contact) == contact.as_ref())
+            .and_then(|known| known.binding.user_agent.clone());
+        let mut dialogs: Vec<DialogView> = self.ends.iter().filter_map(|end| listing(&end.fact)).collect();
         let confidence = self.confidence(engaged, assumed);
         let state = PresentityState {
             terminal,
@@ -268,10 +224,10 @@ impl Presentity {
             bindings: self
                 .bindings
                 .iter()
-                .map(|binding| BindingView {
-                    contact: Arc::clone(&binding.contact),
-                    user_agent: binding.user_agent.clone(),
-                    expires_at: binding.expires_at,
+                .map(|known| BindingView {
+                    contact: Arc::clone(&known.binding.contact),
+                    user_agent: known.binding.user_agent.clone(),
+                    expires_at: known.expires_at,
                 })
                 .collect(),
             dialogs: Vec::new(),
@@ -283,27 +239,15 @@ impl Presentity {
 
     /// The worst of the evidence that holds the status.
     fn confidence(&self, engaged: Option<&End>, assumed: bool) -> Confidence {
-        let terminal = self
-            .bindings
-            .iter()
-            .map(|binding| binding.confidence)
-            .min()
-            .unwrap_or(Confidence::Full);
+        let terminal =
+            self.bindings.iter().map(|binding| binding.confidence).min().unwrap_or(Confidence::Full);
         let session = match engaged {
             Some(end) if end.weak => end.fact.confidence.max(Confidence::Weak),
             Some(end) => end.fact.confidence,
             None => self.idle_confidence,
         };
-        let start = if assumed && !self.set_up_seen {
-            Confidence::Degraded
-        } else {
-            Confidence::Full
-        };
-        let domain = if self.supported || self.given {
-            Confidence::Full
-        } else {
-            Confidence::Weak
-        };
+        let start = if assumed && !self.set_up_seen { Confidence::Degraded } else { Confidence::Full };
+        let domain = if self.supported || self.given { Confidence::Full } else { Confidence::Weak };
         terminal.max(session).max(start).max(domain)
     }
 }

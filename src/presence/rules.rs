@@ -43,55 +43,25 @@ const fn is_talking(session: Session) -> bool {
 /// | idle | any | online, inferred | what it was before | idle |
 /// | idle, calling, ringing | any | any other | same | as updated |
 pub fn apply(stored: Stored, update: Update) -> Stored {
-    let Stored {
-        terminal,
-        session,
-        inferred,
-    } = stored;
+    let Stored { terminal, session, inferred } = stored;
     match update {
-        Update::Online => Stored {
-            terminal: Terminal::Online,
-            session,
-            inferred: None,
-        },
-        Update::Offline if is_talking(session) => Stored {
-            terminal: Terminal::OfflineWaiting,
-            session,
-            inferred: None,
-        },
-        Update::Offline => Stored {
-            terminal: Terminal::Offline,
-            session,
-            inferred: None,
-        },
+        Update::Online => Stored { terminal: Terminal::Online, session, inferred: None },
+        Update::Offline if is_talking(session) => {
+            Stored { terminal: Terminal::OfflineWaiting, session, inferred: None }
+        }
+        Update::Offline => Stored { terminal: Terminal::Offline, session, inferred: None },
         Update::Session(session) if is_talking(session) => match terminal {
-            Terminal::Unknown | Terminal::Offline => Stored {
-                terminal: Terminal::Online,
-                session,
-                inferred: Some(terminal),
-            },
-            Terminal::Online | Terminal::OfflineWaiting => Stored {
-                terminal,
-                session,
-                inferred,
-            },
+            Terminal::Unknown | Terminal::Offline => {
+                Stored { terminal: Terminal::Online, session, inferred: Some(terminal) }
+            }
+            Terminal::Online | Terminal::OfflineWaiting => Stored { terminal, session, inferred },
         },
         Update::Session(session) => match (terminal, inferred) {
-            (Terminal::OfflineWaiting, _) => Stored {
-                terminal: Terminal::Offline,
-                session,
-                inferred: None,
-            },
-            (_, Some(before)) if session == Session::Idle => Stored {
-                terminal: before,
-                session,
-                inferred: None,
-            },
-            _ => Stored {
-                terminal,
-                session,
-                inferred,
-            },
+            (Terminal::OfflineWaiting, _) => Stored { terminal: Terminal::Offline, session, inferred: None },
+            (_, Some(before)) if session == Session::Idle => {
+                Stored { terminal: before, session, inferred: None }
+            }
+            _ => Stored { terminal, session, inferred },
         },
     }
 }
@@ -100,41 +70,22 @@ pub fn apply(stored: Stored, update: Update) -> Stored {
 mod tests {
     use super::*;
 
-    const TERMINALS: [Terminal; 4] = [
-        Terminal::Unknown,
-        Terminal::Online,
-        Terminal::OfflineWaiting,
-        Terminal::Offline,
-    ];
-    const SESSIONS: [Session; 5] = [
-        Session::Idle,
-        Session::Calling,
-        Session::Ringing,
-        Session::Held,
-        Session::Talking,
-    ];
+    const TERMINALS: [Terminal; 4] =
+        [Terminal::Unknown, Terminal::Online, Terminal::OfflineWaiting, Terminal::Offline];
+    const SESSIONS: [Session; 5] =
+        [Session::Idle, Session::Calling, Session::Ringing, Session::Held, Session::Talking];
 
     fn stored(terminal: Terminal, session: Session) -> Stored {
-        Stored {
-            terminal,
-            session,
-            inferred: None,
-        }
+        Stored { terminal, session, inferred: None }
     }
 
     #[test]
     fn online_is_online_whatever_was() {
         for terminal in TERMINALS {
             for session in SESSIONS {
-                let inferred = Stored {
-                    inferred: Some(Terminal::Unknown),
-                    ..stored(terminal, session)
-                };
+                let inferred = Stored { inferred: Some(Terminal::Unknown), ..stored(terminal, session) };
                 for before in [stored(terminal, session), inferred] {
-                    assert_eq!(
-                        apply(before, Update::Online),
-                        stored(Terminal::Online, session)
-                    );
+                    assert_eq!(apply(before, Update::Online), stored(Terminal::Online, session));
                 }
             }
         }
@@ -164,11 +115,7 @@ mod tests {
                 for terminal in [Terminal::Unknown, Terminal::Offline] {
                     assert_eq!(
                         apply(stored(terminal, session), Update::Session(talking)),
-                        Stored {
-                            terminal: Terminal::Online,
-                            session: talking,
-                            inferred: Some(terminal)
-                        }
+                        Stored { terminal: Terminal::Online, session: talking, inferred: Some(terminal) }
                     );
                 }
                 for terminal in [Terminal::Online, Terminal::OfflineWaiting] {
@@ -191,23 +138,14 @@ mod tests {
                     stored(Terminal::Offline, now)
                 );
                 for terminal in [Terminal::Unknown, Terminal::Online, Terminal::Offline] {
-                    assert_eq!(
-                        apply(stored(terminal, session), update),
-                        stored(terminal, now)
-                    );
+                    assert_eq!(apply(stored(terminal, session), update), stored(terminal, now));
                 }
                 for before in [Terminal::Unknown, Terminal::Offline] {
-                    let inferred = Stored {
-                        inferred: Some(before),
-                        ..stored(Terminal::Online, session)
-                    };
+                    let inferred = Stored { inferred: Some(before), ..stored(Terminal::Online, session) };
                     let expected = if now == Session::Idle {
                         stored(before, now)
                     } else {
-                        Stored {
-                            session: now,
-                            ..inferred
-                        }
+                        Stored { session: now, ..inferred }
                     };
                     assert_eq!(apply(inferred, update), expected);
                 }

@@ -13,14 +13,9 @@ pub(super) struct SessionTypes {
 
 impl SessionTypes {
     pub(super) fn new(patterns: &[(String, String)]) -> Self {
-        let patterns = patterns
-            .iter()
-            .map(|(pattern, name)| (pattern.clone(), Arc::from(name.as_str())))
-            .collect();
-        Self {
-            patterns,
-            call: Arc::from("call"),
-        }
+        let patterns =
+            patterns.iter().map(|(pattern, name)| (pattern.clone(), Arc::from(name.as_str()))).collect();
+        Self { patterns, call: Arc::from("call") }
     }
 
     /// The type of a session with this destination; `call` when no pattern says otherwise.
@@ -30,10 +25,8 @@ impl SessionTypes {
         };
         let aor = Aor::from_uri(dialled.as_bytes());
         let destination = aor.as_ref().map_or(dialled, Aor::as_str);
-        let found = self
-            .patterns
-            .iter()
-            .find(|(pattern, _)| matches(pattern.as_bytes(), destination.as_bytes()));
+        let found =
+            self.patterns.iter().find(|(pattern, _)| matches(pattern.as_bytes(), destination.as_bytes()));
         Arc::clone(found.map_or(&self.call, |(_, name)| name))
     }
 }
@@ -90,23 +83,15 @@ mod tests {
             ("a*b", "ab_", false),
         ];
         for (pattern, text, expected) in cases {
-            assert_eq!(
-                matches(pattern.as_bytes(), text.as_bytes()),
-                expected,
-                "{pattern} {text}"
-            );
+            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
         }
     }
 
     #[test]
     fn the_first_match_counts_and_else_it_is_a_call() {
         let pairs = [("sip:*97@*", "voicemail"), ("sip:*9*@*", "conference")];
-        let types =
-            SessionTypes::new(&pairs.map(|(one, other)| (one.to_owned(), other.to_owned())));
-        assert_eq!(
-            &*types.of(Some("sip:*97@example.com:5060;user=phone")),
-            "voicemail"
-        );
+        let types = SessionTypes::new(&pairs.map(|(one, other)| (one.to_owned(), other.to_owned())));
+        assert_eq!(&*types.of(Some("sip:*97@example.com:5060;user=phone")), "voicemail");
         assert_eq!(&*types.of(Some("sip:9000@example.com")), "conference");
         assert_eq!(&*types.of(Some("sip:bob@example.com")), "call");
         assert_eq!(&*types.of(None), "call");

@@ -44,6 +44,10 @@ pub enum ScanError {
     /// A field that every message has is not there, or only in a line that was cut.
     #[error("no {0} field")]
     Missing(&'static str),
+    /// A field that may stand but once stands twice and differs (RFC 4475 section 3.3.8): whom to
+    /// believe is anybody's guess.
+    #[error("two {0} fields that differ")]
+    Contradictory(&'static str),
     /// A field that every message has cannot be read.
     #[error("the {name} field at byte {offset} cannot be read")]
     Malformed {
@@ -215,6 +219,8 @@ impl Scanner {
             };
             if first.name == HeaderName::Other {
                 *first = field;
+            } else if field.name != HeaderName::Via && field.value(bytes) != first.value(bytes) {
+                return Err(ScanError::Contradictory(field.name.text()));
             }
         }
         let required = [

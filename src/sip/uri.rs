@@ -142,6 +142,9 @@ impl<'a> Uri<'a> {
     /// RFC 3261 section 19.1.4, to the letter: an explicit port differs from none, even the default
     /// one; an IPv6 address is compared as an address (RFC 5954). Not transitive, as the RFC says.
     pub fn equivalent(&self, other: &Uri<'_>) -> bool {
+        if self.text == other.text {
+            return true;
+        }
         if self.scheme != other.scheme {
             return false;
         }

@@ -43,10 +43,7 @@ impl Heard<'_, '_> {
 
     /// This hop's sender.
     pub(super) fn source_flow(&self) -> Flow {
-        Flow {
-            address: self.source,
-            transport: self.transport,
-        }
+        Flow { address: self.source, transport: self.transport }
     }
 
     /// Where the request came from in the first place: the sender of the first hop, which on later hops
@@ -62,11 +59,7 @@ impl Heard<'_, '_> {
     /// What the sender of this request says and shows of itself.
     pub(super) fn sender_identity(&self) -> EndIdentity {
         let message = self.message;
-        let mut claimed: Vec<Aor> = message
-            .asserted()
-            .filter_map(|who| aor(&who))
-            .take(2)
-            .collect();
+        let mut claimed: Vec<Aor> = message.asserted().filter_map(|who| aor(&who)).take(2).collect();
         if claimed.is_empty() {
             claimed.extend(aor(&message.from()));
         }
@@ -82,10 +75,7 @@ impl Heard<'_, '_> {
     /// What this request shows of its receiver.
     pub(super) fn receiver_identity(&self) -> EndIdentity {
         EndIdentity {
-            flow: Some(Flow {
-                address: self.destination,
-                transport: self.transport,
-            }),
+            flow: Some(Flow { address: self.destination, transport: self.transport }),
             neighbour: Some(self.source),
             request_uri: self.message.request_uri().map(text),
             called: aor(&self.message.to()),
@@ -95,18 +85,15 @@ impl Heard<'_, '_> {
 
     /// The first Contact's URI.
     pub(super) fn contact(&self) -> Option<Arc<str>> {
-        self.message
-            .contacts()
-            .find(|contact| !contact.star)
-            .map(|contact| text(contact.addr.uri))
+        self.message.contacts().find(|contact| !contact.star).map(|contact| text(contact.addr.uri))
     }
 
     /// The first digest user that the request names.
     pub(super) fn auth_user(&self) -> Option<AuthUser> {
-        self.message.credentials().next().map(|given| AuthUser {
-            user: text(given.username),
-            realm: text(given.realm),
-        })
+        self.message
+            .credentials()
+            .next()
+            .map(|given| AuthUser { user: text(given.username), realm: text(given.realm) })
     }
 }
 
@@ -118,23 +105,10 @@ pub(super) fn aor(who: &NameAddr<'_>) -> Option<Aor> {
 fn via_flow(via: &Via<'_>) -> Option<Flow> {
     let address = |bytes: &[u8]| -> Option<IpAddr> {
         let text = std::str::from_utf8(bytes).ok()?;
-        text.trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse()
-            .ok()
+        text.trim_start_matches('[').trim_end_matches(']').parse().ok()
     };
-    let ip = via
-        .received
-        .and_then(address)
-        .or_else(|| address(via.host))?;
-    let transport = if via.transport.eq_ignore_ascii_case(b"UDP") {
-        Transport::Udp
-    } else {
-        Transport::Tcp
-    };
+    let ip = via.received.and_then(address).or_else(|| address(via.host))?;
+    let transport = if via.transport.eq_ignore_ascii_case(b"UDP") { Transport::Udp } else { Transport::Tcp };
     let port = via.rport.or(via.port).unwrap_or(5060);
-    Some(Flow {
-        address: SocketAddr::new(ip, port),
-        transport,
-    })
+    Some(Flow { address: SocketAddr::new(ip, port), transport })
 }

@@ -5,6 +5,7 @@ mod dialog;
 mod heard;
 mod observation;
 mod registrar;
+mod registration;
 mod subscription;
 
 use std::collections::VecDeque;
@@ -35,11 +36,7 @@ impl Findings {
         self.queue.push_back(Observation {
             sequence: self.sequence,
             at: self.at,
-            evidence: Evidence {
-                rule,
-                frame,
-                call_id: Arc::clone(call_id),
-            },
+            evidence: Evidence { rule, frame, call_id: Arc::clone(call_id) },
             fact,
         });
     }
@@ -66,11 +63,7 @@ impl Tracker {
             subscriptions: Subscriptions::new(limits),
             servers: HashSet::new(),
             known_addresses: limits.known_addresses,
-            findings: Findings {
-                at: Timestamp::EPOCH,
-                sequence: 0,
-                queue: VecDeque::new(),
-            },
+            findings: Findings { at: Timestamp::EPOCH, sequence: 0, queue: VecDeque::new() },
         }
     }
 
@@ -78,6 +71,7 @@ impl Tracker {
     pub fn handle(&mut self, heard: &Heard<'_, '_>, oddities: &mut Oddities) {
         self.findings.at = heard.at;
         self.notice_server(heard);
+        self.registrar.notice(heard, &mut self.findings);
         match heard.message.cseq().method {
             Method::Register => self.registrar.handle(heard, &mut self.findings, oddities),
             Method::Subscribe | Method::Notify => {
@@ -98,14 +92,10 @@ impl Tracker {
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        [
-            self.registrar.poll_timeout(),
-            self.subscriptions.poll_timeout(),
-            self.dialogs.poll_timeout(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.registrar.poll_timeout(), self.subscriptions.poll_timeout(), self.dialogs.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next thing found out.
@@ -130,12 +120,7 @@ impl Tracker {
         let address = heard.source.ip();
         if serves && self.servers.len() < self.known_addresses && self.servers.insert(address) {
             let call_id = heard.call_id();
-            self.findings.push(
-                Rule::Attributed,
-                heard.frame,
-                &call_id,
-                Fact::Server(address),
-            );
+            self.findings.push(Rule::Attributed, heard.frame, &call_id, Fact::Server(address));
         }
     }
 }

@@ -31,6 +31,8 @@ names! {
     Rule {
         /// A 2xx to REGISTER lists the binding.
         Register200 = "register-200",
+        /// A REGISTER whose answer was not seen, though its registrar went on speaking.
+        RegisterPresumed = "register-presumed",
         /// A 2xx to a REGISTER that took the binding back (Expires 0 or `*`).
         Unregister200 = "unregister-200",
         /// A 2xx to REGISTER from the same registrar no longer lists the binding.
@@ -188,9 +190,9 @@ pub enum Fact {
     /// A binding came, was refreshed or went.
     Binding(BindingFact),
     /// A dialog end changed.
-    Dialog(Box<DialogFact>),
+    Dialog(Arc<DialogFact>),
     /// A subscription to the `presence` package began, was refreshed or ended.
-    Subscription(Box<SubscriptionFact>),
+    Subscription(Arc<SubscriptionFact>),
     /// This address serves others: it answers REGISTER, or forwards requests.
     Server(IpAddr),
     /// This domain has a registrar: a REGISTER for it was seen.
@@ -206,9 +208,11 @@ pub struct AuthUser {
     pub realm: Arc<str>,
 }
 
-/// A binding (RFC 3261 section 10) and what happened to it.
-#[derive(Clone, Debug)]
-pub struct BindingFact {
+/// A binding (RFC 3261 section 10): kept once, shared by all rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Tells bindings of one tracker apart: a contact that goes and comes back is another binding.
+    pub id: u64,
     /// The address of record.
     pub aor: Aor,
     /// The contact's URI, as the registrar's answer has it.
@@ -223,6 +227,13 @@ pub struct BindingFact {
     pub auth: Option<AuthUser>,
     /// The phone's User-Agent.
     pub user_agent: Option<Arc<str>>,
+}
+
+/// A binding and what happened to it.
+#[derive(Clone, Debug)]
+pub struct BindingFact {
+    /// Which.
+    pub binding: Arc<Binding>,
     /// Half a transaction was all there was.
     pub confidence: Confidence,
     /// What happened.
@@ -364,11 +375,9 @@ pub struct SubscriptionFact {
     pub identity: EndIdentity,
 }
 
-impl BindingFact {
+impl Binding {
     /// The IP address that the contact names, if it names one.
     pub fn contact_ip(&self) -> Option<IpAddr> {
-        crate::sip::Uri::parse(self.contact.as_bytes())?
-            .address()
-            .map(|address| address.ip())
+        crate::sip::Uri::parse(self.contact.as_bytes())?.address().map(|address| address.ip())
     }
 }

@@ -68,10 +68,7 @@ impl Subscriptions {
     }
 
     pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
-        while self
-            .pending_order
-            .front()
-            .is_some_and(|(at, _)| at.after_s(TRANSACTION_S) < heard.at)
+        while self.pending_order.front().is_some_and(|(at, _)| at.after_s(TRANSACTION_S) < heard.at)
             || self.pending.len() >= self.most
         {
             let Some((_, key)) = self.pending_order.pop_front() else {
@@ -94,35 +91,17 @@ impl Subscriptions {
             return;
         }
         let key: Box<[u8]> = self.key.as_slice().into();
-        let identity = EndIdentity {
-            auth: heard.auth_user(),
-            answered: true,
-            ..heard.sender_identity()
-        };
-        let presence = message
-            .event()
-            .is_some_and(|event| event.eq_ignore_ascii_case(b"presence"));
+        let identity = EndIdentity { auth: heard.auth_user(), answered: true, ..heard.sender_identity() };
+        let presence = message.event().is_some_and(|event| event.eq_ignore_ascii_case(b"presence"));
         let (vias, expires_s) = (message.via_count(), message.expires());
         self.pending_order.push_back((heard.at, key.clone()));
-        self.pending.insert(
-            key,
-            Pending {
-                at: heard.at,
-                presence,
-                expires_s,
-                identity,
-                vias,
-            },
-        );
+        self.pending.insert(key, Pending { at: heard.at, presence, expires_s, identity, vias });
     }
 
     fn answer(&mut self, status: u16, heard: &Heard<'_, '_>, out: &mut Findings) {
         transaction_key(&mut self.key, heard);
         let message = heard.message;
-        let key = (
-            heard.call_id(),
-            text(message.from_tag().unwrap_or_default()),
-        );
+        let key = (heard.call_id(), text(message.from_tag().unwrap_or_default()));
         let Some(asked) = self.pending.get(&*self.key) else {
             return;
         };
@@ -178,8 +157,7 @@ impl Subscriptions {
             (subscription.identity, subscription.vias) = (identity, vias);
         }
         subscription.frame = frame;
-        self.deadlines
-            .set(&mut subscription.deadline, id, Some(until));
+        self.deadlines.set(&mut subscription.deadline, id, Some(until));
         subscription.tell(Some(until), Rule::Subscribe200, out);
     }
 
@@ -203,8 +181,7 @@ impl Subscriptions {
             && let Some(sooner) = sooner.filter(|&sooner| Some(sooner) < subscription.deadline)
         {
             subscription.frame = heard.frame;
-            self.deadlines
-                .set(&mut subscription.deadline, id, Some(sooner));
+            self.deadlines.set(&mut subscription.deadline, id, Some(sooner));
         }
     }
 
@@ -231,16 +208,7 @@ impl Subscriptions {
 
 impl Subscription {
     fn tell(&self, expires_at: Option<Timestamp>, rule: Rule, out: &mut Findings) {
-        let fact = SubscriptionFact {
-            end: EndId(self.id),
-            expires_at,
-            identity: self.identity.clone(),
-        };
-        out.push(
-            rule,
-            self.frame,
-            &self.key.0,
-            Fact::Subscription(Box::new(fact)),
-        );
+        let fact = SubscriptionFact { end: EndId(self.id), expires_at, identity: self.identity.clone() };
+        out.push(rule, self.frame, &self.key.0, Fact::Subscription(Arc::new(fact)));
     }
 }

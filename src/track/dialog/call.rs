@@ -11,12 +11,14 @@
 //!     (new end ids)    └─ Ended (inferred: revocable)
 //! ```
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::super::{
-    AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact,
-    Findings, Media, Rule, Side,
+    AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
+    Media, Rule, Side,
 };
 use super::media::Description;
 use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
@@ -106,7 +108,8 @@ pub(super) struct Dialog {
     pub ok_repeated_at: Option<Timestamp>,
     /// The offer that the ACK is to answer.
     pub offer_in_ok: Option<Box<Sdp>>,
-    pub hops: Vec<(SocketAddr, SocketAddr)>,
+    /// Marks of the hops (see [`hop_mark`]) on which its 2xx was seen.
+    pub hops: Vec<u64>,
     pub session_vias: usize,
     pub presume_at: Due,
     pub no_ack_at: Due,
@@ -122,13 +125,7 @@ impl Dialog {
     }
 
     fn timers(&self) -> [Due; 5] {
-        [
-            self.presume_at,
-            self.no_ack_at,
-            self.bye_until,
-            self.session_ends_at,
-            self.cap_at,
-        ]
+        [self.presume_at, self.no_ack_at, self.bye_until, self.session_ends_at, self.cap_at]
     }
 }
 
@@ -146,47 +143,27 @@ pub(super) struct Pending {
     pub at: Timestamp,
 }
 
-/// One party as observations speak of it.
+/// One party: the fact about it as it was last told, or is about to be. Once told, the fact is shared with
+/// whoever was told of it; a change makes a new one.
 pub(super) struct End {
-    pub id: EndId,
-    pub side: Side,
-    pub local_tag: Option<Arc<str>>,
-    pub remote_tag: Option<Arc<str>>,
-    pub state: DialogState,
-    pub engagement: Engagement,
-    pub confirmed_at: Option<Timestamp>,
-    pub ended: Option<EndReason>,
-    pub whole: bool,
-    pub media: Arc<[Media]>,
-    pub peer: Option<Arc<str>>,
-    pub dialled: Option<Arc<str>>,
-    pub identity: EndIdentity,
-    pub confidence: Confidence,
+    fact: Arc<DialogFact>,
     /// Somebody was told of it.
     told: bool,
     news: Option<(Rule, FrameId)>,
 }
 
+impl Deref for End {
+    type Target = DialogFact;
+
+    fn deref(&self) -> &DialogFact {
+        &self.fact
+    }
+}
+
 impl End {
-    pub(super) fn new(id: EndId, side: Side, identity: EndIdentity) -> Self {
-        Self {
-            id,
-            side,
-            local_tag: None,
-            remote_tag: None,
-            state: DialogState::Trying,
-            engagement: Engagement::None,
-            confirmed_at: None,
-            ended: None,
-            whole: true,
-            media: Arc::from([]),
-            peer: None,
-            dialled: None,
-            identity,
-            confidence: Confidence::Full,
-            told: false,
-            news: None,
-        }
+    /// The fact, to be changed.
+    pub(super) fn edit(&mut self) -> &mut DialogFact {
+        Arc::make_mut(&mut self.fact)
     }
 
     /// There is something to tell of this end.
@@ -198,14 +175,11 @@ impl End {
         if self.state == DialogState::Terminated {
             return;
         }
-        self.state = DialogState::Terminated;
-        self.engagement = Engagement::None;
-        self.ended = Some(reason);
-        self.confidence = if reason.is_inferred() {
-            Confidence::Weak
-        } else {
-            Confidence::Full
-        };
+        let fact = self.edit();
+        fact.state = DialogState::Terminated;
+        fact.engagement = Engagement::None;
+        fact.ended = Some(reason);
+        fact.confidence = if reason.is_inferred() { Confidence::Weak } else { Confidence::Full };
         self.news(rule, frame);
     }
 }
@@ -236,34 +210,41 @@ impl Call {
         }
     }
 
-    pub(super) fn new_end(
-        &mut self,
-        side: Side,
-        identity: EndIdentity,
-        context: &mut Context<'_>,
-    ) -> usize {
+    pub(super) fn new_end(&mut self, side: Side, identity: EndIdentity, context: &mut Context<'_>) -> usize {
         *context.next_end += 1;
-        self.ends
-            .push(End::new(EndId(*context.next_end), side, identity));
+        let fact = DialogFact {
+            end: EndId(*context.next_end),
+            call_id: Arc::clone(&self.call_id),
+            side,
+            local_tag: None,
+            remote_tag: None,
+            state: DialogState::Trying,
+            engagement: Engagement::None,
+            confirmed_at: None,
+            ended: None,
+            whole: true,
+            media: Arc::from([]),
+            peer: None,
+            dialled: None,
+            identity,
+            confidence: Confidence::Full,
+        };
+        self.ends.push(End { fact: Arc::new(fact), told: false, news: None });
         self.ends.len() - 1
     }
 
     /// The dialog with these tags, and whether `from_tag` is its caller's.
     pub(super) fn find_dialog(&self, from_tag: &[u8], to_tag: &[u8]) -> Option<(usize, bool)> {
-        self.dialogs
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(|(at, dialog)| {
-                let (caller, called) = (dialog.caller_tag.as_bytes(), dialog.called_tag.as_bytes());
-                if caller == from_tag && called == to_tag {
-                    Some((at, true))
-                } else if caller == to_tag && called == from_tag {
-                    Some((at, false))
-                } else {
-                    None
-                }
-            })
+        self.dialogs.iter().enumerate().rev().find_map(|(at, dialog)| {
+            let (caller, called) = (dialog.caller_tag.as_bytes(), dialog.called_tag.as_bytes());
+            if caller == from_tag && called == to_tag {
+                Some((at, true))
+            } else if caller == to_tag && called == from_tag {
+                Some((at, false))
+            } else {
+                None
+            }
+        })
     }
 
     /// Ends a dialog: both its parties are told, the reason is counted once.
@@ -286,11 +267,7 @@ impl Call {
         }
         dialog.progress = Progress::Ended(reason);
         dialog.talking = false;
-        let forget_s = if reason.is_inferred() {
-            FORGET_INFERRED_S
-        } else {
-            FORGET_SEEN_S
-        };
+        let forget_s = if reason.is_inferred() { FORGET_INFERRED_S } else { FORGET_SEEN_S };
         dialog.forget_at = Some((context.now.after_s(forget_s), frame));
         for timer in [
             &mut dialog.presume_at,
@@ -337,11 +314,7 @@ impl Call {
         self.end_end(caller, reason, rule, frame);
         // Who still rings for nobody stops when its own CANCEL is seen, and must have by 64·T1.
         let lost_at = Some((context.now.after_s(TIMER_B_S), frame));
-        for branch in self
-            .branches
-            .iter_mut()
-            .filter(|branch| branch.attempt == at)
-        {
+        for branch in self.branches.iter_mut().filter(|branch| branch.attempt == at) {
             if branch.lost_at.is_none() {
                 branch.lost_at = lost_at;
             }
@@ -363,8 +336,9 @@ impl Call {
             if let Some(end) = self.ends.get_mut(end)
                 && end.engagement != engagement
             {
-                end.engagement = engagement;
-                end.confirmed_at = Some(confirmed_at);
+                let fact = end.edit();
+                fact.engagement = engagement;
+                fact.confirmed_at = Some(confirmed_at);
                 end.news(rule, frame);
             }
         }
@@ -380,24 +354,7 @@ impl Call {
                 continue; // nobody ever heard of it
             }
             end.told = true;
-            let fact = DialogFact {
-                end: end.id,
-                call_id: Arc::clone(&self.call_id),
-                side: end.side,
-                local_tag: end.local_tag.clone(),
-                remote_tag: end.remote_tag.clone(),
-                state: end.state,
-                engagement: end.engagement,
-                confirmed_at: end.confirmed_at,
-                ended: end.ended,
-                whole: end.whole,
-                media: Arc::clone(&end.media),
-                peer: end.peer.clone(),
-                dialled: end.dialled.clone(),
-                identity: end.identity.clone(),
-                confidence: end.confidence,
-            };
-            out.push(rule, frame, &self.call_id, Fact::Dialog(Box::new(fact)));
+            out.push(rule, frame, &self.call_id, Fact::Dialog(Arc::clone(&end.fact)));
         }
     }
 
@@ -405,41 +362,17 @@ impl Call {
     pub(super) fn is_over(&self) -> bool {
         self.dialogs.is_empty()
             && self.pending.is_empty()
-            && self
-                .attempts
-                .iter()
-                .all(|attempt| attempt.over || attempt.bound)
-            && self
-                .branches
-                .iter()
-                .all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none())
+            && self.attempts.iter().all(|attempt| attempt.over || attempt.bound)
+            && self.branches.iter().all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none())
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let attempts = self
-            .attempts
-            .iter()
-            .flat_map(|attempt| [attempt.retry_until, attempt.cancel_until]);
-        let branches = self
-            .branches
-            .iter()
-            .flat_map(|branch| [branch.no_response_at, branch.lost_at]);
-        let dialogs = self
-            .dialogs
-            .iter()
-            .flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
-        let pending = self
-            .pending
-            .iter()
-            .map(|pending| pending.at.after_s(2 * TIMER_B_S))
-            .min();
-        attempts
-            .chain(branches)
-            .chain(dialogs)
-            .flatten()
-            .map(|(at, _)| at)
-            .chain(pending)
-            .min()
+        let attempts = self.attempts.iter().flat_map(|attempt| [attempt.retry_until, attempt.cancel_until]);
+        let branches = self.branches.iter().flat_map(|branch| [branch.no_response_at, branch.lost_at]);
+        let dialogs =
+            self.dialogs.iter().flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
+        let pending = self.pending.iter().map(|pending| pending.at.after_s(2 * TIMER_B_S)).min();
+        attempts.chain(branches).chain(dialogs).flatten().map(|(at, _)| at).chain(pending).min()
     }
 
     /// Fires all that is due.
@@ -467,19 +400,12 @@ impl Call {
                 branch.no_response_at = None;
                 branch.final_status.get_or_insert(408);
                 branch.lost_at = Some((now.after_s(TIMER_B_S), frame));
-                let (called, attempt, is_root) =
-                    (branch.called, branch.attempt, branch.parent.is_none());
+                let (called, attempt, is_root) = (branch.called, branch.attempt, branch.parent.is_none());
                 if let Some(called) = called {
                     self.end_end(called, EndReason::NoResponse, Rule::NoResponse, frame);
                 }
                 if is_root && self.all_roots_failed(attempt) {
-                    self.end_attempt(
-                        attempt,
-                        EndReason::NoResponse,
-                        Rule::NoResponse,
-                        frame,
-                        context,
-                    );
+                    self.end_attempt(attempt, EndReason::NoResponse, Rule::NoResponse, frame, context);
                 }
             } else if let Some(frame) = due(branch.lost_at) {
                 branch.lost_at = None;
@@ -492,20 +418,14 @@ impl Call {
         for at in 0..self.dialogs.len() {
             self.fire_dialog(at, context);
         }
-        self.dialogs
-            .retain(|dialog| dialog.forget_at.is_none_or(|(at, _)| at > now));
-        self.pending
-            .retain(|pending| pending.at.after_s(2 * TIMER_B_S) > now);
+        self.dialogs.retain(|dialog| dialog.forget_at.is_none_or(|(at, _)| at > now));
+        self.pending.retain(|pending| pending.at.after_s(2 * TIMER_B_S) > now);
         self.compact();
     }
 
     /// A phone that rings although its call is settled elsewhere; a party of a dialog is none.
     fn end_lost_fork(&mut self, called: usize, frame: FrameId) {
-        if self
-            .ends
-            .get(called)
-            .is_some_and(|end| end.state == DialogState::Early)
-        {
+        if self.ends.get(called).is_some_and(|end| end.state == DialogState::Early) {
             self.end_end(called, EndReason::ForkLost, Rule::ForkLost, frame);
         }
     }
@@ -514,11 +434,7 @@ impl Call {
         let Some(dialog) = self.dialogs.get_mut(at) else {
             return;
         };
-        let due = |timer: Due| {
-            timer
-                .filter(|&(at, _)| at <= context.now)
-                .map(|(_, frame)| frame)
-        };
+        let due = |timer: Due| timer.filter(|&(at, _)| at <= context.now).map(|(_, frame)| frame);
         if let Some(frame) = due(dialog.presume_at) {
             dialog.presume_at = None;
             dialog.talking = true;
@@ -528,11 +444,7 @@ impl Call {
         let ending = [
             (dialog.no_ack_at, EndReason::NoAck, Rule::NoAck),
             (dialog.bye_until, EndReason::ByeTimeout, Rule::ByeTimeout),
-            (
-                dialog.session_ends_at,
-                EndReason::SessionExpired,
-                Rule::SessionExpired,
-            ),
+            (dialog.session_ends_at, EndReason::SessionExpired, Rule::SessionExpired),
             (dialog.cap_at, EndReason::DialogCap, Rule::DialogCap),
         ];
         for (timer, reason, rule) in ending {
@@ -542,18 +454,21 @@ impl Call {
         }
     }
 
-    /// Branches of settled attempts are of no more use: an open call keeps only its dialog and its ends.
+    /// What only the beginning of a call needs goes when it is settled and its messages can no longer be
+    /// repeated: an open call keeps its dialog and its parties.
     fn compact(&mut self) {
-        let settled = self
-            .attempts
-            .iter()
-            .all(|attempt| attempt.over || attempt.bound)
-            && self
-                .branches
-                .iter()
-                .all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none());
-        if settled && !self.branches.is_empty() {
-            self.branches = Vec::new();
+        let settled = self.attempts.iter().all(|attempt| attempt.over || attempt.bound)
+            && self.branches.iter().all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none());
+        if !settled || self.branches.is_empty() {
+            return;
+        }
+        self.branches = Vec::new();
+        self.attempts = Vec::new();
+        self.pending.shrink_to_fit();
+        self.dialogs.shrink_to_fit();
+        for dialog in &mut self.dialogs {
+            dialog.ok_branches = Vec::new();
+            dialog.hops.shrink_to_fit();
         }
     }
 
@@ -564,36 +479,29 @@ impl Call {
         };
         self.branches
             .iter()
-            .filter(|branch| {
-                branch.attempt == attempt && branch.cseq == cseq && branch.parent.is_none()
-            })
+            .filter(|branch| branch.attempt == attempt && branch.cseq == cseq && branch.parent.is_none())
             .all(|branch| branch.final_status.is_some_and(|status| status >= 300))
     }
 
     /// The table is full and this call has to go.
     pub(super) fn evict(&mut self, context: &mut Context<'_>) {
         for at in 0..self.dialogs.len() {
-            self.end_dialog(
-                at,
-                EndReason::Evicted,
-                Rule::Evicted,
-                context.frame,
-                context,
-            );
+            self.end_dialog(at, EndReason::Evicted, Rule::Evicted, context.frame, context);
         }
         for at in 0..self.attempts.len() {
-            self.end_attempt(
-                at,
-                EndReason::Evicted,
-                Rule::Evicted,
-                context.frame,
-                context,
-            );
+            self.end_attempt(at, EndReason::Evicted, Rule::Evicted, context.frame, context);
         }
         for at in 0..self.ends.len() {
             self.end_end(at, EndReason::Evicted, Rule::Evicted, context.frame);
         }
     }
+}
+
+/// Stands for the two addresses of a hop, whichever way a message went.
+pub(super) fn hop_mark(one: SocketAddr, other: SocketAddr) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (one.min(other), one.max(other)).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn count(context: &mut Context<'_>, reason: EndReason) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::heard::{Heard, aor, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
-use super::call::{Call, Dialog, Pending, Progress};
+use super::call::{Call, Dialog, Pending, Progress, hop_mark};
 use super::invite::session_end;
 use super::media::{Description, held, media_of};
 use super::{Context, TIMER_B_S};
@@ -36,9 +36,7 @@ impl Call {
             dialog.acked = true;
             (dialog.presume_at, dialog.no_ack_at) = (None, None);
             dialog.talking = true;
-            if let (Some(offer), Some(answer)) =
-                (dialog.offer_in_ok.take(), Description::of(heard).sdp())
-            {
+            if let (Some(offer), Some(answer)) = (dialog.offer_in_ok.take(), Description::of(heard).sdp()) {
                 dialog.held = held(&offer, &answer).unwrap_or(false);
                 self.set_media(at, &answer);
             }
@@ -53,8 +51,7 @@ impl Call {
         });
         if let Some(pending) = offered.filter(|pending| pending.answered_vias.is_some())
             && let Some(answer) = Description::of(heard).sdp()
-            && let Description::Present(offer) =
-                std::mem::replace(&mut pending.offer, Description::Unseen)
+            && let Description::Present(offer) = std::mem::replace(&mut pending.offer, Description::Unseen)
         {
             self.renegotiated(at, &offer, &answer, heard);
         }
@@ -89,7 +86,7 @@ impl Call {
         }
         for end in self.parties(at) {
             if let Some(end) = self.ends.get_mut(end) {
-                end.confidence = Confidence::Weak;
+                end.edit().confidence = Confidence::Weak;
                 end.news(Rule::AckWithout200, heard.frame);
             }
         }
@@ -123,33 +120,20 @@ impl Call {
         }
     }
 
-    pub(super) fn bye_response(
-        &mut self,
-        status: u16,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) {
+    pub(super) fn bye_response(&mut self, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         if status < 200 || matches!(status, 401 | 407) {
             return;
         }
         let Some(to_tag) = heard.message.to_tag() else {
             return;
         };
-        if let Some((at, _)) =
-            self.find_dialog(heard.message.from_tag().unwrap_or_default(), to_tag)
-        {
+        if let Some((at, _)) = self.find_dialog(heard.message.from_tag().unwrap_or_default(), to_tag) {
             self.over_by_bye(at, Rule::Bye200, heard, context);
         }
     }
 
     /// A BYE ends its dialog, and the copies of the same call that other hops show with other tags.
-    fn over_by_bye(
-        &mut self,
-        at: usize,
-        rule: Rule,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) {
+    fn over_by_bye(&mut self, at: usize, rule: Rule, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let was_live = self.dialogs.get(at).is_some_and(Dialog::is_live);
         if let Some(dialog) = self.dialogs.get_mut(at)
             && let Progress::Ended(reason) = dialog.progress
@@ -172,13 +156,7 @@ impl Call {
                     && dialog.hops.iter().all(|hop| !hops.contains(hop))
             });
             if is_copy {
-                self.end_dialog(
-                    other,
-                    EndReason::CopyEnded,
-                    Rule::CopyEnded,
-                    heard.frame,
-                    context,
-                );
+                self.end_dialog(other, EndReason::CopyEnded, Rule::CopyEnded, heard.frame, context);
             }
         }
     }
@@ -198,10 +176,7 @@ impl Call {
                 self.attempts
                     .get(branch.attempt)
                     .is_some_and(|attempt| attempt.from_tag.as_bytes() == from_tag)
-                    && branch
-                        .early
-                        .iter()
-                        .any(|early| early.tag.as_bytes() == to_tag)
+                    && branch.early.iter().any(|early| early.tag.as_bytes() == to_tag)
             })
             .filter_map(|branch| branch.called)
             .collect();
@@ -219,9 +194,7 @@ impl Call {
         let (method, cseq) = (message.cseq().method, message.cseq().number);
         let vias = message.via_count();
         let known = self.pending.iter_mut().find(|pending| {
-            pending.method == method
-                && pending.cseq == cseq
-                && pending.from_tag.as_bytes() == from_tag
+            pending.method == method && pending.cseq == cseq && pending.from_tag.as_bytes() == from_tag
         });
         if let Some(pending) = known {
             // A further hop: the first one shows the sender best, the last one the receiver.
@@ -252,25 +225,16 @@ impl Call {
     /// A response to INVITE that belongs to a re-INVITE.
     pub(super) fn is_inside(&self, heard: &Heard<'_, '_>) -> bool {
         let message = heard.message;
-        let (from_tag, cseq) = (
-            message.from_tag().unwrap_or_default(),
-            message.cseq().number,
-        );
+        let (from_tag, cseq) = (message.from_tag().unwrap_or_default(), message.cseq().number);
         let asked = self.pending.iter().any(|pending| {
             pending.method == Method::Invite
                 && pending.cseq == cseq
                 && pending.from_tag.as_bytes() == from_tag
         });
-        let known = message
-            .to_tag()
-            .and_then(|to_tag| self.find_dialog(from_tag, to_tag));
+        let known = message.to_tag().and_then(|to_tag| self.find_dialog(from_tag, to_tag));
         asked
             || known.is_some_and(|(at, from_caller)| {
-                !from_caller
-                    || self
-                        .dialogs
-                        .get(at)
-                        .is_some_and(|dialog| dialog.cseq < cseq)
+                !from_caller || self.dialogs.get(at).is_some_and(|dialog| dialog.cseq < cseq)
             })
     }
 
@@ -290,21 +254,12 @@ impl Call {
             200..=299 => self.inside_accepted(method, from_tag, to_tag, heard, context),
             // RFC 5057: these take the INVITE usage with them.
             408 | 481
-                if !matches!(
-                    method,
-                    Method::Prack | Method::Notify | Method::Subscribe | Method::Refer
-                ) =>
+                if !matches!(method, Method::Prack | Method::Notify | Method::Subscribe | Method::Refer) =>
             {
                 if let Some((at, _)) = self.find_dialog(from_tag, to_tag)
                     && self.dialogs.get(at).is_some_and(Dialog::is_live)
                 {
-                    self.end_dialog(
-                        at,
-                        EndReason::DialogGone,
-                        Rule::DialogGone,
-                        heard.frame,
-                        context,
-                    );
+                    self.end_dialog(at, EndReason::DialogGone, Rule::DialogGone, heard.frame, context);
                 }
             }
             _ => {}
@@ -322,18 +277,12 @@ impl Call {
         let vias = heard.message.via_count();
         let cseq = heard.message.cseq().number;
         let pending = self.pending.iter().position(|pending| {
-            pending.method == method
-                && pending.cseq == cseq
-                && pending.from_tag.as_bytes() == from_tag
+            pending.method == method && pending.cseq == cseq && pending.from_tag.as_bytes() == from_tag
         });
         let first_answer = pending.is_some_and(|at| {
             self.pending.get_mut(at).is_some_and(|pending| {
                 let first = pending.answered_vias.is_none();
-                pending.answered_vias = Some(
-                    pending
-                        .answered_vias
-                        .map_or(vias, |before| before.min(vias)),
-                );
+                pending.answered_vias = Some(pending.answered_vias.map_or(vias, |before| before.min(vias)));
                 first
             })
         });
@@ -403,11 +352,7 @@ impl Call {
             && dialog.held != held
         {
             dialog.held = held;
-            self.engage(
-                at,
-                if held { Rule::Hold } else { Rule::Resume },
-                heard.frame,
-            );
+            self.engage(at, if held { Rule::Hold } else { Rule::Resume }, heard.frame);
         }
     }
 
@@ -415,7 +360,7 @@ impl Call {
         let media = media_of(answer);
         for end in self.parties(at) {
             if let Some(end) = self.ends.get_mut(end) {
-                end.media = Arc::clone(&media);
+                end.edit().media = Arc::clone(&media);
             }
         }
     }
@@ -426,10 +371,7 @@ impl Call {
             return;
         };
         let media = media_of(&sdp);
-        let early = self
-            .branches
-            .iter_mut()
-            .flat_map(|branch| branch.early.iter_mut());
+        let early = self.branches.iter_mut().flat_map(|branch| branch.early.iter_mut());
         for early in early.filter(|early| [from_tag, to_tag].contains(&early.tag.as_bytes())) {
             early.negotiated = true;
             early.media = Some(Arc::clone(&media));
@@ -459,14 +401,11 @@ impl Call {
                 continue;
             };
             let (side, identity) = (old.side, old.identity.clone());
-            let (peer, dialled, media) = (
-                old.peer.clone(),
-                old.dialled.clone(),
-                Arc::clone(&old.media),
-            );
+            let (peer, dialled, media) = (old.peer.clone(), old.dialled.clone(), Arc::clone(&old.media));
             let new = self.new_end(side, identity, context);
             if let Some(end) = self.ends.get_mut(new) {
-                (end.peer, end.dialled, end.confidence) = (peer, dialled, Confidence::Weak);
+                let fact = end.edit();
+                (fact.peer, fact.dialled, fact.confidence) = (peer, dialled, Confidence::Weak);
             }
             fresh.push((side, new, media));
         }
@@ -489,43 +428,27 @@ impl Call {
     }
 
     /// A re-INVITE or INFO was answered in a dialog whose beginning was not seen: the call is up.
-    fn join(
-        &mut self,
-        pending: usize,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) -> Option<usize> {
+    fn join(&mut self, pending: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
         if self.dialogs.len() >= context.branches_per_call {
             return None;
         }
         let pending = self.pending.get(pending)?;
         let (from_tag, to_tag) = (Arc::clone(&pending.from_tag), Arc::clone(&pending.to_tag));
-        let answered = |identity: &EndIdentity| EndIdentity {
-            answered: true,
-            ..identity.clone()
-        };
+        let answered = |identity: &EndIdentity| EndIdentity { answered: true, ..identity.clone() };
         let mut receiver = answered(&pending.receiver);
         receiver.contact = heard.contact().or(receiver.contact.take());
-        let parties = [
-            (Side::Caller, answered(&pending.sender)),
-            (Side::Called, receiver),
-        ];
-        let media = Description::of(heard)
-            .sdp()
-            .map_or_else(|| Arc::from([]), |sdp| media_of(&sdp));
+        let parties = [(Side::Caller, answered(&pending.sender)), (Side::Called, receiver)];
+        let media = Description::of(heard).sdp().map_or_else(|| Arc::from([]), |sdp| media_of(&sdp));
         let [from, to] = [heard.message.from(), heard.message.to()]
             .map(|who| aor(&who).map(|aor| Arc::<str>::from(aor.as_str())));
         let mut ends = Vec::new();
         for (side, identity) in parties {
             let end = self.new_end(side, identity, context);
             if let Some(end) = self.ends.get_mut(end) {
-                end.peer = if side == Side::Caller {
-                    to.clone()
-                } else {
-                    from.clone()
-                };
-                end.confidence = Confidence::Weak;
-                end.whole = false;
+                let fact = end.edit();
+                fact.peer = if side == Side::Caller { to.clone() } else { from.clone() };
+                fact.confidence = Confidence::Weak;
+                fact.whole = false;
             }
             ends.push(end);
         }
@@ -545,10 +468,7 @@ impl Call {
             ok_branches: Vec::new(),
             ok_repeated_at: None,
             offer_in_ok: None,
-            hops: vec![(
-                heard.source.min(heard.destination),
-                heard.source.max(heard.destination),
-            )],
+            hops: vec![hop_mark(heard.source, heard.destination)],
             session_vias: usize::MAX,
             presume_at: None,
             no_ack_at: None,
@@ -560,11 +480,7 @@ impl Call {
         let at = self.dialogs.len() - 1;
         for end in ends {
             self.confirm_end(end, at, &media);
-            debug_assert!(
-                self.ends
-                    .get(end)
-                    .is_some_and(|end| end.state == DialogState::Confirmed)
-            );
+            debug_assert!(self.ends.get(end).is_some_and(|end| end.state == DialogState::Confirmed));
         }
         self.engage(at, Rule::InDialog200, heard.frame);
         Some(at)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::heard::{Heard, aor, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
-use super::call::{Attempt, Branch, Call, Dialog, Early, Progress};
+use super::call::{Attempt, Branch, Call, Dialog, Early, Progress, hop_mark};
 use super::media::{Description, held, media_of};
 use super::{ACK_PRESUMED_S, Context, RETRY_S, T2_S, TIMER_B_S, TIMER_C_S};
 use crate::base::{Flow, TalkingOn};
@@ -44,11 +44,7 @@ impl Call {
         }
         let from_tag = text(message.from_tag().unwrap_or_default());
         let vias = message.via_count();
-        let attempt = match self
-            .attempts
-            .iter()
-            .rposition(|attempt| attempt.from_tag == from_tag)
-        {
+        let attempt = match self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag) {
             Some(at) if cseq < self.attempts.get(at).map_or(0, |attempt| attempt.cseq) => return,
             Some(at) => self.again(at, cseq, vias, heard, context),
             None => self.attempt(from_tag, heard, context),
@@ -70,10 +66,7 @@ impl Call {
             children: 0,
             vias,
             source: heard.source,
-            destination: Flow {
-                address: heard.destination,
-                transport: heard.transport,
-            },
+            destination: Flow { address: heard.destination, transport: heard.transport },
             request_uri: text(message.request_uri().unwrap_or_default()),
             auth: heard.auth_user(),
             at: heard.at,
@@ -127,10 +120,11 @@ impl Call {
         let message = heard.message;
         let caller = self.new_end(Side::Caller, heard.sender_identity(), context);
         if let Some(end) = self.ends.get_mut(caller) {
-            end.engagement = Engagement::Calling;
-            end.local_tag = Some(Arc::clone(from_tag));
-            end.peer = aor(&message.to()).map(|to| Arc::from(to.as_str()));
-            end.dialled = message.request_uri().map(text);
+            let fact = end.edit();
+            fact.engagement = Engagement::Calling;
+            fact.local_tag = Some(Arc::clone(from_tag));
+            fact.peer = aor(&message.to()).map(|to| Arc::from(to.as_str()));
+            fact.dialled = message.request_uri().map(text);
             end.news(Rule::Invite, heard.frame);
         }
         caller
@@ -167,12 +161,9 @@ impl Call {
             attempt.caller_vias = vias;
             let caller = attempt.caller;
             let end = self.ends.get_mut(caller)?;
-            let identity = EndIdentity {
-                answered: end.identity.answered,
-                ..heard.sender_identity()
-            };
+            let identity = EndIdentity { answered: end.identity.answered, ..heard.sender_identity() };
             if end.identity != identity {
-                end.identity = identity;
+                end.edit().identity = identity;
                 end.news(Rule::Invite, heard.frame);
             }
         }
@@ -185,10 +176,7 @@ impl Call {
         let mine = |branch: &Branch| branch.attempt == attempt && branch.cseq == cseq;
         if let Some(via) = heard.message.vias().nth(1) {
             let id = via.branch.unwrap_or_default();
-            return self
-                .branches
-                .iter()
-                .position(|branch| mine(branch) && &*branch.id == id);
+            return self.branches.iter().position(|branch| mine(branch) && &*branch.id == id);
         }
         // A border controller hides the Vias behind it.
         self.branches.iter().position(|branch| {
@@ -211,13 +199,7 @@ impl Call {
         })
     }
 
-    fn invite_response(
-        &mut self,
-        at: usize,
-        status: u16,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) {
+    fn invite_response(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         match status {
             100..=199 => self.provisional(at, status, heard, context),
             200..=299 => self.accepted(Some(at), heard, context),
@@ -225,13 +207,7 @@ impl Call {
         }
     }
 
-    fn provisional(
-        &mut self,
-        at: usize,
-        status: u16,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) {
+    fn provisional(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
@@ -264,21 +240,19 @@ impl Call {
             return;
         };
         let auth = branch.auth.clone();
-        let Some(attempt) = self
-            .attempts
-            .get(branch.attempt)
-            .filter(|attempt| !attempt.over)
-        else {
+        let Some(attempt) = self.attempts.get(branch.attempt).filter(|attempt| !attempt.over) else {
             return;
         };
         if let Some(end) = self.ends.get_mut(attempt.caller)
             && end.state != DialogState::Terminated
             && (!end.identity.answered || (end.identity.auth.is_none() && auth.is_some()))
         {
-            end.identity.answered = true;
-            end.identity.auth = auth.or(end.identity.auth.take());
+            let identity = &mut end.edit().identity;
+            identity.answered = true;
+            identity.auth = auth.or(identity.auth.take());
             if end.engagement == Engagement::Calling {
-                end.news(Rule::Invite, heard.frame);
+                let rule = if heard.message.status() == Some(180) { Rule::Invite180 } else { Rule::Invite };
+                end.news(rule, heard.frame);
             }
         }
     }
@@ -290,29 +264,20 @@ impl Call {
             && end.state < DialogState::Confirmed
             && end.engagement != Engagement::Ringing
         {
-            end.state = DialogState::Early;
-            end.engagement = Engagement::Ringing;
+            let fact = end.edit();
+            fact.state = DialogState::Early;
+            fact.engagement = Engagement::Ringing;
             end.news(Rule::Invite180, heard.frame);
         }
     }
 
     /// The end at the far side of a leaf branch, made when there is none.
-    fn called_end(
-        &mut self,
-        at: usize,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) -> Option<usize> {
+    fn called_end(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
         let branch = self.branches.get(at)?;
         let attempt = self.attempts.get(branch.attempt)?;
         let known = branch.called;
         let local_tag = heard.message.to_tag().map(text);
-        let claimed: Vec<_> = heard
-            .message
-            .asserted()
-            .filter_map(|who| aor(&who))
-            .take(2)
-            .collect();
+        let claimed: Vec<_> = heard.message.asserted().filter_map(|who| aor(&who)).take(2).collect();
         let identity = EndIdentity {
             flow: Some(branch.destination),
             neighbour: Some(branch.source),
@@ -333,7 +298,7 @@ impl Call {
                 called
             }
         };
-        let end = self.ends.get_mut(called)?;
+        let end = self.ends.get_mut(called)?.edit();
         end.local_tag = local_tag.or(end.local_tag.take());
         end.remote_tag = Some(remote_tag);
         end.peer = peer;
@@ -346,13 +311,7 @@ impl Call {
         Some(called)
     }
 
-    fn refused(
-        &mut self,
-        at: usize,
-        status: u16,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) {
+    fn refused(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
@@ -361,12 +320,8 @@ impl Call {
         }
         branch.final_status = Some(status);
         branch.no_response_at = None;
-        let (called, attempt_at, is_root, vias) = (
-            branch.called,
-            branch.attempt,
-            branch.parent.is_none(),
-            branch.vias,
-        );
+        let (called, attempt_at, is_root, vias) =
+            (branch.called, branch.attempt, branch.parent.is_none(), branch.vias);
         let (reason, rule) = match status {
             487 => (EndReason::Cancelled, Rule::Cancel),
             _ => (EndReason::Rejected, Rule::InviteFailed),
@@ -414,7 +369,7 @@ impl Call {
         if let Some(end) = called.and_then(|called| self.ends.get_mut(called))
             && end.engagement == Engagement::Ringing
         {
-            end.engagement = Engagement::None;
+            end.edit().engagement = Engagement::None;
             end.news(Rule::Cancel, heard.frame);
         }
         if is_root
@@ -437,12 +392,7 @@ impl Call {
     }
 
     /// A 2xx to INVITE: there is a dialog. `at` is its branch, when its INVITE was seen on this hop.
-    pub(super) fn accepted(
-        &mut self,
-        at: Option<usize>,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) {
+    pub(super) fn accepted(&mut self, at: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
         let Some(to_tag) = message.to_tag().map(text) else {
             return;
@@ -477,10 +427,7 @@ impl Call {
         if self.dialogs.len() >= context.branches_per_call {
             return None;
         }
-        let attempt = self
-            .attempts
-            .iter()
-            .rposition(|attempt| attempt.from_tag == from_tag);
+        let attempt = self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag);
         let caller = self.caller_of(attempt, &from_tag, heard, context);
         let cseq = heard.message.cseq().number;
         let early = self.early_of(attempt, cseq, &to_tag);
@@ -510,9 +457,7 @@ impl Call {
             cap_at: Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame)),
             forget_at: None,
         };
-        let offer = attempt
-            .and_then(|at| self.attempts.get(at))
-            .map(|attempt| &attempt.offer);
+        let offer = attempt.and_then(|at| self.attempts.get(at)).map(|attempt| &attempt.offer);
         let answer = Description::of(heard);
         let mut media = early_media.unwrap_or_else(|| Arc::from([]));
         let offers_first = !negotiated && matches!(offer, Some(Description::Absent));
@@ -567,24 +512,18 @@ impl Call {
             let (identity, peer, dialled) = like
                 .map(|end| (end.identity.clone(), end.peer.clone(), end.dialled.clone()))
                 .unwrap_or_default();
-            let identity = EndIdentity {
-                answered: true,
-                ..identity
-            };
+            let identity = EndIdentity { answered: true, ..identity };
             let caller = self.new_end(Side::Caller, identity, context);
             if let Some(end) = self.ends.get_mut(caller) {
-                (end.peer, end.dialled, end.local_tag) =
-                    (peer, dialled, Some(Arc::clone(from_tag)));
+                let fact = end.edit();
+                (fact.peer, fact.dialled, fact.local_tag) = (peer, dialled, Some(Arc::clone(from_tag)));
             }
             return caller;
         }
         // No INVITE was seen: the response tells where it went back to, and whom it is from and to.
         let message = heard.message;
         let flow = match message.via_count() {
-            1 => Some(Flow {
-                address: heard.destination,
-                transport: heard.transport,
-            }),
+            1 => Some(Flow { address: heard.destination, transport: heard.transport }),
             _ => heard.origin(),
         };
         let identity = EndIdentity {
@@ -596,9 +535,10 @@ impl Call {
         };
         let caller = self.new_end(Side::Caller, identity, context);
         if let Some(end) = self.ends.get_mut(caller) {
-            end.peer = aor(&message.to()).map(|to| Arc::from(to.as_str()));
-            end.local_tag = Some(Arc::clone(from_tag));
-            end.confidence = Confidence::Weak;
+            let fact = end.edit();
+            fact.peer = aor(&message.to()).map(|to| Arc::from(to.as_str()));
+            fact.local_tag = Some(Arc::clone(from_tag));
+            fact.confidence = Confidence::Weak;
         }
         caller
     }
@@ -615,34 +555,28 @@ impl Call {
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
     ) {
-        let Some(tag) = self
-            .dialogs
-            .get(dialog)
-            .map(|dialog| Arc::clone(&dialog.called_tag))
-        else {
+        let Some(tag) = self.dialogs.get(dialog).map(|dialog| Arc::clone(&dialog.called_tag)) else {
             return;
         };
-        let leaf =
-            match at.and_then(|at| self.branches.get(at).map(|branch| (at, branch.is_leaf()))) {
-                Some((at, true)) => Some(at),
-                Some((_, false)) => {
-                    let cseq = heard.message.cseq().number;
-                    let leaves = || {
-                        self.branches.iter().enumerate().filter(|(_, branch)| {
-                            Some(branch.attempt) == attempt
-                                && branch.cseq == cseq
-                                && branch.is_leaf()
-                                && branch.final_status.is_none_or(|status| status < 300)
-                        })
-                    };
-                    let tagged = leaves()
-                        .find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag));
-                    let mut all = leaves();
-                    let only = all.next().filter(|_| all.next().is_none());
-                    tagged.or(only).map(|(at, _)| at)
-                }
-                None => None,
-            };
+        let leaf = match at.and_then(|at| self.branches.get(at).map(|branch| (at, branch.is_leaf()))) {
+            Some((at, true)) => Some(at),
+            Some((_, false)) => {
+                let cseq = heard.message.cseq().number;
+                let leaves = || {
+                    self.branches.iter().enumerate().filter(|(_, branch)| {
+                        Some(branch.attempt) == attempt
+                            && branch.cseq == cseq
+                            && branch.is_leaf()
+                            && branch.final_status.is_none_or(|status| status < 300)
+                    })
+                };
+                let tagged = leaves().find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag));
+                let mut all = leaves();
+                let only = all.next().filter(|_| all.next().is_none());
+                tagged.or(only).map(|(at, _)| at)
+            }
+            None => None,
+        };
         let called = match leaf {
             Some(leaf) => self.called_end(leaf, heard, context),
             None if at.is_none() => Some(self.unseen_called(heard, context)),
@@ -663,29 +597,21 @@ impl Call {
             flow: Some(heard.source_flow()),
             neighbour: Some(heard.destination),
             contact: heard.contact(),
-            claimed: message
-                .asserted()
-                .filter_map(|who| aor(&who))
-                .take(2)
-                .collect(),
+            claimed: message.asserted().filter_map(|who| aor(&who)).take(2).collect(),
             called: aor(&message.to()),
             answered: true,
             ..EndIdentity::default()
         };
         let called = self.new_end(Side::Called, identity, context);
         if let Some(end) = self.ends.get_mut(called) {
-            end.peer = aor(&message.from()).map(|from| Arc::from(from.as_str()));
-            end.confidence = Confidence::Weak;
+            let fact = end.edit();
+            fact.peer = aor(&message.from()).map(|from| Arc::from(from.as_str()));
+            fact.confidence = Confidence::Weak;
         }
         called
     }
 
-    pub(super) fn confirm_end(
-        &mut self,
-        at: usize,
-        dialog: usize,
-        media: &Arc<[super::super::Media]>,
-    ) {
+    pub(super) fn confirm_end(&mut self, at: usize, dialog: usize, media: &Arc<[super::super::Media]>) {
         let Some(dialog) = self.dialogs.get(dialog) else {
             return;
         };
@@ -699,23 +625,19 @@ impl Call {
             Side::Caller => (&dialog.caller_tag, &dialog.called_tag),
             Side::Called => (&dialog.called_tag, &dialog.caller_tag),
         };
-        end.local_tag = Some(Arc::clone(local));
-        end.remote_tag = Some(Arc::clone(remote));
-        end.state = DialogState::Confirmed;
-        end.identity.answered = true;
-        end.media = Arc::clone(media);
+        let fact = end.edit();
+        fact.local_tag = Some(Arc::clone(local));
+        fact.remote_tag = Some(Arc::clone(remote));
+        fact.state = DialogState::Confirmed;
+        fact.identity.answered = true;
+        fact.media = Arc::clone(media);
         end.news(Rule::Invite200, dialog.confirmed_in);
     }
 
     pub(super) fn parties(&self, dialog: usize) -> Vec<usize> {
         self.dialogs
             .get(dialog)
-            .map(|dialog| {
-                [dialog.caller, dialog.called]
-                    .into_iter()
-                    .flatten()
-                    .collect()
-            })
+            .map(|dialog| [dialog.caller, dialog.called].into_iter().flatten().collect())
             .unwrap_or_default()
     }
 
@@ -757,10 +679,7 @@ impl Call {
         if !dialog.is_live() {
             return;
         }
-        let hop = (
-            heard.source.min(heard.destination),
-            heard.source.max(heard.destination),
-        );
+        let hop = hop_mark(heard.source, heard.destination);
         if !dialog.hops.contains(&hop) && dialog.hops.len() < context.branches_per_call {
             dialog.hops.push(hop);
         }
@@ -776,18 +695,14 @@ impl Call {
         }
         // The 2xx came by on the caller's side first; now the phone's own hop shows who answered.
         let joins = dialog.called.is_none()
-            && branch
-                .and_then(|branch| self.branches.get(branch))
-                .is_some_and(Branch::is_leaf);
+            && branch.and_then(|branch| self.branches.get(branch)).is_some_and(Branch::is_leaf);
         if joins {
             let media = self
                 .parties(at)
                 .first()
                 .and_then(|&end| self.ends.get(end))
                 .map_or_else(|| Arc::from([]), |end| Arc::clone(&end.media));
-            let attempt = branch
-                .and_then(|branch| self.branches.get(branch))
-                .map(|branch| branch.attempt);
+            let attempt = branch.and_then(|branch| self.branches.get(branch)).map(|branch| branch.attempt);
             self.join_called(at, branch, attempt, &media, heard, context);
             self.engage(at, Rule::Invite200, heard.frame);
         }
@@ -797,10 +712,7 @@ impl Call {
 /// When the session ends if nobody refreshes it: the interval of the 2xx, and 32 s (RFC 4028 section 10).
 pub(super) fn session_end(heard: &Heard<'_, '_>) -> super::call::Due {
     let interval_s = heard.message.session_expires()?;
-    Some((
-        heard.at.after_s(interval_s.saturating_add(TIMER_B_S)),
-        heard.frame,
-    ))
+    Some((heard.at.after_s(interval_s.saturating_add(TIMER_B_S)), heard.frame))
 }
 
 /// The called end repeats its 2xx: it has not seen an ACK (RFC 3261 section 13.3.1.4).
@@ -828,11 +740,7 @@ fn remember_early(early: &mut Vec<Early>, tag: &[u8], heard: &Heard<'_, '_>, mos
             known.negotiated |= negotiated;
             known.media = media.or(known.media.take());
         }
-        None if room => early.push(Early {
-            tag: text(tag),
-            negotiated,
-            media,
-        }),
+        None if room => early.push(Early { tag: text(tag), negotiated, media }),
         None => {}
     }
 }

@@ -25,8 +25,7 @@ impl Description {
             return Sdp::parse(sdp).map_or(Self::Unseen, |sdp| Self::Present(Box::new(sdp)));
         }
         let announced = matches!(message.content_length(), Some(Ok(1..)));
-        if !heard.whole && (announced || !message.body().is_empty() || !message.headers_are_whole())
-        {
+        if !heard.whole && (announced || !message.body().is_empty() || !message.headers_are_whole()) {
             return Self::Unseen;
         }
         Self::Absent
@@ -70,12 +69,10 @@ pub(super) fn held(offer: &Sdp, answer: &Sdp) -> Option<bool> {
 
 fn line_held(offered: &SdpMedia, answered: &SdpMedia) -> bool {
     let stops = |line: &SdpMedia| {
-        line.connection_is_zero
-            || matches!(line.direction, Direction::SendOnly | Direction::Inactive)
+        line.connection_is_zero || matches!(line.direction, Direction::SendOnly | Direction::Inactive)
     };
     // Who offers to only receive gets "sendonly" back: a loudspeaker, not a hold.
-    let only_listens =
-        offered.direction == Direction::RecvOnly && answered.direction == Direction::SendOnly;
+    let only_listens = offered.direction == Direction::RecvOnly && answered.direction == Direction::SendOnly;
     (stops(offered) || stops(answered)) && !only_listens
 }
 
@@ -101,11 +98,7 @@ mod tests {
             ("a=recvonly\r\n", "a=inactive\r\n", true),
         ];
         for (offer, answer, expected) in cases {
-            assert_eq!(
-                held(&audio(offer), &audio(answer)),
-                Some(expected),
-                "{offer:?} {answer:?}"
-            );
+            assert_eq!(held(&audio(offer), &audio(answer)), Some(expected), "{offer:?} {answer:?}");
         }
     }
 

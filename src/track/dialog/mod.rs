@@ -90,12 +90,7 @@ impl Dialogs {
             .filter(|&(_, count)| count > 0)
     }
 
-    pub(super) fn handle(
-        &mut self,
-        heard: &Heard<'_, '_>,
-        out: &mut Findings,
-        oddities: &mut Oddities,
-    ) {
+    pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         let known = match std::str::from_utf8(heard.message.call_id()) {
             Ok(call_id) => self.index.get(call_id).copied(),
             Err(_) => self.index.get(&*text(heard.message.call_id())).copied(),
@@ -105,9 +100,7 @@ impl Dialogs {
             None if opens_a_call(heard) => self.open(heard.call_id(), out, oddities),
             None => return,
         };
-        self.step(id, heard.frame, out, |call, context| {
-            call.handle(heard, context)
-        });
+        self.step(id, heard.frame, out, |call, context| call.handle(heard, context));
     }
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
@@ -154,27 +147,20 @@ impl Dialogs {
             self.evict_oldest(out);
         }
         self.born += 1;
-        let id = self
-            .calls
-            .insert(Call::new(Arc::clone(&call_id), self.born)) as u32;
+        let id = self.calls.insert(Call::new(Arc::clone(&call_id), self.born)) as u32;
         self.index.insert(call_id, id);
         self.order.push_back((id, self.born));
         // Calls that ended leave their place in the queue: swept when they are the most of it.
         if self.order.len() > 2 * self.calls.len() + 64 {
             let calls = &self.calls;
-            self.order
-                .retain(|&(id, born)| calls.get(id as usize).is_some_and(|call| call.born == born));
+            self.order.retain(|&(id, born)| calls.get(id as usize).is_some_and(|call| call.born == born));
         }
         id
     }
 
     fn evict_oldest(&mut self, out: &mut Findings) {
         while let Some((id, born)) = self.order.pop_front() {
-            if self
-                .calls
-                .get(id as usize)
-                .is_some_and(|call| call.born == born)
-            {
+            if self.calls.get(id as usize).is_some_and(|call| call.born == born) {
                 self.step(id, FrameId::default(), out, Call::evict);
                 self.remove(id);
                 return;

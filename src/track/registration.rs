@@ -1,0 +1,396 @@
+//! One address of record: its bindings, and how an answer changes them.
+//! In: what a REGISTER asked and its 2xx lists. Out: facts about bindings. Knows nothing of messages.
+//! RFC 3261 section 10.3. A 2xx lists all bindings there are: reconcile to it, never add up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::heard::text;
+use super::registrar::Pending;
+use super::{Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, Rule};
+use crate::base::{Flow, FrameId, Timestamp};
+use crate::sip::{Aor, Contact, Uri};
+
+/// What a registrar grants that says nothing, and what is believed when its answer was not seen.
+const EXPIRES_UNSAID_S: u32 = 3_600;
+/// A listed expiry is whole seconds: one that differs by less says nothing new.
+const EXPIRES_ROUNDING_S: u64 = 2;
+/// Call-IDs whose last CSeq is remembered for one AOR: phones in use, and a few that went.
+const CALLS_PER_AOR: usize = 16;
+/// Names of one contact on further hops.
+const ALIASES: usize = 4;
+
+/// A contact as a REGISTER or its 2xx has it.
+pub(super) struct Asked {
+    pub uri: Arc<str>,
+    pub expires_s: Option<u32>,
+    /// RFC 5626: the device, and its flow.
+    instance: Option<Arc<str>>,
+}
+
+impl Asked {
+    pub(super) fn read(contact: &Contact<'_>) -> Self {
+        let instance = contact.param(b"+sip.instance").map(|instance| {
+            let flow = contact.param(b"reg-id").unwrap_or_default();
+            text(&[instance, b";", flow].concat())
+        });
+        Self { uri: text(contact.addr.uri), expires_s: contact.expires(), instance }
+    }
+}
+
+/// A binding, until when it lasts and why it is believed.
+struct Held {
+    binding: Arc<Binding>,
+    expires_at: Timestamp,
+    frame: FrameId,
+    call_id: Arc<str>,
+    cseq: u32,
+    /// Vias on the hop that showed its flow: the fewer, the nearer to the phone.
+    vias: usize,
+    listed_by: SmallVec<[SocketAddr; 1]>,
+}
+
+impl Held {
+    fn is(&self, uri: &str) -> bool {
+        same_uri(&self.binding.contact, uri) || self.binding.aliases.iter().any(|alias| same_uri(alias, uri))
+    }
+
+    fn listed_by(&mut self, registrar: SocketAddr) {
+        if !self.listed_by.contains(&registrar) {
+            self.listed_by.push(registrar);
+        }
+    }
+
+    fn removed(&self) -> Fact {
+        let (binding, event) = (Arc::clone(&self.binding), BindingEvent::Removed);
+        Fact::Binding(BindingFact { binding, confidence: Confidence::Full, event })
+    }
+
+    fn registered(&self, confidence: Confidence) -> Fact {
+        let event = BindingEvent::Registered { expires_at: self.expires_at };
+        Fact::Binding(BindingFact { binding: Arc::clone(&self.binding), confidence, event })
+    }
+}
+
+fn same_uri(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    match (Uri::parse(one.as_bytes()), Uri::parse(other.as_bytes())) {
+        (Some(one), Some(other)) => one.equivalent(&other),
+        _ => false,
+    }
+}
+
+/// The last transaction of one Call-ID that was applied.
+struct Applied {
+    call_id: Arc<str>,
+    cseq: u32,
+    hops: SmallVec<[SocketAddr; 1]>,
+}
+
+/// One AOR.
+pub(super) struct Registration {
+    pub aor: Aor,
+    held: SmallVec<[Held; 1]>,
+    applied: SmallVec<[Applied; 1]>,
+    pub deadline: Option<Timestamp>,
+    /// A REGISTER without credentials was accepted.
+    pub accepted_bare: bool,
+}
+
+/// One answer being applied.
+pub(super) struct Step<'a> {
+    pub frame: FrameId,
+    pub call_id: Arc<str>,
+    pub cseq: u32,
+    pub registrar: SocketAddr,
+    /// Where the answer went, if there is no further hop behind it.
+    pub sole_hop: Option<Flow>,
+    /// The answer's Expires.
+    pub expires_s: Option<u32>,
+    pub rule: Rule,
+    pub confidence: Confidence,
+    pub asked: Option<&'a Pending>,
+}
+
+impl Step<'_> {
+    /// Seconds granted to a contact: its `expires`, then the answer's Expires, then what was asked.
+    fn granted_s(&self, contact: &Asked) -> u32 {
+        let asked = self.asked.and_then(|asked| {
+            let own = asked.contacts.iter().find(|own| same_uri(&own.uri, &contact.uri));
+            own.and_then(|own| own.expires_s).or(asked.expires_s)
+        });
+        contact.expires_s.or(self.expires_s).or(asked).unwrap_or(EXPIRES_UNSAID_S)
+    }
+
+    /// The request asked for this contact: what the request shows belongs to it.
+    fn own(&self, contact: &Asked) -> Option<&Pending> {
+        self.asked.filter(|asked| {
+            asked.contacts.iter().any(|own| {
+                same_uri(&own.uri, &contact.uri)
+                    || (own.instance.is_some() && own.instance == contact.instance)
+            })
+        })
+    }
+
+    /// The request took this binding back.
+    fn asked_away(&self, held: &Held) -> bool {
+        self.asked.is_some_and(|asked| {
+            let gone =
+                |contact: &Asked| contact.expires_s.or(asked.expires_s) == Some(0) && held.is(&contact.uri);
+            asked.star || asked.contacts.iter().any(gone)
+        })
+    }
+}
+
+/// Where an answer stands among those of its Call-ID.
+pub(super) enum Order {
+    Newer,
+    SameOnOtherHop,
+    Repeated,
+    Older,
+}
+
+impl Registration {
+    pub(super) fn new(aor: Aor) -> Self {
+        Self { aor, held: SmallVec::new(), applied: SmallVec::new(), deadline: None, accepted_bare: false }
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        self.held.iter().map(|held| held.expires_at).min()
+    }
+
+    /// Where a 2xx stands among those of its Call-ID (RFC 3261 section 10.3 step 7), remembering it.
+    pub(super) fn order(&mut self, call_id: &[u8], cseq: u32, registrar: SocketAddr) -> (Arc<str>, Order) {
+        let known = self.applied.iter_mut().find(|last| last.call_id.as_bytes() == call_id);
+        if let Some(last) = known {
+            let order = if cseq < last.cseq {
+                Order::Older
+            } else if cseq > last.cseq {
+                last.cseq = cseq;
+                last.hops = smallvec![registrar];
+                Order::Newer
+            } else if last.hops.contains(&registrar) {
+                Order::Repeated
+            } else {
+                last.hops.push(registrar);
+                Order::SameOnOtherHop
+            };
+            return (Arc::clone(&last.call_id), order);
+        }
+        if self.applied.len() >= CALLS_PER_AOR {
+            self.applied.remove(0);
+        }
+        let call_id = text(call_id);
+        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, hops: smallvec![registrar] });
+        (call_id, Order::Newer)
+    }
+
+    /// Makes the bindings what the 2xx says they are.
+    pub(super) fn reconcile(
+        &mut self,
+        step: &Step<'_>,
+        granted: Vec<Asked>,
+        out: &mut Findings,
+        most: usize,
+        next_binding: &mut u64,
+    ) {
+        let mut listed: SmallVec<[usize; 4]> = SmallVec::new();
+        for contact in granted {
+            let granted_s = step.granted_s(&contact);
+            if granted_s > 0
+                && let Some(at) = self.grant(step, &contact, granted_s, out, most, next_binding)
+            {
+                listed.push(at);
+            }
+        }
+        self.remove_unlisted(step, &listed, out);
+    }
+
+    /// Does what a REGISTER asked, though nobody saw that it was granted.
+    pub(super) fn believe(
+        &mut self,
+        step: &Step<'_>,
+        out: &mut Findings,
+        most: usize,
+        next_binding: &mut u64,
+    ) {
+        let Some(asked) = step.asked else { return };
+        for contact in &asked.contacts {
+            let granted_s = step.granted_s(contact);
+            if granted_s > 0 {
+                self.grant(step, contact, granted_s, out, most, next_binding);
+            }
+        }
+        let everything: SmallVec<[usize; 4]> = (0..self.held.len())
+            .filter(|&at| self.held.get(at).is_some_and(|held| !step.asked_away(held)))
+            .collect();
+        self.remove_unlisted(step, &everything, out);
+    }
+
+    /// Enters one granted contact; gives its place.
+    fn grant(
+        &mut self,
+        step: &Step<'_>,
+        contact: &Asked,
+        granted_s: u32,
+        out: &mut Findings,
+        most: usize,
+        next_binding: &mut u64,
+    ) -> Option<usize> {
+        let expires_at = out.at.after_s(granted_s);
+        let own = step.own(contact);
+        let (at, mut news) = match self.held.iter().position(|held| held.is(&contact.uri)) {
+            Some(at) => (at, false),
+            None if self.held.len() >= most => return None,
+            None => {
+                *next_binding += 1;
+                let binding = Binding {
+                    id: *next_binding,
+                    aor: self.aor.clone(),
+                    contact: Arc::clone(&contact.uri),
+                    flow: None,
+                    registrar: step.registrar,
+                    aliases: Vec::new(),
+                    auth: None,
+                    user_agent: None,
+                };
+                self.held.push(Held {
+                    binding: Arc::new(binding),
+                    expires_at,
+                    frame: step.frame,
+                    call_id: Arc::clone(&step.call_id),
+                    cseq: step.cseq,
+                    vias: usize::MAX,
+                    listed_by: SmallVec::new(),
+                });
+                (self.held.len() - 1, true)
+            }
+        };
+        let alone = self.held.len() == 1;
+        let held = self.held.get_mut(at)?;
+        held.listed_by(step.registrar);
+        if let Some(asked) = own {
+            news = true;
+            held.vias = asked.vias;
+            held.cseq = step.cseq;
+            let flow = asked.flow.or(held.binding.flow);
+            let auth = asked.auth.as_ref().or(held.binding.auth.as_ref());
+            let user_agent = asked.user_agent.as_ref().or(held.binding.user_agent.as_ref());
+            let known = &held.binding;
+            if known.flow != flow || known.auth.as_ref() != auth || known.user_agent.as_ref() != user_agent {
+                let (auth, user_agent) = (auth.cloned(), user_agent.cloned());
+                let binding = Arc::make_mut(&mut held.binding);
+                (binding.flow, binding.auth, binding.user_agent) = (flow, auth, user_agent);
+            }
+        } else if step.asked.is_none() && alone && held.binding.flow.is_none() && step.sole_hop.is_some() {
+            // The request was lost: its answer went to where it came from.
+            Arc::make_mut(&mut held.binding).flow = step.sole_hop;
+        }
+        let apart = held.expires_at.since(expires_at).max(expires_at.since(held.expires_at));
+        if own.is_some() || apart.as_secs() >= EXPIRES_ROUNDING_S {
+            news = true;
+            held.expires_at = expires_at;
+            held.frame = step.frame;
+            held.call_id = Arc::clone(&step.call_id);
+        }
+        if news {
+            out.push(step.rule, step.frame, &step.call_id, held.registered(step.confidence));
+        }
+        Some(at)
+    }
+
+    /// What the 2xx no longer lists: taken back by this very request, or gone at this registrar.
+    fn remove_unlisted(&mut self, step: &Step<'_>, listed: &[usize], out: &mut Findings) {
+        let had = self.held.len();
+        let mut at = 0;
+        let mut gone: SmallVec<[(Rule, Fact); 2]> = SmallVec::new();
+        self.held.retain(|held| {
+            let here = at;
+            at += 1;
+            if listed.contains(&here) {
+                return true;
+            }
+            let rule = if step.asked_away(held) {
+                Rule::Unregister200
+            } else if held.listed_by.contains(&step.registrar) {
+                Rule::RegisterMissing
+            } else {
+                return true;
+            };
+            gone.push((rule, held.removed()));
+            false
+        });
+        if had == 0
+            && let Some(asked) = step.asked
+            && (asked.star || !asked.contacts.is_empty())
+        {
+            // Nothing was known of it, and now it is known that nothing is there.
+            let binding = Binding {
+                id: 0,
+                aor: self.aor.clone(),
+                contact: asked
+                    .contacts
+                    .first()
+                    .map_or_else(|| Arc::from("*"), |first| Arc::clone(&first.uri)),
+                flow: None,
+                registrar: step.registrar,
+                aliases: Vec::new(),
+                auth: None,
+                user_agent: None,
+            };
+            let fact = BindingFact {
+                binding: Arc::new(binding),
+                confidence: step.confidence,
+                event: BindingEvent::Removed,
+            };
+            gone.push((Rule::Unregister200, Fact::Binding(fact)));
+        }
+        for (rule, fact) in gone {
+            out.push(rule, step.frame, &step.call_id, fact);
+        }
+    }
+
+    /// The same REGISTER on a further hop: its contact is another name of the binding that the first one
+    /// brought; where it came from and until when it lasts is told by the hop nearest the phone.
+    pub(super) fn other_hop(&mut self, step: &Step<'_>, granted: &[Asked], out: &mut Findings) {
+        let Some(asked) = step.asked else { return };
+        for contact in &asked.contacts {
+            let listed = granted.iter().find(|granted| same_uri(&granted.uri, &contact.uri));
+            let granted_s = listed.map(|listed| step.granted_s(listed)).filter(|&granted_s| granted_s > 0);
+            let known = self.held.iter().position(|held| held.is(&contact.uri)).or_else(|| {
+                self.held.iter().position(|held| held.call_id == step.call_id && held.cseq == step.cseq)
+            });
+            let Some(held) = known.and_then(|at| self.held.get_mut(at)) else { continue };
+            held.listed_by(step.registrar);
+            if !held.is(&contact.uri) && held.binding.aliases.len() < ALIASES {
+                Arc::make_mut(&mut held.binding).aliases.push(Arc::clone(&contact.uri));
+            }
+            if asked.vias < held.vias {
+                held.vias = asked.vias;
+                if asked.flow.is_some() && asked.flow != held.binding.flow {
+                    Arc::make_mut(&mut held.binding).flow = asked.flow;
+                }
+                if let Some(granted_s) = granted_s {
+                    held.expires_at = out.at.after_s(granted_s);
+                    held.frame = step.frame;
+                }
+            }
+            out.push(Rule::Register200, step.frame, &step.call_id, held.registered(Confidence::Full));
+        }
+    }
+
+    /// Removes what the granted time of ran out.
+    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Findings) {
+        self.held.retain(|held| {
+            if held.expires_at > now {
+                return true;
+            }
+            out.push(Rule::RegisterExpired, held.frame, &held.call_id, held.removed());
+            false
+        });
+    }
+}
