@@ -36,15 +36,7 @@ pub struct Story<W: Write> {
 impl<W: Write> Story<W> {
     /// A story about `wanted` into `out`, which should be buffered.
     pub fn new(out: W, style: Style, sources: Sources, wanted: Aor) -> Self {
-        Self {
-            out,
-            style,
-            sources,
-            wanted,
-            known: BTreeSet::new(),
-            last: None,
-            begun: false,
-        }
+        Self { out, style, sources, wanted, known: BTreeSet::new(), last: None, begun: false }
     }
 
     /// Takes one thing that the tap put out.
@@ -63,9 +55,7 @@ impl<W: Write> Story<W> {
                 for aor in aor.iter().chain(aor_of(&observation.fact)) {
                     self.learn(aor);
                 }
-                if aor.as_ref() == Some(&self.wanted)
-                    || aor_of(&observation.fact) == Some(&self.wanted)
-                {
+                if aor.as_ref() == Some(&self.wanted) || aor_of(&observation.fact) == Some(&self.wanted) {
                     self.fact(observation, None)?;
                 } else if concerns(&observation.fact, &self.wanted) {
                     let whose = aor.as_ref().map_or("nobody's", Aor::as_str).to_owned();
@@ -110,19 +100,13 @@ impl<W: Write> Story<W> {
         self.begin()?;
         let evidence = &observation.evidence;
         let frame = self.frame(evidence.frame);
-        let aside = whose.map_or(String::new(), |whose| {
-            format!(" — but that end is {}", short_aor(whose))
-        });
+        let aside = whose.map_or(String::new(), |whose| format!(" — but that end is {}", short_aor(whose)));
         let proof = format!(
             "{}, {frame}, Call-ID {}",
             evidence.rule.name(),
             shorten(&clean(&evidence.call_id), CALL_ID_WIDTH)
         );
-        let ink = if whose.is_some() {
-            Ink::Dim
-        } else {
-            Ink::Plain
-        };
+        let ink = if whose.is_some() { Ink::Dim } else { Ink::Plain };
         writeln!(
             self.out,
             "{}  {}\n{:28} {}",
@@ -142,20 +126,12 @@ impl<W: Write> Story<W> {
             let step = if before == after {
                 format!(
                     "{after}, {}",
-                    if state.watching {
-                        "now watches others"
-                    } else {
-                        "watches others no more"
-                    }
+                    if state.watching { "now watches others" } else { "watches others no more" }
                 )
             } else {
                 format!("{before} → {after}")
             };
-            let reason = format!(
-                "{}, {}",
-                change.because.rule.name(),
-                self.frame(change.because.frame)
-            );
+            let reason = format!("{}, {}", change.because.rule.name(), self.frame(change.because.frame));
             writeln!(
                 self.out,
                 "{}  {}  ({reason}{})",
@@ -192,9 +168,7 @@ impl<W: Write> Story<W> {
         if let (Some(peer), true) = (&state.peer, state.session != Session::Idle) {
             now.push_str(&format!(" with {}", short_aor(peer)));
         }
-        let until = summary
-            .last
-            .map_or(String::new(), |at| format!(" (the capture ends {at})"));
+        let until = summary.last.map_or(String::new(), |at| format!(" (the capture ends {at})"));
         writeln!(
             self.out,
             "\nnow: {} since {}, because of {} in {}, Call-ID {}{}{until}",
@@ -225,34 +199,21 @@ impl<W: Write> Story<W> {
                 "{wanted} never comes up: there is no registration and no call of anybody in this input"
             );
         }
-        let mut similar: Vec<(usize, &Aor)> = self
-            .known
-            .iter()
-            .map(|aor| (difference(self.wanted.as_str(), aor.as_str()), aor))
-            .collect();
+        let mut similar: Vec<(usize, &Aor)> =
+            self.known.iter().map(|aor| (difference(self.wanted.as_str(), aor.as_str()), aor)).collect();
         similar.sort();
-        let names: Vec<_> = similar
-            .iter()
-            .take(MAX_SUGGESTED)
-            .map(|(_, aor)| clean(aor.as_str()).into_owned())
-            .collect();
+        let names: Vec<_> =
+            similar.iter().take(MAX_SUGGESTED).map(|(_, aor)| clean(aor.as_str()).into_owned()).collect();
         let more = self.known.len().saturating_sub(names.len());
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
-        format!(
-            "{wanted} never comes up in this input; these do: {}{more}",
-            names.join(", ")
-        )
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{wanted} never comes up in this input; these do: {}{more}", names.join(", "))
     }
 }
 
 /// The AOR that a fact is about by itself, whoever its end belongs to.
-const fn aor_of(fact: &Fact) -> Option<&Aor> {
+fn aor_of(fact: &Fact) -> Option<&Aor> {
     match fact {
-        Fact::Binding(binding) => Some(&binding.aor),
+        Fact::Binding(fact) => Some(&fact.binding.aor),
         _ => None,
     }
 }
@@ -277,15 +238,14 @@ const fn confidence_in_words(confidence: Confidence) -> &'static str {
     }
 }
 
-fn binding_in_words(binding: &BindingFact) -> String {
+fn binding_in_words(fact: &BindingFact) -> String {
+    let binding = &fact.binding;
     let contact = clean(&binding.contact);
     let registrar = binding.registrar;
-    match binding.event {
+    match fact.event {
         BindingEvent::Registered { expires_at } => {
-            let agent = binding
-                .user_agent
-                .as_deref()
-                .map_or(String::new(), |agent| format!(" ({})", clean(agent)));
+            let agent =
+                binding.user_agent.as_deref().map_or(String::new(), |agent| format!(" ({})", clean(agent)));
             format!("registered at {registrar}: {contact}{agent} until {expires_at}")
         }
         BindingEvent::Removed => format!("registered no longer: {contact}"),
@@ -295,10 +255,7 @@ fn binding_in_words(binding: &BindingFact) -> String {
 fn dialog_in_words(dialog: &DialogFact) -> String {
     let does = match (dialog.state, dialog.engagement, dialog.side) {
         (DialogState::Terminated, _, _) => {
-            let how = dialog
-                .ended
-                .map_or("over", |reason| reason.name())
-                .replace('_', " ");
+            let how = dialog.ended.map_or("over", |reason| reason.name()).replace('_', " ");
             return format!("call {} is over: {how}", peer_in_words(dialog));
         }
         (_, Engagement::Calling, _) => "calls",
@@ -308,10 +265,7 @@ fn dialog_in_words(dialog: &DialogFact) -> String {
         (_, Engagement::None, Side::Caller) => "sent an INVITE: call",
         (_, Engagement::None, Side::Called) => "was sent an INVITE: call",
     };
-    let from = dialog
-        .identity
-        .flow
-        .map_or(String::new(), |flow| format!(", phone at {}", flow.address));
+    let from = dialog.identity.flow.map_or(String::new(), |flow| format!(", phone at {}", flow.address));
     format!("{does} {}{from}", peer_in_words(dialog))
 }
 
@@ -359,25 +313,19 @@ mod tests {
     use crate::base::Timestamp;
     use crate::presence::{PresentityState, Terminal};
     use crate::tap::Counters;
-    use crate::track::{Evidence, Rule};
+    use crate::track::{Binding, Evidence, Rule};
 
     fn aor(user: &str) -> Aor {
         Aor::from_uri(format!("sip:{user}@example.com").as_bytes()).unwrap()
     }
 
     fn evidence() -> Evidence {
-        Evidence {
-            rule: Rule::Register200,
-            frame: FrameId {
-                source: 0,
-                number: 2,
-            },
-            call_id: "r1".into(),
-        }
+        Evidence { rule: Rule::Register200, frame: FrameId { source: 0, number: 2 }, call_id: "r1".into() }
     }
 
     fn registered(user: &str) -> [TapOutput; 2] {
-        let binding = BindingFact {
+        let binding = Arc::new(Binding {
+            id: 1,
             aor: aor(user),
             contact: "sip:alice@192.0.2.10".into(),
             flow: None,
@@ -385,10 +333,11 @@ mod tests {
             aliases: Vec::new(),
             auth: None,
             user_agent: Some("Phone/1".into()),
+        });
+        let binding = BindingFact {
+            binding,
             confidence: Confidence::Full,
-            event: BindingEvent::Registered {
-                expires_at: Timestamp::from_secs(3_600),
-            },
+            event: BindingEvent::Registered { expires_at: Timestamp::from_secs(3_600) },
         };
         [
             TapOutput::Observed {
@@ -407,35 +356,20 @@ mod tests {
                 previous: (Terminal::Unknown, Session::Idle),
                 previous_contact: None,
                 because: evidence(),
-                state: Arc::new(PresentityState {
-                    terminal: Terminal::Online,
-                    ..PresentityState::default()
-                }),
+                state: Arc::new(PresentityState { terminal: Terminal::Online, ..PresentityState::default() }),
             }),
         ]
     }
 
     fn story(wanted: &str, outputs: &[TapOutput]) -> (bool, String, String) {
-        let mut story = Story::new(
-            Vec::new(),
-            Style::plain(),
-            Sources::new(&["a.pcap".into()]),
-            aor(wanted),
-        );
+        let mut story = Story::new(Vec::new(), Style::plain(), Sources::new(&["a.pcap".into()]), aor(wanted));
         for output in outputs {
             story.output(output).unwrap();
         }
-        let summary = Summary {
-            last: None,
-            counters: Counters::default(),
-            publications: PublicationCounts::default(),
-        };
+        let summary =
+            Summary { last: None, counters: Counters::default(), publications: PublicationCounts::default() };
         let found = story.end(&summary).unwrap();
-        (
-            found,
-            story.unknown(),
-            String::from_utf8(story.out).unwrap(),
-        )
+        (found, story.unknown(), String::from_utf8(story.out).unwrap())
     }
 
     #[test]
@@ -465,10 +399,7 @@ mod tests {
             "sip:alice@example.com never comes up in this input; these do: sip:alicia@example.com, sip:carol@example.com"
         );
         let (_, sentence, _) = story("alice", &[]);
-        assert!(
-            sentence.contains("no registration and no call"),
-            "{sentence}"
-        );
+        assert!(sentence.contains("no registration and no call"), "{sentence}");
     }
 
     #[test]

@@ -121,10 +121,7 @@ struct Publications {
     failed: u64,
 }
 
-fn as_object<S: Serializer>(
-    pairs: &[(&'static str, u64)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn as_object<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
     let mut object = serializer.serialize_map(Some(pairs.len()))?;
     for (name, count) in pairs {
         object.serialize_entry(name, count)?;
@@ -185,10 +182,7 @@ impl<W: Write> JsonLines<W> {
 }
 
 fn status(terminal: Terminal, session: Session) -> Status {
-    Status {
-        terminal: terminal.name(),
-        session: session.name(),
-    }
+    Status { terminal: terminal.name(), session: session.name() }
 }
 
 fn because<'a>(evidence: &'a Evidence, sources: &'a Sources) -> Because<'a> {
@@ -224,11 +218,7 @@ fn status_line<'a>(change: &'a PresentityChange, sources: &'a Sources) -> Status
         watching: state.watching,
         peer: state.peer.as_deref().filter(|_| engaged),
         session_type: state.session_type.as_deref().filter(|_| engaged),
-        media: if engaged {
-            state.media.iter().map(media).collect()
-        } else {
-            Vec::new()
-        },
+        media: if engaged { state.media.iter().map(media).collect() } else { Vec::new() },
         contact: state.contact.as_deref(),
         user_agent: state.user_agent.as_deref(),
     }
@@ -250,11 +240,7 @@ impl<W: Write> Outlet for JsonLines<W> {
             presentity: outcome.aor.as_str(),
             event: outcome.event.name(),
             operation: outcome.operation.name(),
-            outcome: if outcome.acknowledged {
-                "acknowledged"
-            } else {
-                "failed"
-            },
+            outcome: if outcome.acknowledged { "acknowledged" } else { "failed" },
             status: outcome.status,
             expires_s: outcome.expires_s,
         })
@@ -303,10 +289,7 @@ mod tests {
             previous_contact: None,
             because: Evidence {
                 rule: Rule::Invite200,
-                frame: FrameId {
-                    source: 0,
-                    number: 42,
-                },
+                frame: FrameId { source: 0, number: 42 },
                 call_id: "c1".into(),
             },
             state: Arc::new(PresentityState {
@@ -356,17 +339,11 @@ mod tests {
     #[test]
     fn the_source_is_named_only_where_there_are_several() {
         let line = written(&["a.pcap", "b.pcap"], &[TapOutput::Change(talking())]);
-        assert!(
-            line.contains(r#""call_id":"c1","source":"a.pcap"}"#),
-            "{line}"
-        );
+        assert!(line.contains(r#""call_id":"c1","source":"a.pcap"}"#), "{line}");
         let oddity = TapOutput::Oddity {
             oddity: Oddity::StreamGap,
             at: Timestamp::from_secs(1),
-            frame: FrameId {
-                source: 1,
-                number: 7,
-            },
+            frame: FrameId { source: 1, number: 7 },
         };
         assert_eq!(
             written(&["a.pcap", "b.pcap"], &[oddity]),
@@ -399,10 +376,7 @@ mod tests {
         change.previous_contact = Some("sip:alice@192.0.2.10".into());
         let mut document = change.clone();
         document.kind = ChangeKind::Document;
-        let lines = written(
-            &["a.pcap"],
-            &[TapOutput::Change(document), TapOutput::Change(change)],
-        );
+        let lines = written(&["a.pcap"], &[TapOutput::Change(document), TapOutput::Change(change)]);
         assert_eq!(
             lines,
             concat!(
@@ -439,10 +413,7 @@ mod tests {
                 oddities: vec![("stream_gap", 1)],
                 ends: vec![("bye", 1)],
             },
-            publications: PublicationCounts {
-                acknowledged: 1,
-                failed: 1,
-            },
+            publications: PublicationCounts { acknowledged: 1, failed: 1 },
         };
         lines.summary(&summary).unwrap();
         assert_eq!(

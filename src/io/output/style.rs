@@ -132,37 +132,22 @@ impl Style {
     pub fn for_stdout(is_terminal: bool) -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let told = env::var("COLUMNS")
-            .ok()
-            .and_then(|columns| columns.parse().ok());
-        let usual = if is_terminal {
-            Self::TERMINAL_WIDTH
-        } else {
-            Self::FILE_WIDTH
-        };
+        let told = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let usual = if is_terminal { Self::TERMINAL_WIDTH } else { Self::FILE_WIDTH };
         Self {
             colours: is_terminal && !refused,
-            width: told
-                .unwrap_or(usual)
-                .clamp(Self::MIN_WIDTH, Self::MAX_WIDTH),
+            width: told.unwrap_or(usual).clamp(Self::MIN_WIDTH, Self::MAX_WIDTH),
         }
     }
 
     /// For a file: no colours.
     pub const fn plain() -> Self {
-        Self {
-            colours: false,
-            width: Self::FILE_WIDTH,
-        }
+        Self { colours: false, width: Self::FILE_WIDTH }
     }
 
     /// The text in this ink.
     pub const fn paint<T: fmt::Display>(self, ink: Ink, text: T) -> Painted<T> {
-        Painted {
-            colours: self.colours,
-            ink,
-            text,
-        }
+        Painted { colours: self.colours, ink, text }
     }
 }
 
@@ -203,11 +188,7 @@ impl Cells {
 
     /// The line as text, without blanks at its end.
     pub fn render(&self, style: Style) -> String {
-        let end = self
-            .0
-            .iter()
-            .rposition(|(character, _)| *character != ' ')
-            .map_or(0, |at| at + 1);
+        let end = self.0.iter().rposition(|(character, _)| *character != ' ').map_or(0, |at| at + 1);
         let mut text = String::with_capacity(end * 2);
         let mut current = Ink::Plain;
         for &(character, ink) in self.0.iter().take(end) {
@@ -232,10 +213,7 @@ mod tests {
     #[test]
     fn nothing_from_the_wire_steers_the_terminal() {
         assert_eq!(clean("alice"), "alice");
-        assert_eq!(
-            clean("a\x1b[2Jb\r\n\u{9b}c\u{202e}d"),
-            "a\\u{1b}[2Jb\\r\\n\\u{9b}c\\u{202e}d"
-        );
+        assert_eq!(clean("a\x1b[2Jb\r\n\u{9b}c\u{202e}d"), "a\\u{1b}[2Jb\\r\\n\\u{9b}c\\u{202e}d");
         assert_eq!(clean("Zoë 日本"), "Zoë 日本");
     }
 
@@ -246,10 +224,7 @@ mod tests {
         assert_eq!(in_words(Duration::from_secs(12_000)), "3 h 20 min");
         assert_eq!(counted(1, "frame"), "1 frame");
         assert_eq!(counted(2, "presentity"), "2 presentities");
-        assert_eq!(
-            shorten("407 Proxy Authentication Required", 12),
-            "407 Proxy A…"
-        );
+        assert_eq!(shorten("407 Proxy Authentication Required", 12), "407 Proxy A…");
     }
 
     #[test]
@@ -257,10 +232,7 @@ mod tests {
         let mut cells = Cells::default();
         cells.put(2, Ink::Red, "x");
         assert_eq!(cells.render(Style::plain()), "  x");
-        let style = Style {
-            colours: true,
-            width: 80,
-        };
+        let style = Style { colours: true, width: 80 };
         assert_eq!(cells.render(style), "  \x1b[0m\x1b[31mx\x1b[0m");
         assert_eq!(style.paint(Ink::Bold, "b").to_string(), "\x1b[1mb\x1b[0m");
         assert_eq!(Style::plain().paint(Ink::Bold, "b").to_string(), "b");

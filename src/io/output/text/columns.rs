@@ -63,34 +63,18 @@ impl Columns {
     pub fn new(width: usize) -> Self {
         let columns = |margin: usize| width.saturating_sub(FIRST_LIFELINE + margin) / PITCH + 1;
         let capacity = columns(MARGIN_WIDTH).max(columns(PITCH / 2).min(3));
-        Self {
-            columns: Vec::new(),
-            capacity: capacity.clamp(2, MAX_COLUMNS),
-        }
+        Self { columns: Vec::new(), capacity: capacity.clamp(2, MAX_COLUMNS) }
     }
 
     /// The columns of a message's two hosts; `None` when there is no column left for one of them.
-    pub fn place(
-        &mut self,
-        source: SocketAddr,
-        destination: SocketAddr,
-        now: Timestamp,
-    ) -> Option<Place> {
+    pub fn place(&mut self, source: SocketAddr, destination: SocketAddr, now: Timestamp) -> Option<Place> {
         let host = |socket: SocketAddr| {
-            if source.ip() == destination.ip() {
-                Host::Socket(socket)
-            } else {
-                Host::Address(socket.ip())
-            }
+            if source.ip() == destination.ip() { Host::Socket(socket) } else { Host::Address(socket.ip()) }
         };
         let hosts = [host(source), host(destination)];
         let known = hosts.map(|host| self.find(host));
         if known.contains(&None)
-            && !self.has_room(
-                hosts,
-                known.iter().filter(|column| column.is_none()).count(),
-                now,
-            )
+            && !self.has_room(hosts, known.iter().filter(|column| column.is_none()).count(), now)
         {
             return None;
         }
@@ -99,11 +83,7 @@ impl Columns {
             self.touch(column, now);
         }
         let [from, to] = hosts.map(|host| self.find(host).unwrap_or_else(|| self.open(host, now)));
-        Some(Place {
-            from,
-            to,
-            opened: known.contains(&None),
-        })
+        Some(Place { from, to, opened: known.contains(&None) })
     }
 
     fn find(&self, host: Host) -> Option<usize> {
@@ -132,12 +112,8 @@ impl Columns {
             self.columns.push(column);
             return self.columns.len() - 1;
         }
-        let oldest = self
-            .columns
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, column)| column.used)
-            .map_or(0, |(at, _)| at);
+        let oldest =
+            self.columns.iter().enumerate().min_by_key(|(_, column)| column.used).map_or(0, |(at, _)| at);
         if let Some(place) = self.columns.get_mut(oldest) {
             *place = column;
         }
@@ -166,23 +142,12 @@ impl Columns {
     /// The uprights.
     pub fn draw_lifelines(&self, line: &mut Cells, upright: char) {
         for at in 0..self.columns.len() {
-            line.put(
-                Self::lifeline(at),
-                Ink::Dim,
-                upright.encode_utf8(&mut [0; 4]),
-            );
+            line.put(Self::lifeline(at), Ink::Dim, upright.encode_utf8(&mut [0; 4]));
         }
     }
 
     /// An arrow with its label next to the sender; a dotted one for what is repeated.
-    pub fn draw_arrow(
-        &self,
-        line: &mut Cells,
-        place: Place,
-        label: &str,
-        ink: Ink,
-        repeated: bool,
-    ) {
+    pub fn draw_arrow(&self, line: &mut Cells, place: Place, label: &str, ink: Ink, repeated: bool) {
         let (from, to) = (Self::lifeline(place.from), Self::lifeline(place.to));
         let ink = if repeated { Ink::Dim } else { ink };
         if from == to {
@@ -226,11 +191,7 @@ mod tests {
         assert_eq!((place.from, place.to, place.opened), (0, 1, true));
         let back = columns.place(socket(2), socket(1), at(1)).unwrap();
         assert_eq!((back.from, back.to, back.opened), (1, 0, false));
-        assert_eq!(
-            columns.place(socket(3), socket(2), at(2)),
-            None,
-            "both columns are in use"
-        );
+        assert_eq!(columns.place(socket(3), socket(2), at(2)), None, "both columns are in use");
         let third = columns.place(socket(3), socket(2), at(7)).unwrap();
         assert_eq!((third.from, third.to, third.opened), (0, 1, true));
     }
@@ -239,13 +200,9 @@ mod tests {
     fn programs_on_one_host_are_told_apart_by_port() {
         let mut columns = Columns::new(120);
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let place = columns
-            .place(local(5060), local(5080), Timestamp::EPOCH)
-            .unwrap();
+        let place = columns.place(local(5060), local(5080), Timestamp::EPOCH).unwrap();
         assert_eq!((place.from, place.to), (0, 1));
-        let own = columns
-            .place(local(5060), local(5060), Timestamp::EPOCH)
-            .unwrap();
+        let own = columns.place(local(5060), local(5060), Timestamp::EPOCH).unwrap();
         assert_eq!(own.from, own.to);
     }
 }

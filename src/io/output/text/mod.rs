@@ -64,26 +64,14 @@ impl<W: Write> Ladder<W> {
         let names = self.sources.all();
         if let [name] = names {
             let name = if name == "-" { "standard input" } else { name };
-            write!(
-                self.out,
-                "{} · ",
-                paint(Ink::Bold, clean(name).into_owned())
-            )?;
+            write!(self.out, "{} · ", paint(Ink::Bold, clean(name).into_owned()))?;
         } else {
             for (index, name) in names.iter().enumerate() {
                 let letter = source_letter(index);
-                writeln!(
-                    self.out,
-                    "{letter} = {}",
-                    paint(Ink::Bold, clean(name).into_owned())
-                )?;
+                writeln!(self.out, "{letter} = {}", paint(Ink::Bold, clean(name).into_owned()))?;
             }
         }
-        writeln!(
-            self.out,
-            "begins {} UTC; times are counted from there\n",
-            readable(at)
-        )
+        writeln!(self.out, "begins {} UTC; times are counted from there\n", readable(at))
     }
 
     /// Minutes, seconds and milliseconds since the beginning.
@@ -101,11 +89,7 @@ impl<W: Write> Ladder<W> {
     /// A frame's number, with its input's letter where there are several.
     fn frame(&self, frame: FrameId) -> String {
         match self.sources.name(frame) {
-            Some(_) => format!(
-                "{}{}",
-                source_letter(usize::from(frame.source)),
-                frame.number
-            ),
+            Some(_) => format!("{}{}", source_letter(usize::from(frame.source)), frame.number),
             None => frame.number.to_string(),
         }
     }
@@ -126,19 +110,13 @@ impl<W: Write> Ladder<W> {
         if silence >= TOLD_SILENCE {
             let mut line = Cells::default();
             self.columns.draw_lifelines(&mut line, '⋮');
-            line.put(
-                self.columns.margin(),
-                Ink::Dim,
-                &format!("{} later", in_words(silence)),
-            );
+            line.put(self.columns.margin(), Ink::Dim, &format!("{} later", in_words(silence)));
             self.print(&line)?;
         }
         self.last = self.last.max(Some(message.at));
 
         let repeated = self.repeats.is_repeat(message);
-        let place = self
-            .columns
-            .place(message.source, message.destination, message.at);
+        let place = self.columns.place(message.source, message.destination, message.at);
         self.since_heading += 1;
         if place.is_some_and(|place| place.opened) || self.since_heading > MESSAGES_PER_HEADING {
             self.since_heading = 0;
@@ -154,8 +132,7 @@ impl<W: Write> Ladder<W> {
         match place {
             Some(place) => {
                 self.columns.draw_lifelines(&mut line, '│');
-                self.columns
-                    .draw_arrow(&mut line, place, &label, ink, repeated);
+                self.columns.draw_arrow(&mut line, place, &label, ink, repeated);
                 let margin = self.columns.margin();
                 if repeated {
                     line.put(margin, Ink::Dim, "repeated");
@@ -191,17 +168,11 @@ impl<W: Write> Ladder<W> {
         let state = &change.state;
         let ink = status_ink(state.terminal, state.session);
         line.put(FIRST_CELL, ink, "●");
-        let mut words = Words {
-            line,
-            at: FIRST_CELL + 2,
-        };
+        let mut words = Words { line, at: FIRST_CELL + 2 };
         words.say(Ink::Bold, &shorten(&short_aor(change.aor.as_str()), 60));
         words.say(Ink::Plain, "  ");
-        let mut reason = format!(
-            "{}, frame {}",
-            change.because.rule.name(),
-            self.frame(change.because.frame)
-        );
+        let mut reason =
+            format!("{}, frame {}", change.because.rule.name(), self.frame(change.because.frame));
         if state.confidence != Confidence::Full {
             reason = format!("{reason}, {}", state.confidence.name());
         }
@@ -210,34 +181,22 @@ impl<W: Write> Ladder<W> {
                 let before = status_name(change.previous.0, change.previous.1);
                 let after = status_name(state.terminal, state.session);
                 if before == after {
-                    let watching = if state.watching {
-                        "now watches others"
-                    } else {
-                        "watches others no more"
-                    };
+                    let watching =
+                        if state.watching { "now watches others" } else { "watches others no more" };
                     words.say(ink, &format!("{after}, {watching}"));
                 } else {
                     words.say(Ink::Plain, &format!("{before} → "));
                     words.say(ink, &after);
                 }
                 if let (Some(peer), true) = (&state.peer, state.session != Session::Idle) {
-                    words.say(
-                        Ink::Plain,
-                        &format!("  with {}", shorten(&short_aor(peer), 40)),
-                    );
+                    words.say(Ink::Plain, &format!("  with {}", shorten(&short_aor(peer), 40)));
                 }
             }
             ChangeKind::Contact => {
-                let contact = state
-                    .bindings
-                    .last()
-                    .map(|binding| &binding.contact)
-                    .or(state.contact.as_ref());
+                let contact =
+                    state.bindings.last().map(|binding| &binding.contact).or(state.contact.as_ref());
                 let contact = contact.map_or("another address", |contact| contact);
-                words.say(
-                    Ink::Plain,
-                    &format!("is now at {}", shorten(&short_aor(contact), 60)),
-                );
+                words.say(Ink::Plain, &format!("is now at {}", shorten(&short_aor(contact), 60)));
             }
             ChangeKind::Document => return Ok(()),
         }
@@ -248,11 +207,8 @@ impl<W: Write> Ladder<W> {
     fn oddity(&mut self, oddity: Oddity, at: Timestamp, frame: FrameId) -> io::Result<()> {
         self.begin(at)?;
         let mut line = Cells::default();
-        let words = format!(
-            "! {}, first in frame {}",
-            table::oddity_in_words(oddity.name()),
-            self.frame(frame)
-        );
+        let words =
+            format!("! {}, first in frame {}", table::oddity_in_words(oddity.name()), self.frame(frame));
         line.put(FIRST_CELL, Ink::Yellow, &words);
         self.print(&line)
     }
@@ -280,10 +236,7 @@ fn source_letter(index: usize) -> String {
 }
 
 fn readable(at: Timestamp) -> String {
-    at.to_string()
-        .replace('T', " ")
-        .trim_end_matches('Z')
-        .to_owned()
+    at.to_string().replace('T', " ").trim_end_matches('Z').to_owned()
 }
 
 fn status_name(terminal: Terminal, session: Session) -> String {
@@ -297,9 +250,7 @@ const fn status_ink(terminal: Terminal, session: Session) -> Ink {
         (Session::Ringing, _) => Ink::Yellow,
         (Session::Calling, _) => Ink::Blue,
         (Session::Idle, Terminal::Online) => Ink::Green,
-        (Session::Idle, Terminal::OfflineWaiting | Terminal::Offline | Terminal::Unknown) => {
-            Ink::Dim
-        }
+        (Session::Idle, Terminal::OfflineWaiting | Terminal::Offline | Terminal::Unknown) => Ink::Dim,
     }
 }
 
@@ -316,10 +267,7 @@ fn label(message: &MessageSeen) -> String {
             Some((words, method)) => (words, method.trim_end_matches(')')),
             None => (&*title, ""),
         },
-        None => (
-            title.split_once(' ').map_or(&*title, |(method, _)| method),
-            "",
-        ),
+        None => (title.split_once(' ').map_or(&*title, |(method, _)| method), ""),
     };
     if message.has_sdp {
         return format!("{} (SDP)", shorten(words, columns::LABEL_WIDTH - 6));
@@ -364,11 +312,7 @@ impl<W: Write> Outlet for Ladder<W> {
 
     fn publication(&mut self, outcome: &PublicationOutcome) -> io::Result<()> {
         let mut line = Cells::default();
-        let (mark, ink) = if outcome.acknowledged {
-            ("▲", Ink::Green)
-        } else {
-            ("△", Ink::Red)
-        };
+        let (mark, ink) = if outcome.acknowledged { ("▲", Ink::Green) } else { ("△", Ink::Red) };
         line.put(FIRST_CELL, ink, mark);
         let mut words = format!(
             "{}  {} publication of {}: ",

@@ -32,21 +32,11 @@ impl Repeats {
     /// Takes in a message and says whether it was seen before.
     pub fn is_repeat(&mut self, message: &MessageSeen) -> bool {
         self.forget(message.at);
-        let hop = (
-            Arc::clone(&message.call_id),
-            message.source,
-            message.destination,
-        );
-        let back = (
-            Arc::clone(&message.call_id),
-            message.destination,
-            message.source,
-        );
+        let hop = (Arc::clone(&message.call_id), message.source, message.destination);
+        let back = (Arc::clone(&message.call_id), message.destination, message.source);
         let title = &message.title;
         let seen = self.titles.get(&hop).is_some_and(|titles| {
-            titles
-                .iter()
-                .any(|(before, at)| before == title && message.at.since(*at) <= WINDOW)
+            titles.iter().any(|(before, at)| before == title && message.at.since(*at) <= WINDOW)
         });
         if seen {
             return true;

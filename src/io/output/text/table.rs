@@ -37,8 +37,7 @@ impl Table {
     pub fn change(&mut self, change: &PresentityChange) {
         if let Some(row) = self.rows.get_mut(&change.aor) {
             if change.kind == ChangeKind::Status {
-                (row.since, row.rule, row.frame) =
-                    (change.at, change.because.rule, change.because.frame);
+                (row.since, row.rule, row.frame) = (change.at, change.because.rule, change.because.frame);
             }
             row.state = Arc::clone(&change.state);
         } else if self.rows.len() < MAX_KEPT {
@@ -71,12 +70,7 @@ impl Table {
             .take(MAX_ROWS)
             .map(|aor| shorten(&short_aor(aor.as_str()), 48).into_owned())
             .collect();
-        let widest = names
-            .iter()
-            .map(|name| name.chars().count())
-            .max()
-            .unwrap_or(0)
-            .max("presentity".len());
+        let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("presentity".len());
         let heading = format!(
             "{:widest$}  {:<15}  {:<7}  {:>11}  because",
             "presentity", "terminal", "session", "since"
@@ -130,9 +124,7 @@ pub fn oddity_in_words(name: &str) -> String {
         "message_too_long" => "a SIP message longer than is held",
         "message_cut" => "a SIP message that ended before its Content-Length",
         "content_length" => "a Content-Length that cannot be right",
-        "register_without_contact" => {
-            "a 2xx to REGISTER that lists no contact although one was asked for"
-        }
+        "register_without_contact" => "a 2xx to REGISTER that lists no contact although one was asked for",
         "register_out_of_order" => "an old 2xx to REGISTER after a newer one",
         "contact_unreadable" => "a contact that is no URI",
         "ambiguous_end" => "an end of a call that could be several users'",

@@ -36,25 +36,14 @@ fn at(ms: u64) -> Timestamp {
     Timestamp::from_nanos(1_795_327_681_000_000_000 + ms * 1_000_000)
 }
 
-fn change(
-    ms: u64,
-    number: u64,
-    user: &str,
-    before: Session,
-    after: Session,
-    rule: Rule,
-) -> TapOutput {
+fn change(ms: u64, number: u64, user: &str, before: Session, after: Session, rule: Rule) -> TapOutput {
     TapOutput::Change(PresentityChange {
         at: at(ms),
         aor: Aor::from_uri(format!("sip:{user}@example.com").as_bytes()).unwrap(),
         kind: ChangeKind::Status,
         previous: (Terminal::Online, before),
         previous_contact: None,
-        because: Evidence {
-            rule,
-            frame: FrameId { source: 0, number },
-            call_id: "c1".into(),
-        },
+        because: Evidence { rule, frame: FrameId { source: 0, number }, call_id: "c1".into() },
         state: Arc::new(PresentityState {
             terminal: Terminal::Online,
             session: after,
@@ -69,11 +58,7 @@ fn ladder(style: Style, outputs: &[TapOutput], counters: Counters) -> String {
     for output in outputs {
         ladder.output(output).unwrap();
     }
-    let summary = Summary {
-        last: ladder.last,
-        counters,
-        publications: PublicationCounts::default(),
-    };
+    let summary = Summary { last: ladder.last, counters, publications: PublicationCounts::default() };
     ladder.summary(&summary).unwrap();
     String::from_utf8(ladder.out).unwrap()
 }
@@ -86,23 +71,9 @@ fn a_call() -> Vec<TapOutput> {
         message(3, 3, [PBX, BOB], "INVITE sip:bob@192.0.2.11", true),
         message(503, 4, [PBX, BOB], "INVITE sip:bob@192.0.2.11", true),
         message(510, 5, [BOB, PBX], "180 Ringing (INVITE)", false),
-        change(
-            510,
-            5,
-            "bob",
-            Session::Idle,
-            Session::Ringing,
-            Rule::Invite180,
-        ),
+        change(510, 5, "bob", Session::Idle, Session::Ringing, Rule::Invite180),
         message(900, 6, [BOB, PBX], "200 OK (INVITE)", true),
-        change(
-            900,
-            6,
-            "bob",
-            Session::Ringing,
-            Session::Talking,
-            Rule::Invite200,
-        ),
+        change(900, 6, "bob", Session::Ringing, Session::Talking, Rule::Invite200),
         message(910, 7, [ALICE, BOB], "ACK sip:bob@192.0.2.11", false),
         message(3_720_000, 8, [ALICE, PBX], "BYE sip:bob@192.0.2.11", false),
         message(3_720_010, 9, [PBX, ALICE], "200 OK (BYE)", false),
@@ -111,14 +82,7 @@ fn a_call() -> Vec<TapOutput> {
 
 #[test]
 fn a_call_reads_from_top_to_bottom() {
-    let text = ladder(
-        Style {
-            colours: false,
-            width: 120,
-        },
-        &a_call(),
-        Counters::default(),
-    );
+    let text = ladder(Style { colours: false, width: 120 }, &a_call(), Counters::default());
     let expected = "\
 office.pcap · begins 2026-11-22 06:08:01.000000 UTC; times are counted from there
 
@@ -129,10 +93,7 @@ office.pcap · begins 2026-11-22 06:08:01.000000 UTC; times are counted from the
 ";
     assert!(text.starts_with(expected), "{text}");
     assert!(text.contains("● bob@example.com  online/ringing → online/talking  with carol@example.com  (invite-200, frame 6)"), "{text}");
-    assert!(
-        text.contains("┄"),
-        "the second INVITE on the hop is a retransmission:\n{text}"
-    );
+    assert!(text.contains("┄"), "the second INVITE on the hop is a retransmission:\n{text}");
     assert!(text.contains("1 h 1 min later"), "{text}");
     assert!(text.contains("bob@example.com    online           talking     0:00.900  invite-200, frame 6, with carol@example.com"), "{text}");
 }
@@ -140,28 +101,9 @@ office.pcap · begins 2026-11-22 06:08:01.000000 UTC; times are counted from the
 #[test]
 fn no_line_is_wider_than_the_terminal_and_none_carries_control_characters() {
     let mut outputs = a_call();
-    outputs.push(message(
-        0,
-        9,
-        [ALICE, PBX],
-        "INV\x1b[2J\u{202e}ITE sip:\x07bob@example.com",
-        false,
-    ));
-    outputs.push(message(
-        0,
-        9,
-        [ALICE, PBX],
-        "603 \x1b]0;title\x07 (INVITE)",
-        false,
-    ));
-    let text = ladder(
-        Style {
-            colours: false,
-            width: 120,
-        },
-        &outputs,
-        Counters::default(),
-    );
+    outputs.push(message(0, 9, [ALICE, PBX], "INV\x1b[2J\u{202e}ITE sip:\x07bob@example.com", false));
+    outputs.push(message(0, 9, [ALICE, PBX], "603 \x1b]0;title\x07 (INVITE)", false));
+    let text = ladder(Style { colours: false, width: 120 }, &outputs, Counters::default());
     for line in text.lines() {
         assert!(line.chars().count() <= 130, "{line}");
         assert!(!line.chars().any(char::is_control), "{line:?}");
@@ -170,11 +112,7 @@ fn no_line_is_wider_than_the_terminal_and_none_carries_control_characters() {
 
 #[test]
 fn a_file_without_sip_says_so_in_counts() {
-    let counters = Counters {
-        frames: 3,
-        oddities: vec![("stream_gap", 2)],
-        ..Counters::default()
-    };
+    let counters = Counters { frames: 3, oddities: vec![("stream_gap", 2)], ..Counters::default() };
     let text = ladder(Style::plain(), &[], counters);
     assert_eq!(
         text,
@@ -192,37 +130,10 @@ fn the_same_request_after_its_answer_is_a_new_one() {
     let register = "REGISTER sip:example.com";
     assert!(!repeated(message(0, 1, [ALICE, PBX], register, false)));
     assert!(repeated(message(500, 2, [ALICE, PBX], register, false)));
-    assert!(!repeated(message(
-        510,
-        3,
-        [PBX, ALICE],
-        "401 Unauthorized (REGISTER)",
-        false
-    )));
-    assert!(
-        !repeated(message(520, 4, [ALICE, PBX], register, false)),
-        "with credentials"
-    );
-    assert!(!repeated(message(
-        530,
-        5,
-        [PBX, ALICE],
-        "200 OK (REGISTER)",
-        false
-    )));
-    assert!(repeated(message(
-        531,
-        6,
-        [PBX, ALICE],
-        "200 OK (REGISTER)",
-        false
-    )));
-    assert!(
-        !repeated(message(60_000, 7, [ALICE, PBX], register, false)),
-        "a refresh"
-    );
-    assert!(
-        !repeated(message(99_000, 8, [ALICE, PBX], register, false)),
-        "no transaction lasts that long"
-    );
+    assert!(!repeated(message(510, 3, [PBX, ALICE], "401 Unauthorized (REGISTER)", false)));
+    assert!(!repeated(message(520, 4, [ALICE, PBX], register, false)), "with credentials");
+    assert!(!repeated(message(530, 5, [PBX, ALICE], "200 OK (REGISTER)", false)));
+    assert!(repeated(message(531, 6, [PBX, ALICE], "200 OK (REGISTER)", false)));
+    assert!(!repeated(message(60_000, 7, [ALICE, PBX], register, false)), "a refresh");
+    assert!(!repeated(message(99_000, 8, [ALICE, PBX], register, false)), "no transaction lasts that long");
 }
