@@ -128,9 +128,7 @@ fn publish_to(text: &str) -> Result<PublishTo, String> {
     if text == "config" {
         return Ok(PublishTo::Configured);
     }
-    NextHop::parse(text)
-        .map(PublishTo::Server)
-        .map_err(|error| error.to_string())
+    NextHop::parse(text).map(PublishTo::Server).map_err(|error| error.to_string())
 }
 
 fn domain(text: &str) -> Result<String, String> {
@@ -148,17 +146,11 @@ fn speed(text: &str) -> Result<Speed, String> {
 }
 
 fn aor(text: &str) -> Result<Aor, String> {
-    let has_scheme = ["sip:", "sips:", "tel:"].iter().any(|scheme| {
-        text.get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    });
-    let uri = if has_scheme {
-        text.to_owned()
-    } else {
-        format!("sip:{text}")
-    };
-    Aor::from_uri(uri.as_bytes())
-        .ok_or_else(|| "it is no address such as alice@example.com".to_owned())
+    let has_scheme = ["sip:", "sips:", "tel:"]
+        .iter()
+        .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    let uri = if has_scheme { text.to_owned() } else { format!("sip:{text}") };
+    Aor::from_uri(uri.as_bytes()).ok_or_else(|| "it is no address such as alice@example.com".to_owned())
 }
 
 /// Runs the program with the process's arguments.
@@ -171,19 +163,13 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let config_file = cli.config.or_else(|| {
-        env::var_os(CONFIG_VARIABLE)
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
-    });
+    let config_file = cli
+        .config
+        .or_else(|| env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
     let ended = match cli.command {
         Command::Config(command) => config(command, config_file),
-        Command::Replay(arguments) => {
-            read_config(config_file).and_then(|config| replay(arguments, config))
-        }
-        Command::Explain(arguments) => {
-            read_config(config_file).and_then(|config| explain(arguments, config))
-        }
+        Command::Replay(arguments) => read_config(config_file).and_then(|config| replay(arguments, config)),
+        Command::Explain(arguments) => read_config(config_file).and_then(|config| explain(arguments, config)),
     };
     match ended {
         Ok(Ended::Done) => ExitCode::SUCCESS,
@@ -214,9 +200,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// Whoever read our output has read enough: `offhook … | head`.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     })
 }
 
@@ -233,9 +217,7 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
     match command {
         ConfigCommand::Check { file } => {
             let Some(file) = file.or(configured) else {
-                return Err(usage(&format!(
-                    "name a file, here, by --config or by {CONFIG_VARIABLE}"
-                )));
+                return Err(usage(&format!("name a file, here, by --config or by {CONFIG_VARIABLE}")));
             };
             read_config_file(&file)?;
             writeln!(out, "{}: ok", file.display())?;
@@ -292,9 +274,7 @@ fn publishing(to: PublishTo, config: &Config) -> Result<Publishing, Failure> {
         (PublishTo::Server(next_hop), _) => next_hop,
         (PublishTo::Configured, Some(server)) => NextHop::parse(server)?,
         (PublishTo::Configured, None) => {
-            return Err(usage(
-                "--publish config: the configuration names no server (publish.server)",
-            ));
+            return Err(usage("--publish config: the configuration names no server (publish.server)"));
         }
     };
     Ok(Publishing {
@@ -326,14 +306,8 @@ mod tests {
         for wrong in ["0", "-1", "inf", "NaN", "fast", ""] {
             assert!(speed(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(
-            aor("Alice@Example.com").unwrap().as_str(),
-            "sip:Alice@example.com"
-        );
-        assert_eq!(
-            aor("SIPS:alice@example.com;x=y").unwrap().as_str(),
-            "sip:alice@example.com"
-        );
+        assert_eq!(aor("Alice@Example.com").unwrap().as_str(), "sip:Alice@example.com");
+        assert_eq!(aor("SIPS:alice@example.com;x=y").unwrap().as_str(), "sip:alice@example.com");
         assert_eq!(aor("tel:+1-555-0100").unwrap().as_str(), "tel:+15550100");
         assert!(aor("").is_err());
         assert_eq!(domain("EXAMPLE.com").unwrap(), "example.com");

@@ -18,27 +18,17 @@ struct Ran {
 
 impl Ran {
     fn lines(&self) -> Vec<Value> {
-        let parse = |line: &str| {
-            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))
-        };
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         self.out.lines().map(parse).collect()
     }
 
     fn of_kind(&self, kind: &str) -> Vec<Value> {
-        self.lines()
-            .into_iter()
-            .filter(|line| line["kind"] == kind)
-            .collect()
+        self.lines().into_iter().filter(|line| line["kind"] == kind).collect()
     }
 
     /// Standard error is one sentence that names all of these.
     fn says(&self, words: &[&str]) {
-        assert_eq!(
-            self.err.lines().count(),
-            1,
-            "not one sentence: {}",
-            self.err
-        );
+        assert_eq!(self.err.lines().count(), 1, "not one sentence: {}", self.err);
         assert!(self.err.starts_with("offhook: "), "{}", self.err);
         for word in words {
             assert!(self.err.contains(word), "`{word}` is not in: {}", self.err);
@@ -48,10 +38,7 @@ impl Ran {
 
 fn offhook() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
-    command
-        .env_remove("OFFHOOK_CONFIG")
-        .env_remove("COLUMNS")
-        .stdin(Stdio::null());
+    command.env_remove("OFFHOOK_CONFIG").env_remove("COLUMNS").stdin(Stdio::null());
     command
 }
 
@@ -65,14 +52,7 @@ fn finish(child: Child) -> Ran {
 }
 
 fn run(arguments: &[&str]) -> Ran {
-    finish(
-        offhook()
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    )
+    finish(offhook().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
 fn run_fed(arguments: &[&str], input: &[u8]) -> Ran {
@@ -118,10 +98,7 @@ impl Capture {
         header.extend([0, 0, 0, 0, 64, 17, 0, 0]);
         header.extend(from.0);
         header.extend(to.0);
-        let sum: u32 = header
-            .chunks(2)
-            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-            .sum();
+        let sum: u32 = header.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
         let folded = (sum & 0xffff) + (sum >> 16);
         header[10..12].copy_from_slice(&(!u16::try_from(folded & 0xffff).unwrap()).to_be_bytes());
         self.0.extend(header);
@@ -146,10 +123,8 @@ impl Capture {
             "REGISTER sip:example.com SIP/2.0\n{}Max-Forwards: 70\nUser-Agent: Phone/1\nContent-Length: 0\n\n",
             fields.replace("{tag}", "")
         );
-        let response = format!(
-            "SIP/2.0 200 OK\n{}Content-Length: 0\n\n",
-            fields.replace("{tag}", ";tag=registrar")
-        );
+        let response =
+            format!("SIP/2.0 200 OK\n{}Content-Length: 0\n\n", fields.replace("{tag}", ";tag=registrar"));
         self.packet(ms, (address, 5060), REGISTRAR, &request);
         self.packet(ms + 10, REGISTRAR, (address, 5060), &response);
     }
@@ -199,27 +174,16 @@ fn a_registration_makes_a_presentity_online() {
     let file = folder.file("alice.pcap", &Capture::alice_registers().0);
     let ran = run(&["replay", "--format", "jsonl", &file]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    let [status] = &ran.of_kind("status")[..] else {
-        panic!("{}", ran.out)
-    };
+    let [status] = &ran.of_kind("status")[..] else { panic!("{}", ran.out) };
     assert_eq!(status["time"], "2026-11-22T06:08:01.010000Z");
     assert_eq!(status["presentity"], "sip:alice@example.com");
-    assert_eq!(
-        (&status["terminal"], &status["session"]),
-        (&"online".into(), &"idle".into())
-    );
+    assert_eq!((&status["terminal"], &status["session"]), (&"online".into(), &"idle".into()));
     assert_eq!(status["because"]["rule"], "register-200");
     assert_eq!(status["because"]["frame"], 2);
-    assert!(
-        status["because"].get("source").is_none(),
-        "one input needs no name"
-    );
+    assert!(status["because"].get("source").is_none(), "one input needs no name");
     let last = ran.lines().pop().unwrap();
     assert_eq!(last["kind"], "summary");
-    assert_eq!(
-        (&last["frames"], &last["sip_messages"]),
-        (&2.into(), &2.into())
-    );
+    assert_eq!((&last["frames"], &last["sip_messages"]), (&2.into(), &2.into()));
     assert_eq!(last["time"], "2026-11-22T06:08:01.010000Z");
 }
 
@@ -264,12 +228,7 @@ fn lines_come_while_standard_input_is_still_open() {
     input.flush().unwrap();
     // Blocks for ever if the line is held back: then the test run's own time limit tells.
     let mut first = [0; 16];
-    child
-        .stdout
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut first)
-        .unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     assert_eq!(&first, br#"{"kind":"status""#);
     drop(input);
     assert!(child.wait().unwrap().success());
@@ -283,10 +242,7 @@ fn several_files_are_merged_by_time_and_named() {
     let ran = run(&["replay", "--format", "jsonl", &late, &early]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     let status = ran.of_kind("status");
-    let who: Vec<_> = status
-        .iter()
-        .map(|line| line["presentity"].as_str().unwrap())
-        .collect();
+    let who: Vec<_> = status.iter().map(|line| line["presentity"].as_str().unwrap()).collect();
     assert_eq!(who, ["sip:alice@example.com", "sip:bob@example.com"]);
     assert_eq!(status[0]["because"]["source"], early.as_str());
     assert_eq!(status[1]["because"]["source"], late.as_str());
@@ -298,22 +254,10 @@ fn a_filter_leaves_out_what_does_not_pass_it() {
     let mut capture = Capture::alice_registers();
     capture.registration(5_000, "bob", [192, 0, 2, 11]);
     let file = folder.file("both.pcap", &capture.0);
-    let ran = run(&[
-        "replay",
-        "--format",
-        "jsonl",
-        "--filter",
-        "host 192.0.2.11",
-        &file,
-    ]);
-    let [status] = &ran.of_kind("status")[..] else {
-        panic!("{}", ran.out)
-    };
+    let ran = run(&["replay", "--format", "jsonl", "--filter", "host 192.0.2.11", &file]);
+    let [status] = &ran.of_kind("status")[..] else { panic!("{}", ran.out) };
     assert_eq!(status["presentity"], "sip:bob@example.com");
-    assert_eq!(
-        status["because"]["frame"], 4,
-        "records are counted before the filter"
-    );
+    assert_eq!(status["because"]["frame"], 4, "records are counted before the filter");
     let ran = run(&["replay", "--filter", "host and host", &file]);
     assert_eq!(ran.code, 1);
     ran.says(&["filter", "host and host"]);
@@ -348,18 +292,13 @@ fn nothing_on_the_wire_steers_the_terminal() {
         From: \"\x1b]0;owned\x07\" <sip:al\x1b[31mice@example.com>;tag=1\n\
         To: <sip:bob@example.com>\nCall-ID: \x1b[5m1\nCSeq: 1 INVITE\nContent-Length: 0\n\n";
     capture.packet(0, ALICE, REGISTRAR, hostile);
-    let ringing = hostile.replace(
-        "INVITE sip:bob\x1b[2J@example.com SIP/2.0",
-        "SIP/2.0 180 \x1b[2JRing\x07ing",
-    );
+    let ringing =
+        hostile.replace("INVITE sip:bob\x1b[2J@example.com SIP/2.0", "SIP/2.0 180 \x1b[2JRing\x07ing");
     capture.packet(
         10,
         REGISTRAR,
         ALICE,
-        &ringing.replace(
-            "To: <sip:bob@example.com>",
-            "To: <sip:bob@example.com>;tag=2",
-        ),
+        &ringing.replace("To: <sip:bob@example.com>", "To: <sip:bob@example.com>;tag=2"),
     );
     let file = folder.file("hostile.pcap", &capture.0);
     for arguments in [
@@ -370,9 +309,7 @@ fn nothing_on_the_wire_steers_the_terminal() {
     ] {
         let ran = run(arguments);
         let shown = ran.out + &ran.err;
-        let control = shown
-            .chars()
-            .find(|character| character.is_control() && *character != '\n');
+        let control = shown.chars().find(|character| character.is_control() && *character != '\n');
         assert_eq!(control, None, "{arguments:?}: {shown:?}");
     }
 }
@@ -385,15 +322,8 @@ fn time_passes_as_fast_as_asked() {
     let file = folder.file("both.pcap", &capture.0);
     let began = std::time::Instant::now();
     let slow = run(&["replay", "--format", "jsonl", "--speed", "10", &file]);
-    assert!(
-        began.elapsed().as_millis() >= 300,
-        "3 s of packets at ten times the speed"
-    );
-    assert_eq!(
-        slow.out,
-        run(&["replay", "--format", "jsonl", &file]).out,
-        "speed changes no line"
-    );
+    assert!(began.elapsed().as_millis() >= 300, "3 s of packets at ten times the speed");
+    assert_eq!(slow.out, run(&["replay", "--format", "jsonl", &file]).out, "speed changes no line");
 }
 
 // Bad input: SPEC section 13.
@@ -414,26 +344,10 @@ fn missing_files_and_directories() {
 fn files_that_are_no_captures() {
     let folder = Folder::new();
     for (name, bytes, words) in [
-        (
-            "empty.pcap",
-            &b""[..],
-            &["empty.pcap", "empty", "byte 0"][..],
-        ),
-        (
-            "letter.txt",
-            b"Dear Sir or Madam, this is no capture.",
-            &["letter.txt", "not a"],
-        ),
-        (
-            "short.pcap",
-            &Capture::of_link_type(101).0[..10],
-            &["short.pcap", "truncated"],
-        ),
-        (
-            "strange.pcap",
-            &Capture::of_link_type(147).0,
-            &["strange.pcap", "link type 147"],
-        ),
+        ("empty.pcap", &b""[..], &["empty.pcap", "empty", "byte 0"][..]),
+        ("letter.txt", b"Dear Sir or Madam, this is no capture.", &["letter.txt", "not a"]),
+        ("short.pcap", &Capture::of_link_type(101).0[..10], &["short.pcap", "truncated"]),
+        ("strange.pcap", &Capture::of_link_type(147).0, &["strange.pcap", "link type 147"]),
     ] {
         let file = folder.file(name, bytes);
         let ran = run(&["replay", "--format", "jsonl", &file]);
@@ -456,10 +370,7 @@ fn what_was_read_before_the_file_broke_off_is_kept() {
     ran.says(&["cut.pcap", "truncated", "record 3", &whole.to_string()]);
     assert_eq!(ran.of_kind("status").len(), 1);
     let summary = ran.lines().pop().unwrap();
-    assert_eq!(
-        (&summary["kind"], &summary["frames"]),
-        (&"summary".into(), &2.into())
-    );
+    assert_eq!((&summary["kind"], &summary["frames"]), (&"summary".into(), &2.into()));
 }
 
 #[test]
@@ -485,10 +396,7 @@ fn damaged_compression_keeps_what_was_read() {
 #[test]
 fn one_bad_file_among_several_does_not_stop_the_others() {
     let folder = Folder::new();
-    let bad = folder.file(
-        "bad.pcap",
-        b"this is not a capture at all, but long enough to be one",
-    );
+    let bad = folder.file("bad.pcap", b"this is not a capture at all, but long enough to be one");
     let good = folder.file("good.pcap", &Capture::alice_registers().0);
     let later = folder.file("later.pcap", &Capture::bob_registers_later().0);
     let ran = run(&["replay", "--format", "jsonl", &good, &bad, &later]);
@@ -504,21 +412,14 @@ fn every_cut_of_a_capture_ends_in_an_exit_code() {
     for length in (0..capture.len()).step_by(37) {
         let ran = run_fed(&["replay", "--format", "jsonl", "-"], &capture[..length]);
         let whole = length == PCAP_HEADER;
-        assert!(
-            ran.code == 1 || (whole && ran.code == 0),
-            "{length} bytes: {}",
-            ran.code
-        );
+        assert!(ran.code == 1 || (whole && ran.code == 0), "{length} bytes: {}", ran.code);
         assert!(!ran.err.contains("panicked"), "{length} bytes: {}", ran.err);
     }
 }
 
 #[test]
 fn a_capture_without_packets_is_no_error() {
-    let ran = run_fed(
-        &["replay", "--format", "jsonl", "-"],
-        &Capture::of_link_type(101).0,
-    );
+    let ran = run_fed(&["replay", "--format", "jsonl", "-"], &Capture::of_link_type(101).0);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
     assert_eq!(ran.lines()[0]["frames"], 0);
 }
@@ -534,12 +435,7 @@ fn wrong_usage_is_exit_code_2() {
         &["replay", "--speed", "0", "a.pcap"],
         &["replay", "--speed", "fast", "a.pcap"],
         &["replay", "--publish", "presence.example.com", "a.pcap"],
-        &[
-            "replay",
-            "--publish",
-            "sip:presence.example.com;transport=tcp",
-            "a.pcap",
-        ],
+        &["replay", "--publish", "sip:presence.example.com;transport=tcp", "a.pcap"],
         &["replay", "--publish", "config", "a.pcap"],
         &["replay", "--domain", "alice@example.com", "a.pcap"],
         &["replay", "--unknown", "a.pcap"],
@@ -558,12 +454,7 @@ fn wrong_usage_is_exit_code_2() {
 
 #[test]
 fn help_and_version_are_results() {
-    for arguments in [
-        &["--help"][..],
-        &["--version"],
-        &["replay", "--help"],
-        &["explain", "--help"],
-    ] {
+    for arguments in [&["--help"][..], &["--version"], &["replay", "--help"], &["explain", "--help"]] {
         let ran = run(arguments);
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{arguments:?}");
         assert!(!ran.out.is_empty());
@@ -600,10 +491,7 @@ fn a_reader_that_has_enough_is_no_error() {
 fn explain_tells_what_is_known_and_why() {
     let folder = Folder::new();
     let file = folder.file("alice.pcap", &Capture::alice_registers().0);
-    for spelling in [
-        "alice@example.com",
-        "sip:alice@EXAMPLE.com:5060;transport=udp",
-    ] {
+    for spelling in ["alice@example.com", "sip:alice@EXAMPLE.com:5060;transport=udp"] {
         let ran = run(&["explain", spelling, &file]);
         assert_eq!((ran.code, ran.err.as_str()), (0, ""));
         for part in [
@@ -631,10 +519,7 @@ fn explain_names_similar_users_when_there_is_no_such_one() {
 #[test]
 fn configuration_errors_name_file_line_and_key_and_exit_1() {
     let folder = Folder::new();
-    let wrong = folder.file(
-        "wrong.toml",
-        b"talking_on = \"ack\"\n\n[publish]\nexpires = 60\n",
-    );
+    let wrong = folder.file("wrong.toml", b"talking_on = \"ack\"\n\n[publish]\nexpires = 60\n");
     let capture = folder.file("alice.pcap", &Capture::alice_registers().0);
     for arguments in [
         &["config", "check", &wrong][..],
@@ -669,11 +554,7 @@ fn the_flag_wins_over_the_environment() {
     let given = folder.file("given.toml", b"talking_on = \"ack\"");
     let other = folder.file("other.toml", b"talking_on = \"200\"");
     let show = |arguments: &[&str]| {
-        let output = offhook()
-            .env("OFFHOOK_CONFIG", &other)
-            .args(arguments)
-            .output()
-            .unwrap();
+        let output = offhook().env("OFFHOOK_CONFIG", &other).args(arguments).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     assert!(show(&["config", "show"]).contains("talking_on = \"200\""));
@@ -683,11 +564,7 @@ fn the_flag_wins_over_the_environment() {
 #[test]
 fn a_presence_server_that_does_not_answer_is_told_and_exit_1() {
     // A socket that is bound and never read.
-    #[expect(
-        clippy::disallowed_types,
-        clippy::disallowed_methods,
-        reason = "stands for a dead server"
-    )]
+    #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "stands for a dead server")]
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let folder = Folder::new();
     let file = folder.file("alice.pcap", &Capture::alice_registers().0);
@@ -696,9 +573,7 @@ fn a_presence_server_that_does_not_answer_is_told_and_exit_1() {
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains("did not acknowledge"), "{}", ran.err);
     assert_eq!(ran.of_kind("status").len(), 1);
-    let failed: u64 = ran.lines().pop().unwrap()["publications"]["failed"]
-        .as_u64()
-        .unwrap();
+    let failed: u64 = ran.lines().pop().unwrap()["publications"]["failed"].as_u64().unwrap();
     assert_eq!(failed, ran.of_kind("publication").len() as u64);
     let mut request = [0; 64];
     let (length, _) = silent.recv_from(&mut request).unwrap();
@@ -708,13 +583,8 @@ fn a_presence_server_that_does_not_answer_is_told_and_exit_1() {
 /// The README shows every command as it is.
 #[test]
 fn the_readme_names_only_commands_that_exist() {
-    let readme =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    for word in readme
-        .split("offhook ")
-        .skip(1)
-        .filter_map(|rest| rest.split_whitespace().next())
-    {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    for word in readme.split("offhook ").skip(1).filter_map(|rest| rest.split_whitespace().next()) {
         let command = word.trim_matches(|character: char| !character.is_alphanumeric());
         if ["tap", "presence"].contains(&command) {
             panic!("the README tells of `offhook {command}`, which does not exist");

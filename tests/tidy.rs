@@ -14,20 +14,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("identity", &["base", "sip", "track"]),
     ("presence", &["base", "sip", "track", "identity"]),
     ("publish", &["base", "sip", "track", "presence"]),
-    (
-        "tap",
-        &[
-            "base", "decode", "stream", "sip", "track", "identity", "presence",
-        ],
-    ),
+    ("tap", &["base", "decode", "stream", "sip", "track", "identity", "presence"]),
     ("config", &["base", "sip", "publish"]),
-    (
-        "io",
-        &[
-            "base", "decode", "stream", "sip", "track", "identity", "presence", "publish", "tap",
-            "config",
-        ],
-    ),
+    ("io", &["base", "decode", "stream", "sip", "track", "identity", "presence", "publish", "tap", "config"]),
     ("cli", &["base", "sip", "config", "io"]),
     ("main", &["cli"]),
 ];
@@ -60,10 +49,7 @@ fn root() -> &'static Path {
 }
 
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
-    let mut entries: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -82,11 +68,7 @@ fn sources(folder: &str) -> Vec<Source> {
         .map(|path| {
             let text = fs::read_to_string(&path).unwrap();
             let code = blank_comments_and_strings(&text);
-            Source {
-                path: path.strip_prefix(root()).unwrap().to_owned(),
-                text,
-                code,
-            }
+            Source { path: path.strip_prefix(root()).unwrap().to_owned(), text, code }
         })
         .collect()
 }
@@ -99,16 +81,11 @@ fn blank_comments_and_strings(text: &str) -> String {
     let mut at = 0;
     while at < bytes.len() {
         let end = if starts(at, b"//") {
-            bytes[at..]
-                .iter()
-                .position(|&byte| byte == b'\n')
-                .map_or(bytes.len(), |length| at + length)
+            bytes[at..].iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |length| at + length)
         } else if starts(at, b"/*") {
             find(bytes, at + 2, b"*/")
         } else if let Some(hashes) = raw_string_hashes(&bytes[at..]) {
-            let closing: Vec<u8> = std::iter::once(b'"')
-                .chain(std::iter::repeat_n(b'#', hashes))
-                .collect();
+            let closing: Vec<u8> = std::iter::once(b'"').chain(std::iter::repeat_n(b'#', hashes)).collect();
             find(bytes, at + 2 + hashes, &closing)
         } else if bytes[at] == b'"' {
             closing_quote(bytes, at + 1, b'"')
@@ -163,13 +140,7 @@ fn is_character(bytes: &[u8]) -> bool {
 /// `src/sip/uri.rs` and `src/sip.rs` belong to `sip`.
 fn room(path: &Path) -> String {
     let inside = path.strip_prefix("src").unwrap();
-    let first = inside
-        .components()
-        .next()
-        .unwrap()
-        .as_os_str()
-        .to_str()
-        .unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
     first.trim_end_matches(".rs").to_owned()
 }
 
@@ -185,15 +156,11 @@ fn rooms_named(line: &str) -> Vec<&str> {
 }
 
 fn name(text: &str) -> &str {
-    text.split(|character: char| !character.is_alphanumeric() && character != '_')
-        .next()
-        .unwrap_or_default()
+    text.split(|character: char| !character.is_alphanumeric() && character != '_').next().unwrap_or_default()
 }
 
 fn is_test_file(path: &Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .is_some_and(|name| name.ends_with("tests.rs"))
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with("tests.rs"))
         || path.components().any(|part| part.as_os_str() == "tests")
 }
 
@@ -210,10 +177,7 @@ fn a_room_imports_only_what_the_table_allows() {
             continue;
         }
         let Some((_, allowed)) = TABLE.iter().find(|(name, _)| *name == room) else {
-            breaches.push(format!(
-                "{}:1: the room `{room}` is not in the table",
-                source.path.display()
-            ));
+            breaches.push(format!("{}:1: the room `{room}` is not in the table", source.path.display()));
             continue;
         };
         for (number, line) in (1..).zip(source.code.lines()) {
@@ -226,10 +190,8 @@ fn a_room_imports_only_what_the_table_allows() {
             for named in rooms_named(line) {
                 let is_room = TABLE.iter().any(|(name, _)| *name == named);
                 if is_room && named != room && !allowed.contains(&named) {
-                    breaches.push(format!(
-                        "{}:{number}: `{room}` may not know `{named}`",
-                        source.path.display()
-                    ));
+                    breaches
+                        .push(format!("{}:{number}: `{room}` may not know `{named}`", source.path.display()));
                 }
             }
         }
@@ -251,9 +213,8 @@ fn every_room_of_the_table_is_there() {
 #[test]
 fn only_io_touches_the_outside_world() {
     let mut breaches = Vec::new();
-    for source in sources("src")
-        .iter()
-        .filter(|source| room(&source.path) != "io" && !is_test_file(&source.path))
+    for source in
+        sources("src").iter().filter(|source| room(&source.path) != "io" && !is_test_file(&source.path))
     {
         for (number, line) in (1..).zip(source.code.lines()) {
             for forbidden in OUTSIDE_WORLD {
@@ -289,10 +250,7 @@ fn clippy_refuses_clocks_and_sockets_too() {
         "tokio::net::UdpSocket",
         "tokio::net::TcpStream",
     ] {
-        assert!(
-            clippy.contains(banned),
-            ".clippy.toml no longer bans {banned}"
-        );
+        assert!(clippy.contains(banned), ".clippy.toml no longer bans {banned}");
     }
 }
 
@@ -301,11 +259,7 @@ fn a_file_begins_with_what_it_is() {
     let mut breaches = Vec::new();
     for source in sources("src").iter().chain(&sources("tests")) {
         let path = source.path.display();
-        let head: Vec<&str> = source
-            .text
-            .lines()
-            .take_while(|line| line.starts_with("//!"))
-            .collect();
+        let head: Vec<&str> = source.text.lines().take_while(|line| line.starts_with("//!")).collect();
         let head = head.join(" ");
         if head.is_empty() {
             breaches.push(format!("{path}:1: no `//!` that says what the file is"));
@@ -328,10 +282,7 @@ fn no_file_is_too_long() {
     for source in sources("src").iter().chain(&sources("tests")) {
         let lines = source.text.lines().count();
         if lines > MAX_LINES {
-            breaches.push(format!(
-                "{}:{lines}: more than {MAX_LINES} lines",
-                source.path.display()
-            ));
+            breaches.push(format!("{}:{lines}: more than {MAX_LINES} lines", source.path.display()));
         }
     }
     report("files that are to be split", &breaches);
@@ -343,14 +294,8 @@ fn comments_and_literals_are_not_code() {
     let code = blank_comments_and_strings(text);
     assert_eq!(code.matches("crate::").count(), 1, "{code}");
     assert_eq!(code.lines().count(), 2);
-    assert_eq!(
-        rooms_named("use crate::base::Timestamp; offhook::sip"),
-        ["base", "sip"]
-    );
+    assert_eq!(rooms_named("use crate::base::Timestamp; offhook::sip"), ["base", "sip"]);
     assert_eq!(room(Path::new("src/sip/uri.rs")), "sip");
     assert_eq!(room(Path::new("src/tap.rs")), "tap");
-    assert!(
-        contains_word("std::time::Instant::now()", "Instant")
-            && !contains_word("an_Instant", "Instant")
-    );
+    assert!(contains_word("std::time::Instant::now()", "Instant") && !contains_word("an_Instant", "Instant"));
 }

@@ -272,26 +272,14 @@ impl Config {
         }
         for (pattern, session_type) in read.session_type.map(|table| table.0).unwrap_or_default() {
             if pattern.as_ref().is_empty() || session_type.as_ref().is_empty() {
-                let span = if pattern.as_ref().is_empty() {
-                    pattern.span()
-                } else {
-                    session_type.span()
-                };
-                return Err(place.wrong(
-                    &span,
-                    "a pattern and its session type must not be empty".to_owned(),
-                ));
+                let span = if pattern.as_ref().is_empty() { pattern.span() } else { session_type.span() };
+                return Err(place.wrong(&span, "a pattern and its session type must not be empty".to_owned()));
             }
-            rules
-                .session_types
-                .push((pattern.into_inner(), session_type.into_inner()));
+            rules.session_types.push((pattern.into_inner(), session_type.into_inner()));
         }
         if let Some(cap_s) = read.dialog.and_then(|table| table.cap_s) {
             if *cap_s.as_ref() < MIN_DIALOG_CAP_S {
-                return Err(place.wrong(
-                    &cap_s.span(),
-                    format!("must be at least {MIN_DIALOG_CAP_S} s"),
-                ));
+                return Err(place.wrong(&cap_s.span(), format!("must be at least {MIN_DIALOG_CAP_S} s")));
             }
             rules.dialog_cap_s = cap_s.into_inner();
         }
@@ -321,8 +309,7 @@ impl Config {
 }
 
 /// What is said of something that is no domain.
-pub const NOT_A_DOMAIN: &str =
-    "is neither a domain such as example.com, nor an IP address, nor \"any\"";
+pub const NOT_A_DOMAIN: &str = "is neither a domain such as example.com, nor an IP address, nor \"any\"";
 
 /// A domain to manage in its canonical spelling; `None` when it is neither a domain nor an address nor `any`.
 pub fn managed_domain(text: &str) -> Option<String> {
@@ -330,11 +317,7 @@ pub fn managed_domain(text: &str) -> Option<String> {
         return Some("any".to_owned());
     }
     let bare_ipv6 = text.parse::<std::net::Ipv6Addr>().is_ok();
-    let uri = if bare_ipv6 {
-        format!("sip:[{text}]")
-    } else {
-        format!("sip:{text}")
-    };
+    let uri = if bare_ipv6 { format!("sip:[{text}]") } else { format!("sip:{text}") };
     if text.contains(['@', ';', '?', '<', '>'])
         || (!bare_ipv6 && !text.starts_with('[') && text.contains(':'))
     {
@@ -346,29 +329,23 @@ pub fn managed_domain(text: &str) -> Option<String> {
 fn publish(table: PublishTable, place: &Place<'_>) -> Result<PublishSection, ConfigError> {
     let mut section = PublishSection::default();
     if let (Some(_), Some(file)) = (&table.password, &table.password_file) {
-        return Err(place.wrong(
-            &file.span(),
-            "and `password` exclude each other: give one of them".to_owned(),
-        ));
+        return Err(
+            place.wrong(&file.span(), "and `password` exclude each other: give one of them".to_owned())
+        );
     }
-    let secret = table
-        .password
-        .as_ref()
-        .map(Spanned::span)
-        .or(table.password_file.as_ref().map(Spanned::span));
+    let secret =
+        table.password.as_ref().map(Spanned::span).or(table.password_file.as_ref().map(Spanned::span));
     match (&table.user, secret) {
         (Some(user), None) => {
-            return Err(place.wrong(
-                &user.span(),
-                "needs a `password` or a `password_file` beside it".to_owned(),
-            ));
+            return Err(
+                place.wrong(&user.span(), "needs a `password` or a `password_file` beside it".to_owned())
+            );
         }
         (None, Some(span)) => return Err(place.wrong(&span, "needs a `user` beside it".to_owned())),
         _ => {}
     }
     if let Some(server) = table.server {
-        let usable =
-            Uri::parse(server.as_ref().as_bytes()).is_some_and(|uri| uri.scheme == Scheme::Sip);
+        let usable = Uri::parse(server.as_ref().as_bytes()).is_some_and(|uri| uri.scheme == Scheme::Sip);
         if !usable {
             let what = "must be a SIP URI such as \"sip:presence.example.com\"".to_owned();
             return Err(place.wrong(&server.span(), what));
@@ -379,8 +356,7 @@ fn publish(table: PublishTable, place: &Place<'_>) -> Result<PublishSection, Con
         if from.as_ref() != "presentity" {
             if Aor::from_uri(from.as_ref().as_bytes()).is_none() {
                 let what =
-                    "must be \"presentity\" or a SIP URI such as \"sip:offhook@example.com\""
-                        .to_owned();
+                    "must be \"presentity\" or a SIP URI such as \"sip:offhook@example.com\"".to_owned();
                 return Err(place.wrong(&from.span(), what));
             }
             section.from = Some(from.into_inner());
@@ -388,11 +364,7 @@ fn publish(table: PublishTable, place: &Place<'_>) -> Result<PublishSection, Con
     }
     if let Some(expires_s) = table.expires_s {
         if !EXPIRES_S.contains(expires_s.as_ref()) {
-            let what = format!(
-                "must be from {} to {} s",
-                EXPIRES_S.start(),
-                EXPIRES_S.end()
-            );
+            let what = format!("must be from {} to {} s", EXPIRES_S.start(), EXPIRES_S.end());
             return Err(place.wrong(&expires_s.span(), what));
         }
         section.expires_s = expires_s.into_inner();
@@ -429,11 +401,7 @@ impl Place<'_> {
     fn error(&self, at: usize, what: String) -> ConfigError {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
-        ConfigError::Wrong {
-            file: self.file.to_owned(),
-            line,
-            what,
-        }
+        ConfigError::Wrong { file: self.file.to_owned(), line, what }
     }
 
     /// A value that is read but cannot be meant.
@@ -456,15 +424,9 @@ impl Place<'_> {
                 .replace(", expected ", "; there is ")
         } else if let Some(rest) = refused("unknown variant ") {
             let (word, expected) = rest.split_once(", expected ").unwrap_or((&rest, ""));
-            let expected = expected
-                .strip_prefix("one of ")
-                .unwrap_or(expected)
-                .replace('`', "\"");
+            let expected = expected.strip_prefix("one of ").unwrap_or(expected).replace('`', "\"");
             let key = self.key(at).unwrap_or_default();
-            format!(
-                "`{key}` cannot be {}; it can be {expected}",
-                word.replace('`', "\"")
-            )
+            format!("`{key}` cannot be {}; it can be {expected}", word.replace('`', "\""))
         } else if message.starts_with("invalid type") || message.starts_with("invalid value") {
             let key = self.key(at).unwrap_or_default();
             format!("`{key}` has an {message}")
@@ -477,11 +439,7 @@ impl Place<'_> {
     /// The key whose value stands there: what is before the `=` on that line or, in a list of several
     /// lines, on one before.
     fn key(&self, at: usize) -> Option<String> {
-        let end = self
-            .text
-            .get(at..)?
-            .find('\n')
-            .map_or(self.text.len(), |length| at + length);
+        let end = self.text.get(at..)?.find('\n').map_or(self.text.len(), |length| at + length);
         let mut key = None;
         let mut table = None;
         for line in self.text.get(..end)?.lines().rev().map(str::trim) {

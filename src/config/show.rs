@@ -42,10 +42,7 @@ impl Config {
         say(
             "Domains whose users are watched: names, aliases, IP addresses, or \"any\". `--domain` adds to them.\n\
              Default: [], those that a successful registration shows; users of others are shown as weak.",
-            &format!(
-                "domains = {}",
-                list(rules.domains.iter().map(String::as_str))
-            ),
+            &format!("domains = {}", list(rules.domains.iter().map(String::as_str))),
         );
         say("", "[registration]");
         say(
@@ -56,12 +53,9 @@ impl Config {
             "What kind of session it is, by the URI that was dialled: `*` stands for any characters, the first\n\
              match counts, what matches nothing is a \"call\". Default: empty. Example:\n\
              \"sip:*97@*\" = \"voicemail\"",
-            &rules.session_types.iter().fold(
-                "[session_type]".to_owned(),
-                |text, (pattern, session_type)| {
-                    format!("{text}\n{} = {}", quoted(pattern), quoted(session_type))
-                },
-            ),
+            &rules.session_types.iter().fold("[session_type]".to_owned(), |text, (pattern, session_type)| {
+                format!("{text}\n{} = {}", quoted(pattern), quoted(session_type))
+            }),
         );
         say("", "[dialog]");
         say(
@@ -76,23 +70,13 @@ impl Config {
         say(
             "The presence server that is told, over UDP; `--publish` wins over it.\n\
              Default: none, and nothing is sent to anybody.",
-            &optional(
-                "server",
-                publish.server.as_deref(),
-                "sip:presence.example.com:5060",
-            ),
+            &optional("server", publish.server.as_deref(), "sip:presence.example.com:5060"),
         );
         say(
             "Who the publisher says it is (From): \"presentity\", or a SIP URI. Default: \"presentity\".",
-            &format!(
-                "from = {}",
-                quoted(publish.from.as_deref().unwrap_or("presentity"))
-            ),
+            &format!("from = {}", quoted(publish.from.as_deref().unwrap_or("presentity"))),
         );
-        let file = publish
-            .password_file
-            .as_ref()
-            .map(|file| file.display().to_string());
+        let file = publish.password_file.as_ref().map(|file| file.display().to_string());
         let hidden = publish.password.is_some() && file.is_none();
         let user = optional("user", publish.user.as_deref(), "offhook");
         say(
@@ -102,11 +86,7 @@ impl Config {
         );
         say(
             "Its password; better kept in a file of its own, see `password_file`. Default: none.",
-            if hidden {
-                "# password is set, and not shown"
-            } else {
-                "# password = \"…\""
-            },
+            if hidden { "# password is set, and not shown" } else { "# password = \"…\"" },
         );
         say(
             "A file whose first line is the password; relative to this file. Not together with `password`.\n\
@@ -123,19 +103,12 @@ impl Config {
              Default: \"remove\".",
             &format!(
                 "on_stop = {}",
-                quoted(if publish.on_stop == OnStop::Remove {
-                    "remove"
-                } else {
-                    "keep"
-                })
+                quoted(if publish.on_stop == OnStop::Remove { "remove" } else { "keep" })
             ),
         );
         say(
             "Event packages that are published. Default: [\"presence\", \"dialog\"].",
-            &format!(
-                "events = {}",
-                list(publish.events.iter().map(|package| package.name()))
-            ),
+            &format!("events = {}", list(publish.events.iter().map(|package| package.name()))),
         );
         say("", "[dialog_info]");
         say(

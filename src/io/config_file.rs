@@ -19,8 +19,7 @@ pub fn read_config(path: &Path) -> Result<Config, ConfigError> {
         // Relative to the configuration, wherever offhook is started.
         let password_file = path.parent().unwrap_or(Path::new("")).join(password_file);
         let name = password_file.display().to_string();
-        let password =
-            fs::read_to_string(&password_file).map_err(|error| unreadable(&name, &error))?;
+        let password = fs::read_to_string(&password_file).map_err(|error| unreadable(&name, &error))?;
         let password = password.lines().next().unwrap_or_default();
         if password.is_empty() {
             let what = "its first line should be a password, and is empty".to_owned();
@@ -39,10 +38,7 @@ fn unreadable(file: &str, error: &io::Error) -> ConfigError {
         io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
         _ => error.to_string(),
     };
-    ConfigError::Unreadable {
-        file: file.to_owned(),
-        what,
-    }
+    ConfigError::Unreadable { file: file.to_owned(), what }
 }
 
 #[cfg(test)]
@@ -53,27 +49,12 @@ mod tests {
     fn a_password_file_is_read_beside_the_configuration() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("offhook.toml");
-        fs::write(
-            &path,
-            "[publish]\nuser = \"offhook\"\npassword_file = \"secret\"\n",
-        )
-        .unwrap();
+        fs::write(&path, "[publish]\nuser = \"offhook\"\npassword_file = \"secret\"\n").unwrap();
         let missing = read_config(&path).unwrap_err().to_string();
-        assert!(
-            missing.ends_with("secret: there is no such file"),
-            "{missing}"
-        );
+        assert!(missing.ends_with("secret: there is no such file"), "{missing}");
         fs::write(folder.path().join("secret"), "s3cret\nsecond line\n").unwrap();
-        assert_eq!(
-            read_config(&path).unwrap().publish.password.as_deref(),
-            Some("s3cret")
-        );
-        let missing = read_config(&folder.path().join("no.toml"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            missing.ends_with("no.toml: there is no such file"),
-            "{missing}"
-        );
+        assert_eq!(read_config(&path).unwrap().publish.password.as_deref(), Some("s3cret"));
+        let missing = read_config(&folder.path().join("no.toml")).unwrap_err().to_string();
+        assert!(missing.ends_with("no.toml: there is no such file"), "{missing}");
     }
 }

@@ -131,22 +131,14 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     let out = stdout();
     let outlet: Box<dyn Outlet> = match options.format {
         Format::JsonLines => Box::new(JsonLines::new(out, sources)),
-        Format::Text => Box::new(Ladder::new(
-            out,
-            Style::for_stdout(io::stdout().is_terminal()),
-            sources,
-        )),
+        Format::Text => Box::new(Ladder::new(out, Style::for_stdout(io::stdout().is_terminal()), sources)),
     };
     let tap_options = TapOptions {
         rules: options.rules,
         trace_messages: options.format == Format::Text,
         trace_observations: false,
     };
-    let mut results = Results {
-        outlet,
-        publisher,
-        publications: PublicationCounts::default(),
-    };
+    let mut results = Results { outlet, publisher, publications: PublicationCounts::default() };
     let mut run = Run {
         tap: Tap::new(tap_options, Limits::default()),
         pace: Pace::new(options.speed),
@@ -176,9 +168,7 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         }
         let (not_taken, _) = publisher.lost();
         if not_taken > 0 {
-            eprintln!(
-                "offhook: {not_taken} changes were not published: there are too many presentities"
-            );
+            eprintln!("offhook: {not_taken} changes were not published: there are too many presentities");
             complete = false;
         }
     }
@@ -189,11 +179,7 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         publications: results.publications,
     })?;
     results.outlet.flush()?;
-    Ok(if complete {
-        Ended::Done
-    } else {
-        Ended::Incomplete
-    })
+    Ok(if complete { Ended::Done } else { Ended::Incomplete })
 }
 
 /// Tells why an AOR has the status that it has at the end of the captures.
@@ -205,11 +191,7 @@ pub fn explain(options: ExplainOptions) -> Result<Ended, ReplayError> {
     let sources = Sources::new(capture.names());
     let style = Style::for_stdout(io::stdout().is_terminal());
     let mut story = Story::new(stdout(), style, sources, options.aor);
-    let tap_options = TapOptions {
-        rules: options.rules,
-        trace_messages: false,
-        trace_observations: true,
-    };
+    let tap_options = TapOptions { rules: options.rules, trace_messages: false, trace_observations: true };
     let mut run = Run {
         tap: Tap::new(tap_options, Limits::default()),
         pace: Pace::new(Speed::Max),
@@ -220,20 +202,13 @@ pub fn explain(options: ExplainOptions) -> Result<Ended, ReplayError> {
         warnings_told: 0,
     };
     run.all(&mut capture, &mut story)?;
-    let summary = Summary {
-        last: run.last,
-        counters: run.tap.counters(),
-        publications: PublicationCounts::default(),
-    };
+    let summary =
+        Summary { last: run.last, counters: run.tap.counters(), publications: PublicationCounts::default() };
     if !story.end(&summary)? {
         eprintln!("offhook: {}", story.unknown());
         return Ok(Ended::Incomplete);
     }
-    Ok(if run.failed_inputs == 0 {
-        Ended::Done
-    } else {
-        Ended::Incomplete
-    })
+    Ok(if run.failed_inputs == 0 { Ended::Done } else { Ended::Incomplete })
 }
 
 fn stdout() -> BufWriter<StdoutLock<'static>> {
@@ -281,11 +256,7 @@ struct Results {
 
 impl Results {
     fn poll_publisher(&mut self) -> io::Result<()> {
-        while let Some(outcome) = self
-            .publisher
-            .as_ref()
-            .and_then(PublisherHandle::poll_outcome)
-        {
+        while let Some(outcome) = self.publisher.as_ref().and_then(PublisherHandle::poll_outcome) {
             self.publications.count(&outcome);
             self.outlet.publication(&outcome)?;
         }
@@ -348,11 +319,7 @@ impl Run {
         let mut frames = 0_u64;
         loop {
             self.tell_warnings(capture);
-            if let Some(bar) = self
-                .bar
-                .as_ref()
-                .filter(|_| frames.is_multiple_of(FRAMES_PER_LOOK))
-            {
+            if let Some(bar) = self.bar.as_ref().filter(|_| frames.is_multiple_of(FRAMES_PER_LOOK)) {
                 bar.set_position(capture.progress().0);
             }
             frames += 1;
@@ -415,11 +382,7 @@ impl Run {
             said = true;
         }
         sink.idle()?;
-        if said && self.live {
-            sink.flush()
-        } else {
-            Ok(())
-        }
+        if said && self.live { sink.flush() } else { Ok(()) }
     }
 }
 
@@ -436,17 +399,13 @@ impl Pace {
 
     /// Waits until a moment of packet time; calls `meanwhile` now and then. The first moment is at once.
     #[expect(clippy::disallowed_methods, reason = "io reads the clock and waits")]
-    fn wait_until(
-        &mut self,
-        at: Timestamp,
-        meanwhile: &mut dyn FnMut() -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn wait_until(&mut self, at: Timestamp, meanwhile: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
         let Speed::Times(factor) = self.speed else {
             return Ok(());
         };
         let (first, began) = *self.began.get_or_insert_with(|| (at, Instant::now()));
-        let wanted = Duration::try_from_secs_f64(at.since(first).as_secs_f64() / factor)
-            .unwrap_or(Duration::MAX);
+        let wanted =
+            Duration::try_from_secs_f64(at.since(first).as_secs_f64() / factor).unwrap_or(Duration::MAX);
         loop {
             let left = wanted.saturating_sub(began.elapsed());
             if left.is_zero() {
@@ -475,13 +434,8 @@ mod tests {
             })
             .unwrap();
         }
-        assert!(
-            began.elapsed() >= Duration::from_millis(150),
-            "15 s at 100 times the speed"
-        );
+        assert!(began.elapsed() >= Duration::from_millis(150), "15 s at 100 times the speed");
         assert!(looks >= 2);
-        Pace::new(Speed::Max)
-            .wait_until(Timestamp::MAX, &mut || Ok(()))
-            .unwrap();
+        Pace::new(Speed::Max).wait_until(Timestamp::MAX, &mut || Ok(())).unwrap();
     }
 }
