@@ -49,6 +49,7 @@ pub mod decode;
 pub mod identity;
 pub mod io;
 pub mod presence;
+pub mod publish;
 pub mod sip;
 pub mod stream;
 pub mod tap;

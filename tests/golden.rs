@@ -38,10 +38,7 @@ fn cases() -> Outcome<Vec<Case>> {
     let wanted = std::env::var("OFFHOOK_CASES").unwrap_or_default();
     let wanted: Vec<_> = wanted.split_whitespace().collect();
     let mut names: Vec<_> = names_with("ladder")?;
-    if let Some(unknown) = wanted
-        .iter()
-        .find(|&&name| !names.iter().any(|known| known == name))
-    {
+    if let Some(unknown) = wanted.iter().find(|&&name| !names.iter().any(|known| known == name)) {
         return Err(format!("there is no captures/{unknown}.ladder"));
     }
     names.retain(|name| wanted.is_empty() || wanted.contains(&name.as_str()));
@@ -80,13 +77,7 @@ fn for_each_case(check: impl Fn(&Case) -> Outcome<()>) {
         .iter()
         .filter_map(|case| Some(format!("== {}\n{}", case.ladder.name, check(case).err()?)))
         .collect();
-    assert!(
-        wrong.is_empty(),
-        "{} of {} cases:\n{}",
-        wrong.len(),
-        cases.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
 fn capture_of(ladder: &Ladder) -> Outcome<Vec<u8>> {
@@ -97,22 +88,15 @@ fn capture_of(ladder: &Ladder) -> Outcome<Vec<u8>> {
 fn lines_of(case: &Case) -> Outcome<Vec<String>> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
     command.current_dir(directory()).arg("replay");
-    command
-        .arg(format!("{}.pcap", case.ladder.name))
-        .args(["--format", "jsonl"]);
+    command.arg(format!("{}.pcap", case.ladder.name)).args(["--format", "jsonl"]);
     if case.file("toml").exists() {
-        command
-            .arg("--config")
-            .arg(format!("{}.toml", case.ladder.name));
+        command.arg("--config").arg(format!("{}.toml", case.ladder.name));
     }
     command.args(&case.ladder.options);
     let output = command.output().map_err(|error| error.to_string())?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        return Err(format!(
-            "{command:?} ended with {}: {complaint}",
-            output.status
-        ));
+        return Err(format!("{command:?} ended with {}: {complaint}", output.status));
     }
     let text = String::from_utf8(output.stdout).map_err(|error| error.to_string())?;
     Ok(text.lines().map(str::to_owned).collect())
@@ -130,11 +114,7 @@ fn ladders_give_the_committed_captures() {
         if committed == compiled {
             return Ok(());
         }
-        let first = committed
-            .iter()
-            .zip(&compiled)
-            .take_while(|(old, new)| old == new)
-            .count();
+        let first = committed.iter().zip(&compiled).take_while(|(old, new)| old == new).count();
         Err(format!(
             "the ladder gives another capture from byte {first} on ({} bytes committed, {} compiled)",
             committed.len(),
@@ -153,10 +133,7 @@ fn captures_give_the_expected_lines() {
         }
         let expected = fs::read_to_string(case.file("expected.jsonl"))
             .map_err(|error| format!("{error}: scripts/bless {} writes it", case.ladder.name))?;
-        differences(
-            &expected.lines().map(str::to_owned).collect::<Vec<_>>(),
-            &lines,
-        )
+        differences(&expected.lines().map(str::to_owned).collect::<Vec<_>>(), &lines)
     });
 }
 
@@ -166,8 +143,7 @@ fn lines_agree_with_what_a_person_worked_out() {
         let lines = lines_from_ladder_or_file(case)?;
         let mut seen = Vec::new();
         for line in &lines {
-            let line: Value =
-                serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
+            let line: Value = serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
             seen.extend(statement(&line)?);
         }
         agree(&case.ladder.truth, &seen)
@@ -181,9 +157,7 @@ fn every_capture_has_its_ladder() {
         .into_iter()
         .chain(names_with("toml"))
         .flatten()
-        .filter(|name| {
-            !ladders.contains(name) && !directory().join(format!("{name}.pcap")).exists()
-        })
+        .filter(|name| !ladders.contains(name) && !directory().join(format!("{name}.pcap")).exists())
         .collect();
     assert!(own.is_empty(), "files of no case: {own:?}");
 }
@@ -202,8 +176,7 @@ fn every_case_says_what_it_proves_in_the_table() {
 /// While blessing, the capture may not be written yet by the other test: it is written here too, with the same bytes.
 fn lines_from_ladder_or_file(case: &Case) -> Outcome<Vec<String>> {
     if blessing() {
-        fs::write(case.file("pcap"), capture_of(&case.ladder)?)
-            .map_err(|error| error.to_string())?;
+        fs::write(case.file("pcap"), capture_of(&case.ladder)?).map_err(|error| error.to_string())?;
     }
     lines_of(case)
 }
@@ -228,16 +201,11 @@ fn differences(expected: &[String], seen: &[String]) -> Outcome<()> {
             (None, None) => {}
         }
     }
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(wrong.join("\n"))
-    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
 fn differing_keys(old: &str, new: &str) -> Vec<String> {
-    let parse =
-        |text: &str| -> BTreeMap<String, Value> { serde_json::from_str(text).unwrap_or_default() };
+    let parse = |text: &str| -> BTreeMap<String, Value> { serde_json::from_str(text).unwrap_or_default() };
     let (old, new) = (parse(old), parse(new));
     let show = |value: Option<&Value>| value.map_or("(absent)".to_owned(), Value::to_string);
     let mut keys: Vec<_> = old.keys().chain(new.keys()).collect();
@@ -245,23 +213,14 @@ fn differing_keys(old: &str, new: &str) -> Vec<String> {
     keys.dedup();
     keys.into_iter()
         .filter(|&key| old.get(key) != new.get(key))
-        .map(|key| {
-            format!(
-                "  {key}: expected {}, seen {}",
-                show(old.get(key)),
-                show(new.get(key))
-            )
-        })
+        .map(|key| format!("  {key}: expected {}, seen {}", show(old.get(key)), show(new.get(key))))
         .collect()
 }
 
 /// A status or contact line as a truth; `None` for lines of other kinds.
 fn statement(line: &Value) -> Outcome<Option<Truth>> {
     let text = |pointer: &str| {
-        let found = line
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .map(str::to_owned);
+        let found = line.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         found.ok_or_else(|| format!("no {pointer} in {line}"))
     };
     let says = match text("/kind")?.as_str() {
@@ -277,11 +236,7 @@ fn statement(line: &Value) -> Outcome<Option<Truth>> {
     };
     let time = text("/time")?;
     let at_ms = milliseconds(&time).ok_or_else(|| format!("not a time: {time}"))?;
-    Ok(Some(Truth {
-        at_ms,
-        aor: text("/presentity")?,
-        says,
-    }))
+    Ok(Some(Truth { at_ms, aor: text("/presentity")?, says }))
 }
 
 /// `2026-11-22T08:00:04.210000Z` → 4210. All ladders happen on that day or the next days of November.
@@ -295,12 +250,8 @@ fn milliseconds(time: &str) -> Option<u64> {
 
 /// Compares line by line. Contact lines are compared where the ladder tells any.
 fn agree(truth: &[Truth], seen: &[Truth]) -> Outcome<()> {
-    let contacts = truth
-        .iter()
-        .any(|line| matches!(line.says, Says::Contact(_)));
-    let seen = seen
-        .iter()
-        .filter(|line| contacts || !matches!(line.says, Says::Contact(_)));
+    let contacts = truth.iter().any(|line| matches!(line.says, Says::Contact(_)));
+    let seen = seen.iter().filter(|line| contacts || !matches!(line.says, Says::Contact(_)));
     let mut seen: Vec<_> = seen.collect();
     let mut truth: Vec<_> = truth.iter().collect();
     truth.sort_by(|a, b| order(a).cmp(&order(b)));
@@ -315,11 +266,7 @@ fn agree(truth: &[Truth], seen: &[Truth]) -> Outcome<()> {
                 right.next();
             }
             (Some(want), Some(have)) if order(want) == order(have) => {
-                wrong.push(format!(
-                    "  worked out {}\n  seen       {}",
-                    show(want),
-                    show(have)
-                ));
+                wrong.push(format!("  worked out {}\n  seen       {}", show(want), show(have)));
                 left.next();
                 right.next();
             }
@@ -333,11 +280,7 @@ fn agree(truth: &[Truth], seen: &[Truth]) -> Outcome<()> {
             }
         }
     }
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(wrong.join("\n"))
-    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
 fn order(line: &Truth) -> (u64, &str, bool) {
@@ -348,20 +291,8 @@ fn order(line: &Truth) -> (u64, &str, bool) {
 fn matches(want: &Truth, have: &Truth) -> bool {
     let same = match (&want.says, &have.says) {
         (
-            Says::Status {
-                terminal,
-                session,
-                rule,
-                confidence,
-                watching,
-            },
-            Says::Status {
-                terminal: t,
-                session: s,
-                rule: r,
-                confidence: c,
-                watching: w,
-            },
+            Says::Status { terminal, session, rule, confidence, watching },
+            Says::Status { terminal: t, session: s, rule: r, confidence: c, watching: w },
         ) => {
             (terminal, session, rule) == (t, s, r)
                 && (confidence.is_none() || confidence == c)
@@ -375,13 +306,7 @@ fn matches(want: &Truth, have: &Truth) -> bool {
 fn show(line: &Truth) -> String {
     let (seconds, millis) = (line.at_ms / 1_000, line.at_ms % 1_000);
     let says = match &line.says {
-        Says::Status {
-            terminal,
-            session,
-            rule,
-            confidence,
-            watching,
-        } => {
+        Says::Status { terminal, session, rule, confidence, watching } => {
             let confidence = confidence.as_deref().unwrap_or("(any confidence)");
             let watching = match watching {
                 Some(true) => " watching",
@@ -404,11 +329,7 @@ fn a_difference_is_told_by_line_and_key() {
         "line 1:\n  peer: expected \"sip:bob@example.com\", seen (absent)\n  session: expected \"idle\", seen \"talking\""
     );
     assert!(differences(&old, &old).is_ok());
-    assert!(
-        differences(&old, &[])
-            .unwrap_err()
-            .contains("line 1 is missing")
-    );
+    assert!(differences(&old, &[]).unwrap_err().contains("line 1 is missing"));
 }
 
 #[test]
@@ -425,33 +346,19 @@ fn what_a_person_worked_out_is_compared_to_the_millisecond() {
     let first = line("2026-11-22T08:00:01.000999Z", "online", "register-200");
     let second = line("2026-11-22T08:00:02.500000Z", "offline", "register-expired");
     assert!(agree(&truth, &[first.clone(), second.clone()]).is_ok());
-    assert!(
-        agree(&truth, std::slice::from_ref(&first))
-            .unwrap_err()
-            .contains("missing    2.500")
-    );
+    assert!(agree(&truth, std::slice::from_ref(&first)).unwrap_err().contains("missing    2.500"));
     let late = line("2026-11-22T08:00:02.501000Z", "offline", "register-expired");
     let told = agree(&truth, &[first.clone(), late]).unwrap_err();
-    assert!(
-        told.contains("missing    2.500") && told.contains("unexpected 2.501"),
-        "{told}"
-    );
+    assert!(told.contains("missing    2.500") && told.contains("unexpected 2.501"), "{told}");
     let other = line("2026-11-22T08:00:02.500000Z", "offline", "unregister-200");
-    assert!(
-        agree(&truth, &[first, other])
-            .unwrap_err()
-            .contains("worked out 2.500")
-    );
+    assert!(agree(&truth, &[first, other]).unwrap_err().contains("worked out 2.500"));
 }
 
 #[test]
 fn a_ladder_that_makes_no_sense_is_refused_with_its_line() {
     let cases = [
         ("0.0 alice registers", "nobody is called alice"),
-        (
-            "phone alice 192.0.2.11\n0.0 alice -> bob INVITE",
-            "nobody is called bob",
-        ),
+        ("phone alice 192.0.2.11\n0.0 alice -> bob INVITE", "nobody is called bob"),
         ("phone alice nowhere", "not an address"),
         (
             "phone alice 192.0.2.11\nphone bob 192.0.2.12\n0.0 alice -> bob INVITE frobnicate=1",

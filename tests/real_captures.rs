@@ -41,11 +41,7 @@ fn replay(file: &Path) -> Result<Output, String> {
 
 /// All expectations that hold without looking into tunnels.
 fn visible() -> Vec<&'static Capture> {
-    snippets::CAPTURES
-        .iter()
-        .chain(phones::CAPTURES)
-        .chain(networks::CAPTURES)
-        .collect()
+    snippets::CAPTURES.iter().chain(phones::CAPTURES).chain(networks::CAPTURES).collect()
 }
 
 #[test]
@@ -88,11 +84,7 @@ fn compare_all(directory: &Path, rows: &[&Capture]) {
             }
         }
     }
-    assert!(
-        failed == 0,
-        "{failed} of {} captures differ:\n{report}",
-        rows.len()
-    );
+    assert!(failed == 0, "{failed} of {} captures differ:\n{report}", rows.len());
 }
 
 /// Runs one file twice and says everything that is wrong with the output.
@@ -180,20 +172,11 @@ fn broken_promises(lines: &[Value], row: &Capture) -> Vec<String> {
         if now == was {
             wrong.push(format!("no change: {line}"));
         }
-        if (was.0, was.1)
-            != (
-                text(line, "/previous/terminal"),
-                text(line, "/previous/session"),
-            )
-        {
+        if (was.0, was.1) != (text(line, "/previous/terminal"), text(line, "/previous/session")) {
             wrong.push(format!("previous was {}/{}: {line}", was.0, was.1));
         }
         last.insert(aor, now);
-        if now.1 == "idle"
-            && ["peer", "session_type", "media"]
-                .iter()
-                .any(|key| line.get(key).is_some())
-        {
+        if now.1 == "idle" && ["peer", "session_type", "media"].iter().any(|key| line.get(key).is_some()) {
             wrong.push(format!("idle, with peer, session_type or media: {line}"));
         }
         if now.1 == "talking" && !["online", "offline-waiting"].contains(&now.0) {
@@ -204,12 +187,8 @@ fn broken_promises(lines: &[Value], row: &Capture) -> Vec<String> {
             if time < time_before {
                 wrong.push(format!("time goes back: {line}"));
             }
-            if (time, frame) == (time_before, frame_before)
-                && aor.as_bytes() <= aor_before.as_bytes()
-            {
-                wrong.push(format!(
-                    "within a frame the order is that of the names, one line each: {line}"
-                ));
+            if (time, frame) == (time_before, frame_before) && aor.as_bytes() <= aor_before.as_bytes() {
+                wrong.push(format!("within a frame the order is that of the names, one line each: {line}"));
             }
         }
         before = Some((time, frame, aor));
@@ -217,12 +196,7 @@ fn broken_promises(lines: &[Value], row: &Capture) -> Vec<String> {
     if text(lines.last().unwrap_or(&Value::Null), "/kind") != "summary" {
         wrong.push("the last line is no summary".to_owned());
     }
-    if lines
-        .iter()
-        .filter(|line| text(line, "/kind") == "summary")
-        .count()
-        > 1
-    {
+    if lines.iter().filter(|line| text(line, "/kind") == "summary").count() > 1 {
         wrong.push("more than one summary".to_owned());
     }
     wrong
@@ -233,29 +207,19 @@ fn wrong_people(lines: &[Value], row: &Capture) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut histories: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for line in lines.iter().filter(|line| text(line, "/kind") == "status") {
-        histories
-            .entry(text(line, "/presentity"))
-            .or_default()
-            .push(line);
+        histories.entry(text(line, "/presentity")).or_default().push(line);
     }
     for person in row.people {
         let seen = histories.remove(person.aor).unwrap_or_default();
         let reading = person.readings.iter().position(|reading| {
             reading.len() == seen.len()
-                && reading
-                    .iter()
-                    .zip(&seen)
-                    .all(|(step, line)| is_step(step, line, row))
+                && reading.iter().zip(&seen).all(|(step, line)| is_step(step, line, row))
         });
         match reading {
             Some(0) => {}
-            Some(other) => println!(
-                "note: {}: {} took reading {} ({})",
-                row.file,
-                person.aor,
-                other + 1,
-                row.question
-            ),
+            Some(other) => {
+                println!("note: {}: {} took reading {} ({})", row.file, person.aor, other + 1, row.question)
+            }
             None if person.anything_but.is_some() => {}
             None => wrong.push(difference(person.readings, &seen, person.aor, row)),
         }
@@ -264,16 +228,11 @@ fn wrong_people(lines: &[Value], row: &Capture) -> Vec<String> {
             && text(line, "/because/rule") == "register-200"
             && text(line, "/confidence") != "degraded"
         {
-            wrong.push(format!(
-                "whether a phone just registered is in a call is not known yet: {line}"
-            ));
+            wrong.push(format!("whether a phone just registered is in a call is not known yet: {line}"));
         }
         for line in seen {
             let session = text(line, "/session");
-            if person
-                .anything_but
-                .is_some_and(|never| never.contains(&session))
-            {
+            if person.anything_but.is_some_and(|never| never.contains(&session)) {
                 wrong.push(format!("{} is never {session}: {line}", person.aor));
             }
             if !person.registers && text(line, "/confidence") == "full" {
@@ -320,17 +279,13 @@ fn difference(readings: &[&[Step]], seen: &[&Value], aor: &str, row: &Capture) -
     }
     out.push_str("      seen:\n");
     for line in seen {
-        let met = readings
-            .iter()
-            .any(|reading| reading.iter().any(|step| is_step(step, line, row)));
+        let met = readings.iter().any(|reading| reading.iter().any(|step| is_step(step, line, row)));
         let time_us = micros(text(line, "/time")).map_or(0, |time| time as i64);
         out.push_str(&format!(
             "        {} {:>16.6} s  frame {:>5}  {}/{}  {} ({})\n",
             if met { ' ' } else { '+' },
             (time_us - row.begins_us as i64) as f64 / 1e6,
-            line.pointer("/because/frame")
-                .and_then(Value::as_u64)
-                .unwrap_or(0),
+            line.pointer("/because/frame").and_then(Value::as_u64).unwrap_or(0),
             text(line, "/terminal"),
             text(line, "/session"),
             text(line, "/because/rule"),
@@ -351,13 +306,9 @@ fn wrong_summary(lines: &[Value], row: &Capture) -> Vec<String> {
     }
     let (fewest, most) = row.messages;
     if !number("/sip_messages").is_some_and(|count| (fewest..=most).contains(&count)) {
-        wrong.push(format!(
-            "{fewest} to {most} SIP messages, summary: {summary}"
-        ));
+        wrong.push(format!("{fewest} to {most} SIP messages, summary: {summary}"));
     }
-    if row.people.is_empty()
-        && (number("/presentities") != Some(0) || number("/changes") != Some(0))
-    {
+    if row.people.is_empty() && (number("/presentities") != Some(0) || number("/changes") != Some(0)) {
         wrong.push(format!("nobody is seen here, summary: {summary}"));
     }
     for (group, names) in [("ends", row.ends), ("oddities", row.oddities)] {
@@ -371,9 +322,7 @@ fn wrong_summary(lines: &[Value], row: &Capture) -> Vec<String> {
 }
 
 fn text<'a>(line: &'a Value, pointer: &str) -> &'a str {
-    line.pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    line.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn has_null(value: &Value) -> bool {
@@ -400,11 +349,7 @@ fn micros(time: &str) -> Option<u64> {
     let part = |from: usize, to: usize| time[from..to].parse::<u64>().ok();
     let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
     // Days before each month in a year that begins in March, so that the leap day is the last one.
-    let (years, months) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year.checked_sub(1)?, month + 9)
-    };
+    let (years, months) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
     let days = 365 * years + years / 4 - years / 100 + years / 400 + (153 * months + 2) / 5 + day;
     let since_1970 = days.checked_sub(719_469)?;
     let seconds = since_1970 * 86_400 + part(11, 13)? * 3_600 + part(14, 16)? * 60 + part(17, 19)?;
@@ -414,10 +359,7 @@ fn micros(time: &str) -> Option<u64> {
 #[test]
 fn times_are_read_as_written() {
     assert_eq!(micros("1970-01-01T00:00:00.000000Z"), Some(0));
-    assert_eq!(
-        micros("2023-11-14T22:13:20.000001Z"),
-        Some(1_700_000_000_000_001)
-    );
+    assert_eq!(micros("2023-11-14T22:13:20.000001Z"), Some(1_700_000_000_000_001));
     assert_eq!(micros("2023-11-14T22:13:20.0001Z"), None);
     assert_eq!(micros("2023-11-14T22:13:20.000001+00"), None);
 }

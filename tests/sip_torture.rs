@@ -12,11 +12,7 @@ use sip_common::{messages, text};
 fn told(message: &SipMessage<'_>) -> String {
     let first = match message.status() {
         Some(status) => format!("{status} ({})", text(message.method_text())),
-        None => format!(
-            "{} {}",
-            text(message.method_text()),
-            text(message.request_uri().unwrap_or(b""))
-        ),
+        None => format!("{} {}", text(message.method_text()), text(message.request_uri().unwrap_or(b""))),
     };
     let tagged = |uri: &[u8], tag: Option<&[u8]>| match tag {
         Some(tag) => format!("{};{}", text(uri), text(tag)),
@@ -34,10 +30,7 @@ fn told(message: &SipMessage<'_>) -> String {
             )
         })
         .collect();
-    let contacts: Vec<_> = message
-        .contacts()
-        .map(|contact| text(contact.addr.uri))
-        .collect();
+    let contacts: Vec<_> = message.contacts().map(|contact| text(contact.addr.uri)).collect();
     format!(
         "{first} | {} {} | {} > {} | {}{} | {} | {}{}",
         text(message.call_id()),
@@ -51,11 +44,7 @@ fn told(message: &SipMessage<'_>) -> String {
             String::new()
         },
         contacts.join(", "),
-        if message.body_is_whole() {
-            "whole"
-        } else {
-            "cut"
-        },
+        if message.body_is_whole() { "whole" } else { "cut" },
         if message.sdp().is_some() { ", sdp" } else { "" },
     )
 }
@@ -75,15 +64,8 @@ fn torture_messages_are_read_as_written_down() {
     let mut expected = include_str!("sip_torture.txt").lines();
     for (name, bytes) in &found {
         let why = expected.next().unwrap_or("");
-        assert!(
-            why.starts_with(&format!("# {name}: ")),
-            "{name} is not expected at {why:?}"
-        );
-        assert_eq!(
-            Some(told_or_refused(&mut scanner, bytes).as_str()),
-            expected.next(),
-            "{why}"
-        );
+        assert!(why.starts_with(&format!("# {name}: ")), "{name} is not expected at {why:?}");
+        assert_eq!(Some(told_or_refused(&mut scanner, bytes).as_str()), expected.next(), "{why}");
     }
     assert!(found.is_empty() || expected.next().is_none());
 }
@@ -119,11 +101,7 @@ fn call_flows_are_read_as_rsip_reads_them() {
         compared += 1;
         match &theirs {
             rsip::SipMessage::Request(request) => {
-                assert_eq!(
-                    text(ours.method_text()),
-                    request.method.to_string(),
-                    "{name}"
-                );
+                assert_eq!(text(ours.method_text()), request.method.to_string(), "{name}");
                 assert_eq!(ours.status(), None, "{name}");
             }
             rsip::SipMessage::Response(response) => {
@@ -142,25 +120,14 @@ fn call_flows_are_read_as_rsip_reads_them() {
             }
         }
         if let Ok(Ok(tag)) = theirs.from_header().map(|from| from.tag()) {
-            assert_eq!(
-                ours.from_tag().map(text),
-                tag.map(|tag| tag.to_string()),
-                "{name}"
-            );
+            assert_eq!(ours.from_tag().map(text), tag.map(|tag| tag.to_string()), "{name}");
         }
         if let Ok(Ok(tag)) = theirs.to_header().map(|to| to.tag()) {
-            assert_eq!(
-                ours.to_tag().map(text),
-                tag.map(|tag| tag.to_string()),
-                "{name}"
-            );
+            assert_eq!(ours.to_tag().map(text), tag.map(|tag| tag.to_string()), "{name}");
         }
     }
     println!("{compared} of {total} messages compared");
-    assert!(
-        total == 0 || compared > total / 2,
-        "rsip read but {compared} of {total}"
-    );
+    assert!(total == 0 || compared > total / 2, "rsip read but {compared} of {total}");
 }
 
 #[test]
@@ -179,13 +146,8 @@ fn every_call_flow_message_is_read() {
 #[test]
 fn every_collected_message_that_is_read_looks_like_sip() {
     let mut scanner = Scanner::new(&Limits::default());
-    for (name, bytes) in messages(&[
-        "rfc3665",
-        "rfc4475",
-        "rfc5118",
-        "pjsip-fuzz-seed",
-        "kamailio-test-misc",
-    ]) {
+    for (name, bytes) in messages(&["rfc3665", "rfc4475", "rfc5118", "pjsip-fuzz-seed", "kamailio-test-misc"])
+    {
         if scanner.scan(&bytes).is_ok() {
             assert!(offhook::sip::looks_like_sip(&bytes), "{name}");
         }

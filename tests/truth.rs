@@ -22,9 +22,7 @@ fn recordings() -> Option<PathBuf> {
 
 fn run(command: &mut Command) -> Result<Vec<u8>, String> {
     let shown = format!("{command:?}");
-    let output = command
-        .output()
-        .map_err(|error| format!("{shown} does not start: {error}"))?;
+    let output = command.output().map_err(|error| format!("{shown} does not start: {error}"))?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -34,14 +32,9 @@ fn run(command: &mut Command) -> Result<Vec<u8>, String> {
 
 /// Replays a recording and asks the scorer what it thinks of the lines.
 fn score(directory: &Path, recording: &str, truth: &str) -> Result<Value, String> {
-    Command::new("python3")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map_err(|error| {
-            format!("python3 is needed to score recorded traffic, but does not start: {error}")
-        })?;
+    Command::new("python3").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().map_err(
+        |error| format!("python3 is needed to score recorded traffic, but does not start: {error}"),
+    )?;
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
     let lines = scratch.path().join("lines.jsonl");
     let events = scratch.path().join("events.jsonl");
@@ -51,9 +44,7 @@ fn score(directory: &Path, recording: &str, truth: &str) -> Result<Value, String
         .args(["--format", "jsonl"]))?;
     fs::write(&lines, replayed).map_err(|error| error.to_string())?;
     let lines = fs::File::open(&lines).map_err(|error| error.to_string())?;
-    let translated = run(Command::new("python3")
-        .arg(directory.join("from_offhook.py"))
-        .stdin(lines))?;
+    let translated = run(Command::new("python3").arg(directory.join("from_offhook.py")).stdin(lines))?;
     fs::write(&events, translated).map_err(|error| error.to_string())?;
     let scored = run(Command::new("python3")
         .arg(directory.join("score.py"))

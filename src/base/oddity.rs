@@ -100,10 +100,7 @@ impl Oddities {
 
     /// Names and counts of those that were noted at all.
     pub fn counts(&self) -> impl Iterator<Item = (Oddity, u64)> + '_ {
-        Oddity::ALL
-            .iter()
-            .map(|&oddity| (oddity, self.count(oddity)))
-            .filter(|&(_, count)| count > 0)
+        Oddity::ALL.iter().map(|&oddity| (oddity, self.count(oddity))).filter(|&(_, count)| count > 0)
     }
 
     /// The next first occurrence that was not told of yet.

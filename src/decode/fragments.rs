@@ -124,9 +124,7 @@ impl FragmentTable {
         }
         let datagram = self.datagrams.get_mut(&key)?;
         let before = datagram.buffer.data().len();
-        let added = datagram
-            .buffer
-            .add(fragment.offset, fragment.more, fragment.bytes);
+        let added = datagram.buffer.add(fragment.offset, fragment.more, fragment.bytes);
         self.bytes += datagram.buffer.data().len().saturating_sub(before);
         let broken = added.is_err() || datagram.buffer.sections().len() > MAX_SECTIONS;
         datagram.delivered = !broken && datagram.buffer.is_complete();
@@ -135,9 +133,7 @@ impl FragmentTable {
             self.remove(&key);
         }
         let datagram = self.datagrams.get(&key)?;
-        datagram
-            .delivered
-            .then(|| datagram.buffer.data().as_slice())
+        datagram.delivered.then(|| datagram.buffer.data().as_slice())
     }
 
     fn forget_old(&mut self, now: Timestamp, oddities: &mut Oddities) {

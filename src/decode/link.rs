@@ -24,10 +24,7 @@ pub(super) enum Unreadable {
 
 /// Whether frames of this link type are read at all.
 pub fn is_known_link(link: LinkType) -> bool {
-    matches!(
-        link.0,
-        NULL | ETHERNET | LOOP | LINUX_SLL | LINUX_SLL2 | IPV4 | IPV6
-    ) || RAW.contains(&link.0)
+    matches!(link.0, NULL | ETHERNET | LOOP | LINUX_SLL | LINUX_SLL2 | IPV4 | IPV6) || RAW.contains(&link.0)
 }
 
 /// Takes the link header off. `None`: a frame that carries no IP.
@@ -63,11 +60,7 @@ pub(super) fn ethernet(bytes: &[u8]) -> Option<(u16, &[u8])> {
 
 /// VLAN identifier (IEEE 802.1Q), EtherType, and what it announces.
 pub(super) fn vlan(bytes: &[u8]) -> Option<(u16, u16, &[u8])> {
-    Some((
-        u16_at(bytes, 0)? & 0x0fff,
-        u16_at(bytes, 2)?,
-        bytes.get(4..)?,
-    ))
+    Some((u16_at(bytes, 0)? & 0x0fff, u16_at(bytes, 2)?, bytes.get(4..)?))
 }
 
 fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {

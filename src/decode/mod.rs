@@ -111,24 +111,14 @@ impl Decoder {
     pub fn new(limits: &Limits) -> Self {
         let wait = Duration::from_secs(u64::from(limits.fragment_wait_s));
         let table = || FragmentTable::new(limits.fragmented_datagrams, wait);
-        Self {
-            fragments: std::array::from_fn(|_| table()),
-        }
+        Self { fragments: std::array::from_fn(|_| table()) }
     }
 
     /// What the frame carried, or nothing: it is not UDP or TCP over IP, it is a fragment of something
     /// that is still incomplete, or it cannot be read (then an oddity says so).
-    pub fn decode<'s>(
-        &'s mut self,
-        frame: &Frame<'s>,
-        oddities: &mut Oddities,
-    ) -> Option<Segment<'s>> {
+    pub fn decode<'s>(&'s mut self, frame: &Frame<'s>, oddities: &mut Oddities) -> Option<Segment<'s>> {
         let cut = frame.bytes.len() < frame.wire_length;
-        let unreadable = if cut {
-            Oddity::TruncatedFrame
-        } else {
-            Oddity::MalformedPacket
-        };
+        let unreadable = if cut { Oddity::TruncatedFrame } else { Oddity::MalformedPacket };
         let mut tables = self.fragments.iter_mut();
         let mut tags = 0_u64;
         let mut layer = match link::strip(frame.link, frame.bytes) {
@@ -181,19 +171,9 @@ impl Decoder {
                         return None;
                     }
                 },
-                Layer::IpPayload {
-                    source,
-                    destination,
-                    protocol,
-                    bytes,
-                    whole,
-                } => match protocol {
+                Layer::IpPayload { source, destination, protocol, bytes, whole } => match protocol {
                     UDP | TCP => {
-                        let parsed = if protocol == UDP {
-                            udp(bytes, whole)
-                        } else {
-                            tcp(bytes)
-                        };
+                        let parsed = if protocol == UDP { udp(bytes, whole) } else { tcp(bytes) };
                         let Some((source_port, destination_port, payload, reached)) = parsed else {
                             oddities.note(if whole {
                                 Oddity::MalformedPacket
@@ -218,13 +198,7 @@ impl Decoder {
                             oddities.note(unreadable);
                             return None;
                         };
-                        Layer::IpPayload {
-                            source,
-                            destination,
-                            protocol,
-                            bytes,
-                            whole,
-                        }
+                        Layer::IpPayload { source, destination, protocol, bytes, whole }
                     }
                     _ => return None,
                 },
@@ -270,14 +244,7 @@ fn ip(bytes: &[u8], cut: bool) -> Result<Packet<'_>, Broken> {
     let whole = !missing;
     let (source, destination) = (packet.source_addr(), packet.destination_addr());
     let fragment = |identification, protocol, piece| {
-        Packet::Fragment(IpFragment {
-            source,
-            destination,
-            identification,
-            protocol,
-            piece,
-            whole,
-        })
+        Packet::Fragment(IpFragment { source, destination, identification, protocol, piece, whole })
     };
     match &packet {
         LaxIpSlice::Ipv4(v4) if payload.fragmented => {
@@ -300,11 +267,8 @@ fn ip(bytes: &[u8], cut: bool) -> Result<Packet<'_>, Broken> {
             let behind = behind.get(..length).ok_or(Broken::Short)?;
             let (header, behind) =
                 fragment_header(header.next_header().0, behind).ok_or(Broken::Malformed)?;
-            let piece = Fragment {
-                offset: header.fragment_offset(),
-                more: header.more_fragments(),
-                bytes: behind,
-            };
+            let piece =
+                Fragment { offset: header.fragment_offset(), more: header.more_fragments(), bytes: behind };
             let (identification, protocol) = (header.identification(), header.next_header().0);
             return Ok(fragment(identification, protocol, piece));
         }
@@ -326,10 +290,7 @@ fn ip(bytes: &[u8], cut: bool) -> Result<Packet<'_>, Broken> {
 /// The fragment header of an IPv6 packet and all that stands behind it, given what stands behind the fixed
 /// header. What follows the fragment header is payload even if its next-header number names an extension
 /// (RFC 8200 section 4.5), which is why the slicer's own payload is not it.
-fn fragment_header(
-    mut protocol: u8,
-    mut bytes: &[u8],
-) -> Option<(Ipv6FragmentHeaderSlice<'_>, &[u8])> {
+fn fragment_header(mut protocol: u8, mut bytes: &[u8]) -> Option<(Ipv6FragmentHeaderSlice<'_>, &[u8])> {
     for _ in 0..MAX_LAYERS {
         match protocol {
             IPV6_FRAGMENT => {
@@ -354,14 +315,7 @@ fn reassemble<'s>(
     fragment: IpFragment<'s>,
     oddities: &mut Oddities,
 ) -> Option<Layer<'s>> {
-    let IpFragment {
-        source,
-        destination,
-        identification,
-        protocol,
-        piece,
-        whole,
-    } = fragment;
+    let IpFragment { source, destination, identification, protocol, piece, whole } = fragment;
     let followed = matches!(
         protocol,
         UDP | TCP | IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_FRAGMENT | IPV6_DESTINATION_OPTIONS
@@ -375,13 +329,7 @@ fn reassemble<'s>(
         return None;
     }
     let (bytes, whole) = if whole {
-        let key = FragmentKey {
-            source,
-            destination,
-            identification,
-            protocol,
-            tags,
-        };
+        let key = FragmentKey { source, destination, identification, protocol, tags };
         (table.add(now, key, &piece, oddities)?, true)
     } else {
         // A first fragment that the snapshot length cut: the datagram can never be whole, but its beginning
@@ -397,13 +345,7 @@ fn reassemble<'s>(
         oddities.note(Oddity::MalformedPacket);
         return None;
     }
-    Some(Layer::IpPayload {
-        source,
-        destination,
-        protocol,
-        bytes,
-        whole,
-    })
+    Some(Layer::IpPayload { source, destination, protocol, bytes, whole })
 }
 
 /// Next protocol and the bytes behind an IPv6 extension header (RFC 8200 section 4.3 to 4.6), as it stands
@@ -425,12 +367,7 @@ fn udp(bytes: &[u8], whole: bool) -> Option<Transported<'_>> {
         return None;
     }
     let reached = !whole || length <= bytes.len();
-    Some((
-        datagram.source_port(),
-        datagram.destination_port(),
-        Payload::Udp(datagram.payload()),
-        reached,
-    ))
+    Some((datagram.source_port(), datagram.destination_port(), Payload::Udp(datagram.payload()), reached))
 }
 
 /// RFC 9293 section 3.1.

@@ -12,30 +12,20 @@ const BOB: [u8; 4] = [198, 51, 100, 2];
 
 fn ipv4_udp(payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
-    PacketBuilder::ipv4(ALICE, BOB, 64)
-        .udp(5060, 5080)
-        .write(&mut packet, payload)
-        .unwrap();
+    PacketBuilder::ipv4(ALICE, BOB, 64).udp(5060, 5080).write(&mut packet, payload).unwrap();
     packet
 }
 
 fn ipv6_udp(payload: &[u8]) -> Vec<u8> {
     let address = |last| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
     let mut packet = Vec::new();
-    PacketBuilder::ipv6(address(1), address(2), 64)
-        .udp(5060, 5080)
-        .write(&mut packet, payload)
-        .unwrap();
+    PacketBuilder::ipv6(address(1), address(2), 64).udp(5060, 5080).write(&mut packet, payload).unwrap();
     packet
 }
 
 fn ipv4_tcp(payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
-    PacketBuilder::ipv4(ALICE, BOB, 64)
-        .tcp(5060, 5080, 77, 1000)
-        .fin()
-        .write(&mut packet, payload)
-        .unwrap();
+    PacketBuilder::ipv4(ALICE, BOB, 64).tcp(5060, 5080, 77, 1000).fin().write(&mut packet, payload).unwrap();
     packet
 }
 
@@ -47,12 +37,7 @@ fn tagged(tags: &[(u16, u16)], ether_type: u16, rest: &[u8]) -> Vec<u8> {
     let mut inner = rest.to_vec();
     let mut announced = ether_type;
     for (tag_type, identifier) in tags.iter().rev() {
-        inner = [
-            &identifier.to_be_bytes()[..],
-            &announced.to_be_bytes(),
-            &inner,
-        ]
-        .concat();
+        inner = [&identifier.to_be_bytes()[..], &announced.to_be_bytes(), &inner].concat();
         announced = *tag_type;
     }
     ethernet(announced, &inner)
@@ -129,19 +114,10 @@ fn tags_in_tags_to_a_bounded_depth() {
 fn addresses_ports_and_the_fields_of_tcp() {
     let bytes = ethernet(0x0800, &ipv4_tcp(b"hello"));
     let mut decoder = decoder();
-    let segment = decoder
-        .decode(&frame(1, &bytes), &mut Oddities::default())
-        .unwrap();
+    let segment = decoder.decode(&frame(1, &bytes), &mut Oddities::default()).unwrap();
     assert_eq!(segment.source, SocketAddr::from((ALICE, 5060)));
     assert_eq!(segment.destination, SocketAddr::from((BOB, 5080)));
-    let Payload::Tcp {
-        sequence,
-        syn,
-        fin,
-        rst,
-        bytes,
-    } = segment.payload
-    else {
+    let Payload::Tcp { sequence, syn, fin, rst, bytes } = segment.payload else {
         panic!("TCP");
     };
     assert_eq!((sequence, syn, fin, rst), (77, false, true, false));
@@ -161,10 +137,7 @@ fn a_total_length_of_zero_means_all_that_was_captured() {
     packet[2..4].fill(0);
     assert_carries(1, &ethernet(0x0800, &packet), b"hello");
     let bytes = ethernet(0x0800, &packet);
-    let cut = Frame {
-        wire_length: bytes.len() + 100,
-        ..frame(1, &bytes)
-    };
+    let cut = Frame { wire_length: bytes.len() + 100, ..frame(1, &bytes) };
     let (carried, oddities) = decoded(&mut decoder(), &cut);
     assert_eq!(carried, Some((b"hello".to_vec(), false)));
     assert_eq!(oddities, [Oddity::TruncatedFrame]);
@@ -174,10 +147,7 @@ fn a_total_length_of_zero_means_all_that_was_captured() {
 fn a_frame_cut_anywhere_is_told_so() {
     let whole = ethernet(0x0800, &ipv4_udp(b"hello"));
     for length in 0..whole.len() {
-        let cut = Frame {
-            wire_length: whole.len(),
-            ..frame(1, &whole[..length])
-        };
+        let cut = Frame { wire_length: whole.len(), ..frame(1, &whole[..length]) };
         let (carried, oddities) = decoded(&mut decoder(), &cut);
         assert_eq!(oddities, [Oddity::TruncatedFrame], "{length}");
         assert_eq!(carried.is_some(), length >= 42);
@@ -235,12 +205,7 @@ fn fragments_v6(packet: &[u8], identification: u32, size: usize) -> Vec<Vec<u8>>
             header[4..6].copy_from_slice(&length.to_be_bytes());
             header[6] = IPV6_FRAGMENT;
             let offset = u16::try_from(index * size).unwrap() | u16::from(index + 1 < count);
-            let fragment = [
-                &[UDP, 0][..],
-                &offset.to_be_bytes(),
-                &identification.to_be_bytes(),
-            ]
-            .concat();
+            let fragment = [&[UDP, 0][..], &offset.to_be_bytes(), &identification.to_be_bytes()].concat();
             ethernet(0x86dd, &[&header, &fragment[..], piece].concat())
         })
         .collect()
@@ -323,11 +288,7 @@ fn an_end_before_bytes_that_came_is_a_contradiction() {
 
 #[test]
 fn fragments_that_never_come_are_given_up_after_a_while_and_when_there_are_too_many() {
-    let limits = Limits {
-        fragmented_datagrams: 2,
-        fragment_wait_s: 30,
-        ..Limits::default()
-    };
+    let limits = Limits { fragmented_datagrams: 2, fragment_wait_s: 30, ..Limits::default() };
     let mut decoder = Decoder::new(&limits);
     let first_of = |identification| fragments(&ipv4_udp(&[1; 100]), identification, 64).remove(0);
     let mut oddities = Oddities::default();
@@ -336,10 +297,7 @@ fn fragments_that_never_come_are_given_up_after_a_while_and_when_there_are_too_m
     }
     assert_eq!(oddities.count(Oddity::FragmentsGivenUp), 1);
     let bytes = first_of(4);
-    let later = Frame {
-        at: Timestamp::from_secs(32),
-        ..frame(1, &bytes)
-    };
+    let later = Frame { at: Timestamp::from_secs(32), ..frame(1, &bytes) };
     decoder.decode(&later, &mut oddities);
     assert_eq!(oddities.count(Oddity::FragmentsGivenUp), 3);
 }
@@ -347,10 +305,7 @@ fn fragments_that_never_come_are_given_up_after_a_while_and_when_there_are_too_m
 #[test]
 fn a_first_fragment_cut_by_the_snapshot_length_tells_its_beginning() {
     let pieces = fragments(&ipv4_udp(&[1; 200]), 9, 104);
-    let cut = Frame {
-        wire_length: pieces[0].len(),
-        ..frame(1, &pieces[0][..80])
-    };
+    let cut = Frame { wire_length: pieces[0].len(), ..frame(1, &pieces[0][..80]) };
     let (carried, oddities) = decoded(&mut decoder(), &cut);
     assert_eq!(carried, Some((vec![1; 38], false)));
     assert_eq!(oddities, [Oddity::TruncatedFrame]);

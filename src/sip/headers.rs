@@ -84,11 +84,7 @@ impl<'a> NameAddr<'a> {
         if uri.is_empty() || memchr(b'>', uri).is_some() {
             return None;
         }
-        Some(Self {
-            display: None,
-            uri,
-            params: Params::new(params),
-        })
+        Some(Self { display: None, uri, params: Params::new(params) })
     }
 
     /// The tag (RFC 3261 section 19.3); an empty one counts as none.
@@ -101,11 +97,9 @@ impl<'a> NameAddr<'a> {
 /// has parameters: `sip:alice@example.com;x="<"`.
 fn is_bare_uri(value: &[u8], open: usize) -> bool {
     let before = value.get(..open).unwrap_or(b"");
-    let begins_with_scheme = [&b"sip:"[..], b"sips:", b"tel:"].iter().any(|scheme| {
-        before
-            .get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    });
+    let begins_with_scheme = [&b"sip:"[..], b"sips:", b"tel:"]
+        .iter()
+        .any(|scheme| before.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
     begins_with_scheme && memchr(b';', before).is_some()
 }
 
@@ -124,17 +118,11 @@ impl<'a> Contact<'a> {
         if let [b'*', rest @ ..] = value
             && matches!(trim_start(rest), [] | [b';', ..])
         {
-            return Self {
-                star: true,
-                addr: NameAddr::default(),
-            };
+            return Self { star: true, addr: NameAddr::default() };
         }
         Self {
             star: false,
-            addr: NameAddr::parse(value).unwrap_or(NameAddr {
-                uri: value,
-                ..NameAddr::default()
-            }),
+            addr: NameAddr::parse(value).unwrap_or(NameAddr { uri: value, ..NameAddr::default() }),
         }
     }
 
@@ -150,11 +138,8 @@ impl<'a> Contact<'a> {
         if fraction.len() > 3 || !fraction.iter().all(u8::is_ascii_digit) {
             return None;
         }
-        let thousandths = [100, 10, 1]
-            .iter()
-            .zip(fraction)
-            .map(|(weight, digit)| weight * u16::from(digit - b'0'))
-            .sum();
+        let thousandths =
+            [100, 10, 1].iter().zip(fraction).map(|(weight, digit)| weight * u16::from(digit - b'0')).sum();
         match whole {
             b"0" | b"" if !text.is_empty() => Some(thousandths),
             b"1" if thousandths == 0 => Some(1_000),
@@ -198,10 +183,7 @@ impl<'a> Via<'a> {
         let sent_by = trim(sent_by);
         let host_end = match sent_by.first()? {
             b'[' => memchr(b']', sent_by)? + 1,
-            _ => sent_by
-                .iter()
-                .position(|&byte| byte == b':' || is_space(byte))
-                .unwrap_or(sent_by.len()),
+            _ => sent_by.iter().position(|&byte| byte == b':' || is_space(byte)).unwrap_or(sent_by.len()),
         };
         let (host, port_text) = sent_by.split_at_checked(host_end)?;
         let port = match trim_start(port_text) {
@@ -217,14 +199,7 @@ impl<'a> Via<'a> {
         if transport.is_empty() || host.is_empty() {
             return None;
         }
-        let mut via = Self {
-            transport,
-            host,
-            port,
-            branch: None,
-            received: None,
-            rport: None,
-        };
+        let mut via = Self { transport, host, port, branch: None, received: None, rport: None };
         via.read(Params::new(params));
         Some(via)
     }
@@ -356,12 +331,9 @@ impl<'a> Iterator for DigestSchemes<'a> {
 fn begins_scheme(parameter: &[u8]) -> bool {
     let name = split_once(parameter, b'=').map_or(parameter, |(name, _)| name);
     let name = trim(name);
-    name.iter()
-        .position(|&byte| is_space(byte))
-        .is_some_and(|space| {
-            name.get(..space)
-                .is_some_and(|scheme| scheme.iter().all(|&byte| is_token(byte)))
-        })
+    name.iter().position(|&byte| is_space(byte)).is_some_and(|space| {
+        name.get(..space).is_some_and(|scheme| scheme.iter().all(|&byte| is_token(byte)))
+    })
 }
 
 /// `name=value` pairs between commas.
@@ -399,10 +371,7 @@ impl<'a> Iterator for AuthParams<'a> {
 
 impl<'a> Credentials<'a> {
     pub(super) fn read(params: AuthParams<'a>, proxy: bool) -> Self {
-        let mut read = Self {
-            proxy,
-            ..Self::default()
-        };
+        let mut read = Self { proxy, ..Self::default() };
         for (name, value) in params {
             match lower::<10>(name).as_slice() {
                 b"username" => read.username = value,
@@ -424,10 +393,7 @@ impl<'a> Credentials<'a> {
 
 impl<'a> Challenge<'a> {
     pub(super) fn read(params: AuthParams<'a>, proxy: bool) -> Self {
-        let mut read = Self {
-            proxy,
-            ..Self::default()
-        };
+        let mut read = Self { proxy, ..Self::default() };
         for (name, value) in params {
             match lower::<10>(name).as_slice() {
                 b"realm" => read.realm = value,

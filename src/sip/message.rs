@@ -139,19 +139,13 @@ impl<'a> SipMessage<'a> {
 
     /// The first field of this name.
     pub fn header(&self, name: HeaderName) -> Option<&'a [u8]> {
-        self.fields
-            .iter()
-            .find(|field| field.name == name)
-            .map(|field| field.value(self.bytes))
+        self.fields.iter().find(|field| field.name == name).map(|field| field.value(self.bytes))
     }
 
     /// All fields of this name, in their order.
     pub fn headers(&self, name: HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let bytes = self.bytes;
-        self.fields
-            .iter()
-            .filter(move |field| field.name == name)
-            .map(move |field| field.value(bytes))
+        self.fields.iter().filter(move |field| field.name == name).map(move |field| field.value(bytes))
     }
 
     /// All values of all fields of this name, split at commas outside quotes and angle brackets.
@@ -167,11 +161,7 @@ impl<'a> SipMessage<'a> {
                 .flat_map(DigestSchemes::new)
                 .map(move |params| Credentials::read(params, proxy))
         };
-        of(self, HeaderName::Authorization, false).chain(of(
-            self,
-            HeaderName::ProxyAuthorization,
-            true,
-        ))
+        of(self, HeaderName::Authorization, false).chain(of(self, HeaderName::ProxyAuthorization, true))
     }
 
     /// The digest challenges of WWW-Authenticate and Proxy-Authenticate.
@@ -182,17 +172,12 @@ impl<'a> SipMessage<'a> {
                 .flat_map(DigestSchemes::new)
                 .map(move |params| Challenge::read(params, proxy))
         };
-        of(self, HeaderName::WwwAuthenticate, false).chain(of(
-            self,
-            HeaderName::ProxyAuthenticate,
-            true,
-        ))
+        of(self, HeaderName::WwwAuthenticate, false).chain(of(self, HeaderName::ProxyAuthenticate, true))
     }
 
     /// The interval of Session-Expires in seconds (RFC 4028 section 4).
     pub fn session_expires(&self) -> Option<u32> {
-        self.header(HeaderName::SessionExpires)
-            .and_then(|value| seconds(before_params(value)))
+        self.header(HeaderName::SessionExpires).and_then(|value| seconds(before_params(value)))
     }
 
     /// Min-Expires in seconds.
@@ -212,9 +197,7 @@ impl<'a> SipMessage<'a> {
 
     /// The event package, without parameters, as written (RFC 6665 section 8.2.1).
     pub fn event(&self) -> Option<&'a [u8]> {
-        self.header(HeaderName::Event)
-            .map(before_params)
-            .filter(|package| !package.is_empty())
+        self.header(HeaderName::Event).map(before_params).filter(|package| !package.is_empty())
     }
 
     /// The state of a subscription, as written, and its `expires` in seconds (RFC 6665 section 8.2.3).
@@ -226,20 +209,17 @@ impl<'a> SipMessage<'a> {
 
     /// The identities that a trusted neighbour asserts (RFC 3325 section 9.1).
     pub fn asserted(&self) -> impl Iterator<Item = NameAddr<'a>> + use<'a> {
-        self.values(HeaderName::PAssertedIdentity)
-            .filter_map(NameAddr::parse)
+        self.values(HeaderName::PAssertedIdentity).filter_map(NameAddr::parse)
     }
 
     /// The User-Agent field.
     pub fn user_agent(&self) -> Option<&'a [u8]> {
-        self.header(HeaderName::UserAgent)
-            .filter(|agent| !agent.is_empty())
+        self.header(HeaderName::UserAgent).filter(|agent| !agent.is_empty())
     }
 
     /// `Require: 100rel`: of a 1xx, that it is sent reliably (RFC 3262 section 3).
     pub fn requires_100rel(&self) -> bool {
-        self.values(HeaderName::Require)
-            .any(|option| option.eq_ignore_ascii_case(b"100rel"))
+        self.values(HeaderName::Require).any(|option| option.eq_ignore_ascii_case(b"100rel"))
     }
 
     /// There is a Replaces field (RFC 3891).
@@ -303,9 +283,6 @@ impl<'a> SipMessage<'a> {
 fn before_params(value: &[u8]) -> &[u8] {
     let value = split_once(value, b';').map_or(value, |(before, _)| before);
     let value = trim(value);
-    let end = value
-        .iter()
-        .position(|&byte| is_space(byte))
-        .unwrap_or(value.len());
+    let end = value.iter().position(|&byte| is_space(byte)).unwrap_or(value.len());
     value.get(..end).unwrap_or(value)
 }

@@ -2,6 +2,7 @@
 //! In: the bytes of one message. Out: borrowed views of it. Knows nothing of dialogs, presence, sockets, clocks.
 
 mod aor;
+pub mod digest;
 mod headers;
 mod lex;
 mod message;
@@ -11,7 +12,9 @@ mod names;
 mod params;
 mod scan;
 pub mod sdp;
+pub mod transaction;
 pub mod uri;
+pub mod write;
 
 pub use aor::Aor;
 pub use headers::{CSeq, Challenge, Contact, Credentials, NameAddr, Via};

@@ -18,12 +18,7 @@ pub(super) fn find_sdp<'a>(content_type: &[u8], body: &'a [u8]) -> Option<&'a [u
     find(content_type, body, MAX_DEPTH, &mut parts_left)
 }
 
-fn find<'a>(
-    content_type: &[u8],
-    body: &'a [u8],
-    depth: u8,
-    parts_left: &mut u8,
-) -> Option<&'a [u8]> {
+fn find<'a>(content_type: &[u8], body: &'a [u8], depth: u8, parts_left: &mut u8) -> Option<&'a [u8]> {
     let (kind, subtype) = media_type(content_type)?;
     if kind.eq_ignore_ascii_case(b"application") && subtype.eq_ignore_ascii_case(b"sdp") {
         return Some(body);
@@ -102,12 +97,8 @@ fn split_part(part: &[u8]) -> (PartFields<'_>, &[u8]) {
     while !rest.is_empty() {
         let mut end = 0;
         loop {
-            end +=
-                memchr(b'\n', rest.get(end..).unwrap_or(b"")).map_or(rest.len() - end, |at| at + 1);
-            if end >= rest.len()
-                || !matches!(rest.get(end), Some(b' ' | b'\t'))
-                || is_empty_line(rest)
-            {
+            end += memchr(b'\n', rest.get(end..).unwrap_or(b"")).map_or(rest.len() - end, |at| at + 1);
+            if end >= rest.len() || !matches!(rest.get(end), Some(b' ' | b'\t')) || is_empty_line(rest) {
                 break;
             }
         }

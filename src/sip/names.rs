@@ -189,11 +189,7 @@ mod tests {
     fn every_name_is_found_in_any_case_and_compact() {
         for &(name, text, compact) in HeaderName::ALL {
             assert_eq!(HeaderName::of(text.as_bytes()), name, "{text}");
-            assert_eq!(
-                HeaderName::of(text.to_uppercase().as_bytes()),
-                name,
-                "{text}"
-            );
+            assert_eq!(HeaderName::of(text.to_uppercase().as_bytes()), name, "{text}");
             if let Some(compact) = compact {
                 assert_eq!(HeaderName::of(compact.as_bytes()), name, "{compact}");
                 assert_eq!(HeaderName::of(compact.to_uppercase().as_bytes()), name);

@@ -26,9 +26,7 @@ impl<'a> Params<'a> {
     /// The first parameter of this name (compared without case): `None` when there is none,
     /// `Some(None)` when it has no value. Quotes around the value are taken off, escapes inside left.
     pub fn get(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        self.iter()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// The value of the first parameter of this name, if it has one that is not empty.
@@ -39,9 +37,7 @@ impl<'a> Params<'a> {
     /// Name and value of each, in their order. Empty ones (`;;`) are left out.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone + use<'a> {
         let start = find_outside_quotes(self.text, b';', false);
-        ParamIterator {
-            rest: start.map_or(b"", |at| split_around(self.text, at).1),
-        }
+        ParamIterator { rest: start.map_or(b"", |at| split_around(self.text, at).1) }
     }
 }
 
@@ -76,10 +72,8 @@ impl<'a> Iterator for ParamIterator<'a> {
 fn cut(text: &[u8]) -> (&[u8], Option<usize>, &[u8]) {
     let mut equals = None;
     let mut at = 0;
-    while let Some(next) = text
-        .get(at..)
-        .and_then(|rest| memchr3(b';', b'=', b'"', rest))
-        .map(|found| at + found)
+    while let Some(next) =
+        text.get(at..).and_then(|rest| memchr3(b';', b'=', b'"', rest)).map(|found| at + found)
     {
         match text.get(next) {
             Some(b';') => {

@@ -74,9 +74,7 @@ pub(super) struct Field {
 
 impl Field {
     pub(super) fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        bytes
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or(b"")
+        bytes.get(self.start as usize..self.end as usize).unwrap_or(b"")
     }
 }
 
@@ -107,24 +105,14 @@ impl Scanner {
         if bytes.len() > self.max_bytes {
             return Err(ScanError::TooLong(bytes.len()));
         }
-        let begin = bytes
-            .iter()
-            .position(|byte| !matches!(byte, b'\r' | b'\n'))
-            .ok_or(ScanError::Empty)?;
+        let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).ok_or(ScanError::Empty)?;
         let line_end = memchr(b'\n', rest_of(bytes, begin)).map(|at| begin + at);
-        let line = trim_end(
-            bytes
-                .get(begin..line_end.unwrap_or(bytes.len()))
-                .unwrap_or(b""),
-        );
+        let line = trim_end(bytes.get(begin..line_end.unwrap_or(bytes.len())).unwrap_or(b""));
         let start = start_line(line, begin)?;
         self.fields.clear();
         let section = match line_end {
             Some(end) => self.scan_fields(bytes, end + 1),
-            None => Section {
-                end: bytes.len(),
-                whole: false,
-            },
+            None => Section { end: bytes.len(), whole: false },
         };
         self.message(bytes, start, section)
     }
@@ -135,16 +123,10 @@ impl Scanner {
         loop {
             match rest_of(bytes, at) {
                 [b'\n', ..] => {
-                    return Section {
-                        end: at + 1,
-                        whole: true,
-                    };
+                    return Section { end: at + 1, whole: true };
                 }
                 [b'\r', b'\n', ..] => {
-                    return Section {
-                        end: at + 2,
-                        whole: true,
-                    };
+                    return Section { end: at + 2, whole: true };
                 }
                 _ => {}
             }
@@ -153,10 +135,7 @@ impl Scanner {
             let mut search = at;
             let end = loop {
                 let Some(found) = memchr(b'\n', rest_of(bytes, search)) else {
-                    return Section {
-                        end: bytes.len(),
-                        whole: false,
-                    };
+                    return Section { end: bytes.len(), whole: false };
                 };
                 search += found + 1;
                 if !matches!(bytes.get(search), Some(b' ' | b'\t')) {
@@ -187,11 +166,7 @@ impl Scanner {
         let start = end - from_value.len();
         let length = trim_end(from_value).len();
         // The message's length was checked to fit.
-        self.fields.push(Field {
-            name,
-            start: start as u32,
-            end: (start + length) as u32,
-        });
+        self.fields.push(Field { name, start: start as u32, end: (start + length) as u32 });
     }
 
     /// Checks the fields that every message has.
@@ -201,13 +176,8 @@ impl Scanner {
         start: StartLine<'s>,
         section: Section,
     ) -> Result<SipMessage<'s>, ScanError> {
-        const ABSENT: Field = Field {
-            name: HeaderName::Other,
-            start: 0,
-            end: 0,
-        };
-        let (mut call_id, mut cseq_at, mut from, mut to, mut via) =
-            (ABSENT, ABSENT, ABSENT, ABSENT, ABSENT);
+        const ABSENT: Field = Field { name: HeaderName::Other, start: 0, end: 0 };
+        let (mut call_id, mut cseq_at, mut from, mut to, mut via) = (ABSENT, ABSENT, ABSENT, ABSENT, ABSENT);
         for &field in &self.fields {
             let first = match field.name {
                 HeaderName::CallId => &mut call_id,
@@ -235,10 +205,8 @@ impl Scanner {
                 return Err(ScanError::Missing(name.text()));
             }
         }
-        let malformed = |field: Field| ScanError::Malformed {
-            name: field.name.text(),
-            offset: field.start as usize,
-        };
+        let malformed =
+            |field: Field| ScanError::Malformed { name: field.name.text(), offset: field.start as usize };
         let call_id_text = call_id.value(bytes);
         if call_id_text.is_empty() {
             return Err(malformed(call_id));
@@ -247,23 +215,16 @@ impl Scanner {
         if let StartLine::Request { method, .. } = start
             && method != cseq_method
         {
-            return Err(ScanError::MethodMismatch {
-                offset: cseq_at.start as usize,
-            });
+            return Err(ScanError::MethodMismatch { offset: cseq_at.start as usize });
         }
-        let top_via = Values::new(via.value(bytes))
-            .next()
-            .and_then(Via::parse)
-            .ok_or_else(|| malformed(via))?;
+        let top_via =
+            Values::new(via.value(bytes)).next().and_then(Via::parse).ok_or_else(|| malformed(via))?;
         Ok(SipMessage {
             bytes,
             fields: &self.fields,
             start,
             call_id: call_id_text,
-            cseq: CSeq {
-                number,
-                method: Method::of(cseq_method),
-            },
+            cseq: CSeq { number, method: Method::of(cseq_method) },
             cseq_method,
             from: NameAddr::parse(from.value(bytes)).ok_or_else(|| malformed(from))?,
             to: NameAddr::parse(to.value(bytes)).ok_or_else(|| malformed(to))?,
@@ -299,17 +260,10 @@ fn start_line(line: &[u8], offset: usize) -> Result<StartLine<'_>, ScanError> {
     let rest = trim_start(rest);
     let at = |part: &[u8]| offset + (line.len() - part.len());
     if is_version(first) {
-        let status_end = rest
-            .iter()
-            .position(|&byte| is_space(byte))
-            .unwrap_or(rest.len());
+        let status_end = rest.iter().position(|&byte| is_space(byte)).unwrap_or(rest.len());
         let (status, reason) = rest.split_at_checked(status_end).ok_or(none)?;
         return match *status {
-            [
-                hundreds @ b'1'..=b'6',
-                tens @ b'0'..=b'9',
-                units @ b'0'..=b'9',
-            ] => {
+            [hundreds @ b'1'..=b'6', tens @ b'0'..=b'9', units @ b'0'..=b'9'] => {
                 let digit = |byte: u8| u16::from(byte - b'0');
                 Ok(StartLine::Status {
                     status: digit(hundreds) * 100 + digit(tens) * 10 + digit(units),
@@ -326,13 +280,9 @@ fn start_line(line: &[u8], offset: usize) -> Result<StartLine<'_>, ScanError> {
     let (uri, version) = rest.split_at_checked(version_at).ok_or(none)?;
     let version = trim_start(version);
     if !is_version(version) {
-        let starts_like_one = version
-            .get(..4)
-            .is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/"));
+        let starts_like_one = version.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/"));
         return Err(match starts_like_one {
-            true => ScanError::Version {
-                offset: at(version),
-            },
+            true => ScanError::Version { offset: at(version) },
             false => none,
         });
     }
@@ -357,11 +307,7 @@ const GLANCE_LINE: usize = 8_192;
 /// request line that ends in `SIP/2.0`, or, where the line is cut, one that begins with a method in
 /// capitals and a sip, sips or tel URI. Line ends in front are skipped.
 pub fn looks_like_sip(bytes: &[u8]) -> bool {
-    let Some(begin) = bytes
-        .iter()
-        .take(64)
-        .position(|byte| !matches!(byte, b'\r' | b'\n'))
-    else {
+    let Some(begin) = bytes.iter().take(64).position(|byte| !matches!(byte, b'\r' | b'\n')) else {
         return false;
     };
     let bytes = rest_of(bytes, begin);
@@ -370,11 +316,7 @@ pub fn looks_like_sip(bytes: &[u8]) -> bool {
     {
         return start.last().is_some_and(|&byte| is_space(byte));
     }
-    let Some(method_length) = bytes
-        .iter()
-        .take(GLANCE_METHOD + 1)
-        .position(|&byte| !is_token(byte))
-    else {
+    let Some(method_length) = bytes.iter().take(GLANCE_METHOD + 1).position(|&byte| !is_token(byte)) else {
         return false;
     };
     let (method, rest) = bytes.split_at_checked(method_length).unwrap_or((b"", b""));
@@ -391,8 +333,7 @@ pub fn looks_like_sip(bytes: &[u8]) -> bool {
             let uri = trim_start(rest);
             method.iter().all(u8::is_ascii_uppercase)
                 && [&b"sip:"[..], b"sips:", b"tel:"].iter().any(|scheme| {
-                    uri.get(..scheme.len())
-                        .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+                    uri.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
                 })
         }
     }

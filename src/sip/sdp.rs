@@ -82,11 +82,8 @@ impl Sdp {
     /// Reads a description; `None` if it has no `v=0` line first or a media line that cannot be read.
     /// Unknown lines are skipped; LF line ends are as good as CRLF.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let mut lines = text
-            .split(|&byte| byte == b'\n')
-            .map(trim)
-            .filter(|line| !line.is_empty())
-            .take(MAX_LINES);
+        let mut lines =
+            text.split(|&byte| byte == b'\n').map(trim).filter(|line| !line.is_empty()).take(MAX_LINES);
         let (b"v", version) = split_once(lines.next()?, b'=')? else {
             return None;
         };
@@ -115,12 +112,7 @@ impl Sdp {
                 None => session.read(kind, value),
             }
         }
-        Some(Self {
-            media: sections
-                .into_iter()
-                .map(|section| section.finish(session))
-                .collect(),
-        })
+        Some(Self { media: sections.into_iter().map(|section| section.finish(session)).collect() })
     }
 }
 
@@ -131,9 +123,7 @@ impl Level {
                 // Of several connection lines in a section (layered multicast) the first counts.
                 let address = value.rsplit(|&byte| byte == b' ').next().unwrap_or(b"");
                 let address = split_once(address, b'/').map_or(address, |(before, _)| before);
-                let address = std::str::from_utf8(address)
-                    .ok()
-                    .and_then(|text| text.parse::<IpAddr>().ok());
+                let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<IpAddr>().ok());
                 let is_zero = address.is_some_and(|address| address.is_unspecified());
                 self.connection_is_zero.get_or_insert(is_zero);
             }
@@ -168,16 +158,9 @@ impl<'a> Section<'a> {
     fn new(value: &'a [u8]) -> Option<Self> {
         let (kind, rest) = split_once(value, b' ')?;
         let (port, rest) = split_once(super::lex::trim_start(rest), b' ')?;
-        let (_protocol, formats) =
-            split_once(super::lex::trim_start(rest), b' ').unwrap_or((rest, b""));
+        let (_protocol, formats) = split_once(super::lex::trim_start(rest), b' ').unwrap_or((rest, b""));
         let port = split_once(port, b'/').map_or(port, |(before, _)| before);
-        Some(Self {
-            kind,
-            port: super::lex::port(port)?,
-            formats,
-            level: Level::default(),
-            maps: Vec::new(),
-        })
+        Some(Self { kind, port: super::lex::port(port)?, formats, level: Level::default(), maps: Vec::new() })
     }
 
     /// `a=rtpmap:96 opus/48000/2`
@@ -199,24 +182,14 @@ impl<'a> Section<'a> {
         let bit_rate = bandwidth
             .tias
             .or_else(|| codec.as_deref().and_then(fixed_bit_rate))
-            .or(bandwidth
-                .application_specific
-                .map(|kilobits| kilobits.saturating_mul(1_000)));
+            .or(bandwidth.application_specific.map(|kilobits| kilobits.saturating_mul(1_000)));
         let mut kind = lossy(self.kind);
         kind.make_ascii_lowercase();
         SdpMedia {
             kind,
             port: self.port,
-            direction: self
-                .level
-                .direction
-                .or(session.direction)
-                .unwrap_or_default(),
-            connection_is_zero: self
-                .level
-                .connection_is_zero
-                .or(session.connection_is_zero)
-                .unwrap_or(false),
+            direction: self.level.direction.or(session.direction).unwrap_or_default(),
+            connection_is_zero: self.level.connection_is_zero.or(session.connection_is_zero).unwrap_or(false),
             codec,
             clock_rate_hz,
             bit_rate,
@@ -301,8 +274,5 @@ fn fixed_bit_rate(codec: &str) -> Option<u32> {
         ("G726-40", 40_000),
         ("GSM-EFR", 12_200),
     ];
-    RATES
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case(codec))
-        .map(|(_, rate)| *rate)
+    RATES.iter().find(|(name, _)| name.eq_ignore_ascii_case(codec)).map(|(_, rate)| *rate)
 }

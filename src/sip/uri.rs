@@ -119,12 +119,8 @@ impl<'a> Uri<'a> {
     fn read_tel(&mut self, rest: &'a [u8]) -> Option<()> {
         let end = memchr2(b';', b'?', rest).unwrap_or(rest.len());
         let (number, tail) = rest.split_at_checked(end)?;
-        if !number
-            .iter()
-            .all(|&byte| is_phone_digit(byte) || is_visual_separator(byte))
-            || !number
-                .iter()
-                .any(|&byte| is_phone_digit(byte) && byte != b'+')
+        if !number.iter().all(|&byte| is_phone_digit(byte) || is_visual_separator(byte))
+            || !number.iter().any(|&byte| is_phone_digit(byte) && byte != b'+')
         {
             return None;
         }
@@ -202,10 +198,7 @@ impl<'a> Uri<'a> {
             Scheme::Sips => 5061,
             _ => 5060,
         };
-        Some(SocketAddr::new(
-            self.ip()?,
-            self.port.unwrap_or(default_port),
-        ))
+        Some(SocketAddr::new(self.ip()?, self.port.unwrap_or(default_port)))
     }
 }
 
@@ -213,13 +206,7 @@ impl<'a> Uri<'a> {
 pub fn display(text: &[u8]) -> String {
     String::from_utf8_lossy(trim(text))
         .chars()
-        .map(|c| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
         .collect()
 }
 
@@ -234,11 +221,7 @@ pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
         Ok(IpAddr::V4(_)) if bracketed => None,
         Ok(address) => Some(address),
         // RFC 5118 section 4.10: the old grammar gave three colons before an embedded IPv4 address.
-        Err(_) => text
-            .replacen(":::", "::", 1)
-            .parse::<Ipv6Addr>()
-            .ok()
-            .map(IpAddr::V6),
+        Err(_) => text.replacen(":::", "::", 1).parse::<Ipv6Addr>().ok().map(IpAddr::V6),
     }
 }
 
@@ -253,9 +236,7 @@ fn scheme_of(text: &[u8]) -> Option<Scheme> {
         return Some(Scheme::Tel);
     }
     let is_scheme = text.first().is_some_and(u8::is_ascii_alphabetic)
-        && text
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
     is_scheme.then_some(Scheme::Other)
 }
 
@@ -280,13 +261,10 @@ fn is_host(host: &[u8]) -> bool {
     match host {
         [b'[', inside @ .., b']'] => {
             memchr(b':', inside).is_some()
-                && inside
-                    .iter()
-                    .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+                && inside.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
         }
         _ => {
-            host.iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+            host.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
                 && host.iter().any(u8::is_ascii_alphanumeric)
         }
     }
@@ -302,17 +280,11 @@ const fn is_visual_separator(byte: u8) -> bool {
 
 const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')'
-        )
+        || matches!(byte, b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')')
 }
 
 const fn is_reserved(byte: u8) -> bool {
-    matches!(
-        byte,
-        b';' | b'/' | b'?' | b':' | b'@' | b'&' | b'=' | b'+' | b'$' | b','
-    )
+    matches!(byte, b';' | b'/' | b'?' | b':' | b'@' | b'&' | b'=' | b'+' | b'$' | b',')
 }
 
 /// A byte of a text with escapes: reserved characters differ from their escapes, all others do not
@@ -331,16 +303,10 @@ fn unescape(mut text: &[u8]) -> impl Iterator<Item = Unescaped> {
         {
             text = rest;
             let byte = high * 16 + low;
-            return Some(Unescaped {
-                byte,
-                escaped_reserved: is_reserved(byte),
-            });
+            return Some(Unescaped { byte, escaped_reserved: is_reserved(byte) });
         }
         text = rest;
-        Some(Unescaped {
-            byte,
-            escaped_reserved: false,
-        })
+        Some(Unescaped { byte, escaped_reserved: false })
     })
 }
 
@@ -355,16 +321,10 @@ const fn hex_value(digit: u8) -> Option<u8> {
 
 /// The user in its one spelling: needless escapes decoded, the others in upper-case hex.
 pub(super) fn push_user(out: &mut String, user: &[u8]) {
-    const HEX: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
-    ];
-    for Unescaped {
-        byte,
-        escaped_reserved,
-    } in unescape(user)
-    {
-        let plain = is_unreserved(byte)
-            || (is_reserved(byte) && !escaped_reserved && !matches!(byte, b'@' | b':'));
+    const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    for Unescaped { byte, escaped_reserved } in unescape(user) {
+        let plain =
+            is_unreserved(byte) || (is_reserved(byte) && !escaped_reserved && !matches!(byte, b'@' | b':'));
         if plain {
             out.push(char::from(byte));
         } else {
@@ -380,10 +340,7 @@ pub(super) fn push_host(out: &mut String, host: &[u8]) {
     match host_ip(host) {
         Some(IpAddr::V6(address)) => out.push_str(&format!("[{address}]")),
         Some(IpAddr::V4(address)) => out.push_str(&address.to_string()),
-        None => out.extend(
-            host.iter()
-                .map(|byte| char::from(byte.to_ascii_lowercase())),
-        ),
+        None => out.extend(host.iter().map(|byte| char::from(byte.to_ascii_lowercase()))),
     }
 }
 
@@ -406,10 +363,7 @@ fn same_text(one: Option<&[u8]>, other: Option<&[u8]>, case: Case) -> bool {
     let spelled = |text| {
         unescape(text).map(move |unescaped| match case {
             Case::Kept => unescaped,
-            Case::Ignored => Unescaped {
-                byte: unescaped.byte.to_ascii_lowercase(),
-                ..unescaped
-            },
+            Case::Ignored => Unescaped { byte: unescaped.byte.to_ascii_lowercase(), ..unescaped },
         })
     };
     match (one, other) {
@@ -427,30 +381,24 @@ fn same_host(one: &[u8], other: &[u8]) -> bool {
 }
 
 fn same_params(one: Params<'_>, other: Params<'_>) -> bool {
-    let same_value =
-        |one: Option<&[u8]>, other: Option<&[u8]>| same_text(one, other, Case::Ignored);
-    let decisive = DECISIVE_PARAMS
-        .iter()
-        .all(|name| match (one.get(name), other.get(name)) {
-            (None, None) => true,
-            (Some(one), Some(other)) => same_value(one, other),
-            _ => false,
-        });
+    let same_value = |one: Option<&[u8]>, other: Option<&[u8]>| same_text(one, other, Case::Ignored);
+    let decisive = DECISIVE_PARAMS.iter().all(|name| match (one.get(name), other.get(name)) {
+        (None, None) => true,
+        (Some(one), Some(other)) => same_value(one, other),
+        _ => false,
+    });
     decisive
-        && one.iter().take(COMPARED_PARAMS).all(|(name, value)| {
-            other
-                .get(name)
-                .is_none_or(|theirs| same_value(value, theirs))
-        })
+        && one
+            .iter()
+            .take(COMPARED_PARAMS)
+            .all(|(name, value)| other.get(name).is_none_or(|theirs| same_value(value, theirs)))
 }
 
 /// RFC 3966 section 4: the same parameters with the same values, in any order.
 fn same_tel_params(one: Params<'_>, other: Params<'_>) -> bool {
     let within = |one: Params<'_>, other: Params<'_>| {
         one.iter().take(COMPARED_PARAMS).all(|(name, value)| {
-            other
-                .get(name)
-                .is_some_and(|theirs| same_text(value, theirs, Case::Ignored))
+            other.get(name).is_some_and(|theirs| same_text(value, theirs, Case::Ignored))
         })
     };
     within(one, other) && within(other, one)
@@ -459,14 +407,10 @@ fn same_tel_params(one: Params<'_>, other: Params<'_>) -> bool {
 /// Headers count always: each must be in both, in any order.
 fn same_headers(one: &[u8], other: &[u8]) -> bool {
     fn pairs(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-        text.split(|&byte| byte == b'&')
-            .filter(|pair| !pair.is_empty())
-            .take(COMPARED_PARAMS)
+        text.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).take(COMPARED_PARAMS)
     }
     let within = |one, other| {
-        pairs(one).all(|pair| {
-            pairs(other).any(|theirs| same_text(Some(pair), Some(theirs), Case::Ignored))
-        })
+        pairs(one).all(|pair| pairs(other).any(|theirs| same_text(Some(pair), Some(theirs), Case::Ignored)))
     };
     within(one, other) && within(other, one)
 }

@@ -32,10 +32,7 @@ pub(super) struct StartLine {
 
 /// How many bytes at the front are keep-alives: empty lines, and the NULs that some phones send.
 pub(super) fn keep_alive(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .position(|byte| !matches!(byte, b'\r' | b'\n' | 0))
-        .unwrap_or(bytes.len())
+    bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n' | 0)).unwrap_or(bytes.len())
 }
 
 /// Looks at the front of `bytes`, of which [`keep_alive`] was taken off.
@@ -54,10 +51,7 @@ pub(super) fn start(bytes: &[u8]) -> Start {
     };
     let line = looked_at.get(..newline).unwrap_or_default();
     if is_request_line(line.trim_ascii_end()) || is_status_line(line) {
-        Start::Message(StartLine {
-            end: newline + 1,
-            bare_lf: line.last() != Some(&b'\r'),
-        })
+        Start::Message(StartLine { end: newline + 1, bare_lf: line.last() != Some(&b'\r') })
     } else {
         Start::Other
     }
@@ -66,10 +60,8 @@ pub(super) fn start(bytes: &[u8]) -> Start {
 /// Whether what follows a start line can be a header field or the end of them. HTTP answers that carry the
 /// words `SIP/2.0 200` are known by this.
 pub(super) fn continues_as_header(behind_start_line: &[u8]) -> bool {
-    let name_length = behind_start_line
-        .iter()
-        .position(|&byte| !is_token(byte))
-        .unwrap_or(behind_start_line.len());
+    let name_length =
+        behind_start_line.iter().position(|&byte| !is_token(byte)).unwrap_or(behind_start_line.len());
     match behind_start_line.get(name_length) {
         None => true,
         Some(b'\r' | b'\n') => name_length == 0,
@@ -118,10 +110,7 @@ fn is_request_line(line: &[u8]) -> bool {
     let method = before.iter().take_while(|&&byte| is_token(byte)).count();
     let behind = before.get(method..).unwrap_or_default();
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    method > 0
-        && is_space(behind.first())
-        && is_space(behind.last())
-        && !behind.trim_ascii().is_empty()
+    method > 0 && is_space(behind.first()) && is_space(behind.last()) && !behind.trim_ascii().is_empty()
 }
 
 /// `SIP-Version SP Status-Code SP Reason-Phrase`, also without the last space.
@@ -141,9 +130,7 @@ fn is_status_line(line: &[u8]) -> bool {
 fn may_become_start_line(bytes: &[u8]) -> bool {
     let compared = bytes.len().min(VERSION.len());
     if bytes.get(..compared).is_some_and(|front| {
-        VERSION
-            .get(..compared)
-            .is_some_and(|version| front.eq_ignore_ascii_case(version))
+        VERSION.get(..compared).is_some_and(|version| front.eq_ignore_ascii_case(version))
     }) {
         return true;
     }

@@ -131,10 +131,7 @@ impl Direction {
 
     /// A direction that is joined in the middle, if these bytes begin a message.
     pub fn joining(sequence: u32, bytes: &[u8]) -> Option<Self> {
-        begins_message(bytes).then(|| Self {
-            phase: Phase::Following,
-            ..Self::opening(sequence)
-        })
+        begins_message(bytes).then(|| Self { phase: Phase::Following, ..Self::opening(sequence) })
     }
 
     /// Whether a SYN before `sequence` is one that was seen before, or belongs to what is followed already.
@@ -156,13 +153,7 @@ impl Direction {
     }
 
     /// Takes one segment's bytes. `cut`: the segment had more of them.
-    pub fn take(
-        &mut self,
-        sequence: u32,
-        bytes: &[u8],
-        cut: bool,
-        context: &mut Context<'_>,
-    ) -> Verdict {
+    pub fn take(&mut self, sequence: u32, bytes: &[u8], cut: bool, context: &mut Context<'_>) -> Verdict {
         let ahead = sequence.wrapping_sub(self.next).cast_signed();
         if ahead > 0 {
             self.hold_for_later(sequence, bytes, cut);
@@ -174,10 +165,7 @@ impl Direction {
         }
         let known = ahead.unsigned_abs() as usize;
         if known > RETRANSMISSION_WINDOW_BYTES && begins_message(bytes) {
-            *self = Self {
-                phase: Phase::Following,
-                ..Self::opening(sequence)
-            };
+            *self = Self { phase: Phase::Following, ..Self::opening(sequence) };
             return self.in_order(bytes, cut, context);
         }
         match bytes.get(known..) {
@@ -270,10 +258,7 @@ impl Direction {
                 Some(piece) => {
                     let piece_start = piece.sequence.wrapping_sub(self.next) as usize;
                     let piece_end = piece_start + piece.bytes.len();
-                    (
-                        piece_start.saturating_sub(start).min(bytes.len()),
-                        piece_end.saturating_sub(start),
-                    )
+                    (piece_start.saturating_sub(start).min(bytes.len()), piece_end.saturating_sub(start))
                 }
             };
             if let Some(fresh) = bytes.get(from..until).filter(|fresh| !fresh.is_empty()) {
@@ -293,11 +278,7 @@ impl Direction {
 
     /// A direction that has not shown any SIP gets little.
     fn most_later_bytes(&self, context: &Context<'_>) -> usize {
-        if self.phase == Phase::Opening {
-            context.stream_bytes / 2
-        } else {
-            context.stream_bytes
-        }
+        if self.phase == Phase::Opening { context.stream_bytes / 2 } else { context.stream_bytes }
     }
 
     /// Goes on with what came early, as far as it is next now.
@@ -314,9 +295,7 @@ impl Direction {
             let Some(piece) = self.later.pop_front() else {
                 break;
             };
-            self.later_bytes = self
-                .later_bytes
-                .saturating_sub(piece.bytes.len() + PIECE_OVERHEAD_BYTES);
+            self.later_bytes = self.later_bytes.saturating_sub(piece.bytes.len() + PIECE_OVERHEAD_BYTES);
             let known = ahead.unsigned_abs() as usize;
             let Some(fresh @ [_, ..]) = piece.bytes.get(known..) else {
                 continue;
@@ -338,8 +317,7 @@ impl Direction {
         let bytes = bytes.get(passed..).unwrap_or_default();
         let verdict = if self.held.is_empty() {
             let (used, verdict) = self.frame(bytes, context);
-            self.held
-                .extend_from_slice(bytes.get(used..).unwrap_or_default());
+            self.held.extend_from_slice(bytes.get(used..).unwrap_or_default());
             verdict
         } else {
             self.held.extend_from_slice(bytes);
@@ -448,11 +426,7 @@ impl Direction {
     }
 
     fn searched_enough(&self) -> Verdict {
-        if self.searched > MAX_SEARCHED_BYTES {
-            Verdict::Forget
-        } else {
-            Verdict::Keep
-        }
+        if self.searched > MAX_SEARCHED_BYTES { Verdict::Forget } else { Verdict::Keep }
     }
 }
 

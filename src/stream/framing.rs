@@ -27,9 +27,7 @@ pub(super) enum ContentLength {
 /// The head of the message at the front of `bytes`; `None` while its empty line has not come.
 pub(super) fn head(bytes: &[u8], start_line: &StartLine) -> Option<Head> {
     // The empty line may follow the start line at once: then its CRLF is part of the pattern searched for.
-    let from = start_line
-        .end
-        .checked_sub(if start_line.bare_lf { 1 } else { 2 })?;
+    let from = start_line.end.checked_sub(if start_line.bare_lf { 1 } else { 2 })?;
     let searched = bytes.get(from..)?;
     let end_of_fields = if start_line.bare_lf {
         empty_line(searched)?
@@ -60,10 +58,8 @@ fn empty_line(bytes: &[u8]) -> Option<usize> {
 fn content_length(fields: &[u8]) -> ContentLength {
     let mut rest = fields;
     while !rest.is_empty() {
-        let line_start = rest
-            .split_last()
-            .and_then(|(_, before)| memrchr(b'\n', before))
-            .map_or(0, |newline| newline + 1);
+        let line_start =
+            rest.split_last().and_then(|(_, before)| memrchr(b'\n', before)).map_or(0, |newline| newline + 1);
         if let Some(value) = fields.get(line_start..).and_then(value_of_content_length) {
             return read_number(value);
         }
@@ -89,18 +85,16 @@ fn value_of_content_length(line: &[u8]) -> Option<&[u8]> {
 /// The number at the front of a value that may be folded (RFC 3261 section 7.3.1).
 fn read_number(value: &[u8]) -> ContentLength {
     let value = unfold(value);
-    let digits = value
-        .iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(value.len());
+    let digits = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
     let (number, behind) = value.split_at(digits);
     if number.is_empty() || !matches!(behind.first(), None | Some(b'\r' | b'\n' | b' ' | b'\t')) {
         return ContentLength::Unreadable;
     }
-    ContentLength::Bytes(number.iter().fold(0_usize, |sum, digit| {
-        sum.saturating_mul(10)
-            .saturating_add(usize::from(digit - b'0'))
-    }))
+    ContentLength::Bytes(
+        number
+            .iter()
+            .fold(0_usize, |sum, digit| sum.saturating_mul(10).saturating_add(usize::from(digit - b'0'))),
+    )
 }
 
 /// Takes white space off the front, and line ends that white space follows.
@@ -119,10 +113,7 @@ fn unfold(mut value: &[u8]) -> &[u8] {
 
 /// A line end with white space behind it.
 fn folds(value: &[u8]) -> bool {
-    matches!(
-        value,
-        [b'\n', b' ' | b'\t', ..] | [b'\r', b'\n', b' ' | b'\t', ..]
-    )
+    matches!(value, [b'\n', b' ' | b'\t', ..] | [b'\r', b'\n', b' ' | b'\t', ..])
 }
 
 #[cfg(test)]
@@ -140,10 +131,7 @@ mod tests {
             ("L : 0012\r\n\r\n", Bytes(12)),
             ("Content-Length:\r\n  12\r\nVia: x\r\n\r\n", Bytes(12)),
             ("Content-Length: 12\n\n", Bytes(12)),
-            (
-                "Content-Length: 99999999999999999999999\r\n\r\n",
-                Bytes(usize::MAX),
-            ),
+            ("Content-Length: 99999999999999999999999\r\n\r\n", Bytes(usize::MAX)),
             ("Content-Length: -1\r\n\r\n", Unreadable),
             ("Content-Length: 12x\r\n\r\n", Unreadable),
             ("Content-Length:\r\n\r\n", Unreadable),

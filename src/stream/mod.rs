@@ -49,10 +49,7 @@ pub struct Reassembler {
 impl Reassembler {
     /// A reassembler with the bounds `tcp_streams`, `tcp_stream_bytes` and `message_bytes`.
     pub fn new(limits: &Limits) -> Self {
-        Self {
-            tcp: tcp::Streams::new(limits),
-            message_bytes: limits.message_bytes,
-        }
+        Self { tcp: tcp::Streams::new(limits), message_bytes: limits.message_bytes }
     }
 
     /// Calls `each` once for each message that this segment completed, in stream order. Messages behind a
@@ -72,13 +69,7 @@ impl Reassembler {
     }
 
     /// A datagram holds one message or none. What is behind its Content-Length is no part of it.
-    fn datagram(
-        &self,
-        segment: &Segment<'_>,
-        bytes: &[u8],
-        oddities: &mut Oddities,
-        each: Each<'_>,
-    ) {
+    fn datagram(&self, segment: &Segment<'_>, bytes: &[u8], oddities: &mut Oddities, each: Each<'_>) {
         let bytes = bytes.get(content::keep_alive(bytes)..).unwrap_or_default();
         let Start::Message(start_line) = content::start(bytes) else {
             return;

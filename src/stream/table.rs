@@ -64,12 +64,7 @@ impl<K: Hash + Eq + Copy, V> Table<K, V> {
 
     /// Adds an entry as the one that goes next; [`Self::touch`] makes it one that stays.
     pub fn insert_cold(&mut self, key: K, value: V) -> Slot {
-        let fresh = Some(Entry {
-            key,
-            value,
-            newer: NONE,
-            older: NONE,
-        });
+        let fresh = Some(Entry { key, value, newer: NONE, older: NONE });
         let slot = match self.free.pop() {
             Some(slot) => {
                 if let Some(place) = self.slots.get_mut(slot as usize) {
@@ -83,10 +78,9 @@ impl<K: Hash + Eq + Copy, V> Table<K, V> {
             }
         };
         let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index
-            .insert_unique(hasher.hash_one(key), slot, |&slot| {
-                entry(slots, slot).map_or(0, |entry| hasher.hash_one(entry.key))
-            });
+        self.index.insert_unique(hasher.hash_one(key), slot, |&slot| {
+            entry(slots, slot).map_or(0, |entry| hasher.hash_one(entry.key))
+        });
         self.link_as_oldest(slot);
         slot
     }
@@ -122,10 +116,7 @@ impl<K: Hash + Eq + Copy, V> Table<K, V> {
     pub fn remove(&mut self, slot: Slot) -> Option<V> {
         self.unlink(slot);
         let gone = self.slots.get_mut(slot as usize)?.take()?;
-        if let Ok(found) = self
-            .index
-            .find_entry(self.hasher.hash_one(gone.key), |&other| other == slot)
-        {
+        if let Ok(found) = self.index.find_entry(self.hasher.hash_one(gone.key), |&other| other == slot) {
             found.remove();
         }
         self.free.push(slot);

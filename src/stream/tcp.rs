@@ -67,29 +67,14 @@ impl Streams {
             self.gaps.pop_front();
             let waits = |(_, direction): (&Ends, &mut Direction)| direction.gap_ends == Some(due);
             if self.table.get_mut(slot).is_some_and(waits) {
-                self.with(now, slot, oddities, each, |direction, context| {
-                    direction.give_up_gap(context)
-                });
+                self.with(now, slot, oddities, each, |direction, context| direction.give_up_gap(context));
             }
         }
     }
 
     /// Takes one segment. Those of UDP are passed over.
-    pub fn handle(
-        &mut self,
-        now: Timestamp,
-        segment: &Segment<'_>,
-        oddities: &mut Oddities,
-        each: Each<'_>,
-    ) {
-        let Payload::Tcp {
-            sequence,
-            syn,
-            fin,
-            rst,
-            bytes,
-        } = segment.payload
-        else {
+    pub fn handle(&mut self, now: Timestamp, segment: &Segment<'_>, oddities: &mut Oddities, each: Each<'_>) {
+        let Payload::Tcp { sequence, syn, fin, rst, bytes } = segment.payload else {
             return;
         };
         // What an RST carries is for humans, and nothing is over until the sequence numbers begin anew: a

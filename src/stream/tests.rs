@@ -31,12 +31,7 @@ impl Wire {
     }
 
     fn segment(&mut self, port: u16, payload: Payload<'_>, whole: bool) {
-        let segment = Segment {
-            source: (ALICE.0, port).into(),
-            destination: BOB.into(),
-            payload,
-            whole,
-        };
+        let segment = Segment { source: (ALICE.0, port).into(), destination: BOB.into(), payload, whole };
         let now = Timestamp::from_secs(self.now_s);
         self.oddities.at(now, FrameId::default());
         let messages = &mut self.messages;
@@ -45,8 +40,7 @@ impl Wire {
             let text = String::from_utf8_lossy(message.bytes).into_owned();
             messages.push((text, message.whole));
         };
-        self.reassembler
-            .handle(now, &segment, &mut self.oddities, &mut each);
+        self.reassembler.handle(now, &segment, &mut self.oddities, &mut each);
     }
 
     fn udp(&mut self, bytes: &[u8]) {
@@ -54,13 +48,8 @@ impl Wire {
     }
 
     fn tcp_from(&mut self, port: u16, sequence: u32, flag: &str, bytes: &[u8]) {
-        let payload = Payload::Tcp {
-            sequence,
-            syn: flag == "syn",
-            fin: flag == "fin",
-            rst: flag == "rst",
-            bytes,
-        };
+        let payload =
+            Payload::Tcp { sequence, syn: flag == "syn", fin: flag == "fin", rst: flag == "rst", bytes };
         self.segment(port, payload, flag != "cut");
     }
 
@@ -94,10 +83,7 @@ fn message(subject: &str, body: &str) -> String {
 }
 
 fn whole(texts: &[&str]) -> Vec<(String, bool)> {
-    texts
-        .iter()
-        .map(|text| ((*text).to_owned(), true))
-        .collect()
+    texts.iter().map(|text| ((*text).to_owned(), true)).collect()
 }
 
 fn at(base: u32, offset: usize) -> u32 {
@@ -174,16 +160,10 @@ fn a_datagram_that_was_cut_tells_its_complete_lines() {
     let cut = |text: &'static str| (Payload::Udp(text.as_bytes()), false);
     let (payload, whole) = cut("SIP/2.0 200 OK\r\nTo: x\r\nFrom: ali");
     wire.segment(1, payload, whole);
-    assert_eq!(
-        wire.came(),
-        [("SIP/2.0 200 OK\r\nTo: x\r\n".to_owned(), false)]
-    );
+    assert_eq!(wire.came(), [("SIP/2.0 200 OK\r\nTo: x\r\n".to_owned(), false)]);
     let (payload, whole) = cut("SIP/2.0 200 OK\r\nl: 9\r\n\r\nbody");
     wire.segment(1, payload, whole);
-    assert_eq!(
-        wire.came(),
-        [("SIP/2.0 200 OK\r\nl: 9\r\n\r\nbody".to_owned(), false)]
-    );
+    assert_eq!(wire.came(), [("SIP/2.0 200 OK\r\nl: 9\r\n\r\nbody".to_owned(), false)]);
     assert_eq!(wire.noted(), []);
 }
 
@@ -208,14 +188,7 @@ fn sequence_numbers_wrap() {
     let mut wire = Wire::new();
     let base = u32::MAX - 30;
     wire.syn(base.wrapping_sub(1));
-    for (index, piece) in one
-        .as_bytes()
-        .chunks(20)
-        .enumerate()
-        .collect::<Vec<_>>()
-        .into_iter()
-        .rev()
-    {
+    for (index, piece) in one.as_bytes().chunks(20).enumerate().collect::<Vec<_>>().into_iter().rev() {
         wire.tcp(at(base, index * 20), piece);
     }
     assert_eq!(wire.came(), whole(&[&one]));
@@ -298,10 +271,7 @@ fn a_gap_in_a_body_does_not_hide_the_message_behind_it() {
     wire.now_s += 3;
     wire.tcp(10, &both.as_bytes()[..cut]);
     assert_eq!(wire.came(), [(both[..cut].to_owned(), false), (two, true)]);
-    assert_eq!(
-        wire.noted(),
-        [(Oddity::StreamGap, 1), (Oddity::MessageCut, 1)]
-    );
+    assert_eq!(wire.noted(), [(Oddity::StreamGap, 1), (Oddity::MessageCut, 1)]);
 }
 
 #[test]
@@ -318,10 +288,7 @@ fn a_gap_in_header_fields_loses_that_message_only() {
 
 #[test]
 fn more_than_is_held_behind_a_gap_ends_the_waiting() {
-    let limits = Limits {
-        tcp_stream_bytes: 4_096,
-        ..Limits::default()
-    };
+    let limits = Limits { tcp_stream_bytes: 4_096, ..Limits::default() };
     let mut wire = Wire::with(&limits);
     let one = message("one", &"x".repeat(900));
     wire.tcp(10, one.as_bytes());
@@ -392,10 +359,7 @@ fn no_content_length_on_tcp_means_no_body() {
 
 #[test]
 fn a_message_longer_than_is_held_is_passed_over() {
-    let limits = Limits {
-        message_bytes: 1_000,
-        ..Limits::default()
-    };
+    let limits = Limits { message_bytes: 1_000, ..Limits::default() };
     let mut wire = Wire::with(&limits);
     let (long, two) = (message("long", &"x".repeat(5_000)), message("two", ""));
     let stream = format!("{two}{long}{two}");
@@ -417,20 +381,14 @@ fn a_message_longer_than_is_held_is_passed_over() {
 fn text_that_is_no_sip_between_messages_is_noted_and_passed() {
     let one = message("one", "");
     let mut wire = Wire::new();
-    wire.tcp(
-        10,
-        format!("{one}what is this\r\n\x01\x02\r\n{one}").as_bytes(),
-    );
+    wire.tcp(10, format!("{one}what is this\r\n\x01\x02\r\n{one}").as_bytes());
     assert_eq!(wire.came(), whole(&[&one, &one]));
     assert_eq!(wire.noted(), [(Oddity::StreamNotSip, 1)]);
 }
 
 #[test]
 fn streams_are_bounded_and_a_flood_of_syns_drives_out_only_itself() {
-    let limits = Limits {
-        tcp_streams: 10,
-        ..Limits::default()
-    };
+    let limits = Limits { tcp_streams: 10, ..Limits::default() };
     let mut wire = Wire::with(&limits);
     let one = message("one", "body");
     let (front, back) = one.as_bytes().split_at(60);
@@ -476,12 +434,8 @@ fn directions_do_not_mix() {
 
 fn any_messages() -> impl Strategy<Value = Vec<String>> {
     let body = "[ -~\r\n]{0,120}";
-    proptest::collection::vec(("[a-z]{1,9}", body), 1..6).prop_map(|messages| {
-        messages
-            .iter()
-            .map(|(subject, body)| message(subject, body))
-            .collect()
-    })
+    proptest::collection::vec(("[a-z]{1,9}", body), 1..6)
+        .prop_map(|messages| messages.iter().map(|(subject, body)| message(subject, body)).collect())
 }
 
 proptest! {

@@ -14,22 +14,12 @@ pub struct Step {
 
 /// A status of somebody registered, or talking.
 pub const fn online(frame: u64, at_s: f64, session: &'static str) -> Step {
-    Step {
-        frame,
-        at_s,
-        terminal: "online",
-        session,
-    }
+    Step { frame, at_s, terminal: "online", session }
 }
 
 /// A status of somebody about whose registration nothing is known.
 pub const fn unknown(frame: u64, at_s: f64, session: &'static str) -> Step {
-    Step {
-        frame,
-        at_s,
-        terminal: "unknown",
-        session,
-    }
+    Step { frame, at_s, terminal: "unknown", session }
 }
 
 pub const IDLE: &str = "idle";
@@ -53,22 +43,12 @@ pub struct Person {
 
 /// Somebody whose registration is in the capture.
 pub const fn registered(aor: &'static str, readings: &'static [&'static [Step]]) -> Person {
-    Person {
-        aor,
-        registers: true,
-        readings,
-        anything_but: None,
-    }
+    Person { aor, registers: true, readings, anything_but: None }
 }
 
 /// Somebody who is only known from calls.
 pub const fn unregistered(aor: &'static str, readings: &'static [&'static [Step]]) -> Person {
-    Person {
-        aor,
-        registers: false,
-        readings,
-        anything_but: None,
-    }
+    Person { aor, registers: false, readings, anything_but: None }
 }
 
 /// How the program must end.

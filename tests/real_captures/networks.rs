@@ -17,23 +17,11 @@ pub const CAPTURES: &[Capture] = &[
         people: &[
             unregistered(
                 "sip:4321@[fec0::216:d3ff:fe0d:22c]",
-                &[
-                    &[],
-                    &[
-                        online(3, 201_412_350.0, TALKING),
-                        unknown(3, 201_426_750.0, IDLE),
-                    ],
-                ],
+                &[&[], &[online(3, 201_412_350.0, TALKING), unknown(3, 201_426_750.0, IDLE)]],
             ),
             unregistered(
                 "sip:9876@[fe80::21a:a0ff:fe07:32e0]",
-                &[
-                    &[],
-                    &[
-                        online(3, 201_412_350.0, TALKING),
-                        unknown(3, 201_426_750.0, IDLE),
-                    ],
-                ],
+                &[&[], &[online(3, 201_412_350.0, TALKING), unknown(3, 201_426_750.0, IDLE)]],
             ),
         ],
         question: "is sip:9876@fe80:0:0:0:21a:a0ff:fe07:32e0 read as IPv6 without brackets?",
@@ -47,10 +35,7 @@ pub const CAPTURES: &[Capture] = &[
         begins_us: 1_507_433_574_088_315,
         frames: 196,
         messages: (8, 8),
-        people: &[registered(
-            "sip:1001@172.168.0.228",
-            &[&[online(36, 2.286_093, IDLE)]],
-        )],
+        people: &[registered("sip:1001@172.168.0.228", &[&[online(36, 2.286_093, IDLE)]])],
         ..NOBODY
     },
     // A proxy (10.243.0.157) between WebSocket phones (opaque here), a B2BUA (10.243.0.143) and a carrier
@@ -89,23 +74,11 @@ pub const CAPTURES: &[Capture] = &[
             ),
             unregistered(
                 "sip:9998112263382742@10.243.0.157",
-                &[
-                    &[
-                        online(40, 13.357_941, TALKING),
-                        unknown(58, 16.740_015, IDLE),
-                    ],
-                    &[],
-                ],
+                &[&[online(40, 13.357_941, TALKING), unknown(58, 16.740_015, IDLE)], &[]],
             ),
             unregistered(
                 "sip:+12263382742@18.214.104.248",
-                &[
-                    &[],
-                    &[
-                        online(40, 13.357_941, TALKING),
-                        unknown(58, 16.740_015, IDLE),
-                    ],
-                ],
+                &[&[], &[online(40, 13.357_941, TALKING), unknown(58, 16.740_015, IDLE)]],
             ),
         ],
         ends: &["bye"],
@@ -113,12 +86,7 @@ pub const CAPTURES: &[Capture] = &[
         ..NOBODY
     },
     // Everything is in GRE (over VLAN, one frame QinQ and PPPoE): nothing is visible.
-    Capture {
-        file: "ntop__nDPI__gre_sip.pcapng",
-        begins_us: 1_483_481_809_469_240,
-        frames: 36,
-        ..NOBODY
-    },
+    Capture { file: "ntop__nDPI__gre_sip.pcapng", begins_us: 1_483_481_809_469_240, frames: 36, ..NOBODY },
     // One TCP stream, joined in the middle, of which the INVITE (1) and the BYE (4) are visible; the 183 and the 200
     // are in IP-in-IP. An INVITE without an answer, then its end: nobody.
     Capture {
@@ -145,10 +113,7 @@ pub const CAPTURES: &[Capture] = &[
         frames: 371,
         messages: (24, 24),
         people: &[
-            unregistered(
-                "tel:0298765432100",
-                &[&[online(92, 4.870_777, TALKING)], &[]],
-            ),
+            unregistered("tel:0298765432100", &[&[online(92, 4.870_777, TALKING)], &[]]),
             unregistered(
                 "sip:0198765432100;phone-context=ims.mnc001.mcc001.3gppnetwork.org@ims.mnc001.mcc001.3gppnetwork.org",
                 &[&[online(92, 4.870_777, TALKING)]],
@@ -167,10 +132,7 @@ pub const CAPTURES: &[Capture] = &[
         messages: (26, 26),
         people: &[registered(
             "sip:001011234567895@ims.mnc001.mcc001.3gppnetwork.org",
-            &[
-                &[online(706, 2.562_871, IDLE)],
-                &[online(708, 2.566_334, IDLE)],
-            ],
+            &[&[online(706, 2.562_871, IDLE)], &[online(708, 2.566_334, IDLE)]],
         )],
         question: "is a registration seen at the first hop's 200, or at the one nearest the phone?",
         ..NOBODY
@@ -186,23 +148,11 @@ pub const CAPTURES: &[Capture] = &[
         people: &[
             unregistered(
                 "tel:0498765432100",
-                &[
-                    &[
-                        unknown(114, 1.717_453, CALLING),
-                        online(602, 5.822_236, TALKING),
-                    ],
-                    &[],
-                ],
+                &[&[unknown(114, 1.717_453, CALLING), online(602, 5.822_236, TALKING)], &[]],
             ),
             unregistered(
                 "sip:0398765432100;phone-context=0498765432100@0498765432100",
-                &[
-                    &[],
-                    &[
-                        unknown(238, 1.992_863, RINGING),
-                        online(602, 5.822_236, TALKING),
-                    ],
-                ],
+                &[&[], &[unknown(238, 1.992_863, RINGING), online(602, 5.822_236, TALKING)]],
             ),
         ],
         question: "is tel: shown without a domain? does an answer alone show the hop with the most Via?",

@@ -14,19 +14,11 @@ pub const CAPTURES: &[Capture] = &[
         people: &[
             unregistered(
                 "sip:1001@10.0.0.1",
-                &[&[
-                    unknown(3, 0.5, CALLING),
-                    online(4, 2.0, TALKING),
-                    unknown(6, 60.0, IDLE),
-                ]],
+                &[&[unknown(3, 0.5, CALLING), online(4, 2.0, TALKING), unknown(6, 60.0, IDLE)]],
             ),
             unregistered(
                 "sip:1002@10.0.0.2",
-                &[&[
-                    unknown(3, 0.5, RINGING),
-                    online(4, 2.0, TALKING),
-                    unknown(6, 60.0, IDLE),
-                ]],
+                &[&[unknown(3, 0.5, RINGING), online(4, 2.0, TALKING), unknown(6, 60.0, IDLE)]],
             ),
         ],
         ends: &["bye"],
@@ -123,17 +115,11 @@ pub const CAPTURES: &[Capture] = &[
         people: &[
             unregistered(
                 "sip:sipp@10.0.2.20",
-                &[
-                    &[online(2, 0.005_554, TALKING)],
-                    &[online(2, 0.005_554, HELD)],
-                ],
+                &[&[online(2, 0.005_554, TALKING)], &[online(2, 0.005_554, HELD)]],
             ),
             unregistered(
                 "sip:test@10.0.2.15",
-                &[
-                    &[online(2, 0.005_554, TALKING)],
-                    &[online(2, 0.005_554, HELD)],
-                ],
+                &[&[online(2, 0.005_554, TALKING)], &[online(2, 0.005_554, HELD)]],
             ),
         ],
         question: "does a first offer of recvonly, answered sendonly, begin on hold?",
@@ -147,10 +133,7 @@ pub const CAPTURES: &[Capture] = &[
         messages: (4, 4),
         people: &[
             unregistered("sip:auto@localhost", &[&[online(3, 0.318_597, TALKING)]]),
-            unregistered(
-                "sip:matthew@mxtelecom.com",
-                &[&[online(3, 0.318_597, TALKING)]],
-            ),
+            unregistered("sip:matthew@mxtelecom.com", &[&[online(3, 0.318_597, TALKING)]]),
         ],
         ..NOBODY
     },
@@ -240,10 +223,7 @@ pub const CAPTURES: &[Capture] = &[
         begins_us: 1_645_515_834_707_950,
         frames: 30,
         messages: (8, 8),
-        people: &[registered(
-            "sip:26841945@10.192.60.4",
-            &[&[online(12, 160.691_151, IDLE)]],
-        )],
+        people: &[registered("sip:26841945@10.192.60.4", &[&[online(12, 160.691_151, IDLE)]])],
         ..NOBODY
     },
     // 56 REGISTERs, in five runs of ten retransmissions and a lone one, all without credentials, and an INVITE

@@ -55,14 +55,8 @@ pub const CAPTURES: &[Capture] = &[
         frames: 2,
         messages: (0, 2),
         people: &[
-            unregistered(
-                "sip:816666@voip.brurjula.net",
-                &[&[online(2, 0.000233, TALKING)], &[]],
-            ),
-            unregistered(
-                "sip:97239287044@voip.brujula.net",
-                &[&[online(2, 0.000233, TALKING)], &[]],
-            ),
+            unregistered("sip:816666@voip.brurjula.net", &[&[online(2, 0.000233, TALKING)], &[]]),
+            unregistered("sip:97239287044@voip.brujula.net", &[&[online(2, 0.000233, TALKING)], &[]]),
         ],
         question: r#"is From: \"arik\" <sip:…> a broken message? does a 200 without a To-tag confirm a dialog?"#,
         ..NOBODY
@@ -98,14 +92,8 @@ pub const CAPTURES: &[Capture] = &[
         frames: 2,
         messages: (2, 2),
         people: &[
-            unregistered(
-                "sip:1005@192.168.21.83",
-                &[&[online(2, 1.429_274, TALKING)]],
-            ),
-            unregistered(
-                "sip:1006@192.168.20.68",
-                &[&[online(2, 1.429_274, TALKING)]],
-            ),
+            unregistered("sip:1005@192.168.21.83", &[&[online(2, 1.429_274, TALKING)]]),
+            unregistered("sip:1006@192.168.20.68", &[&[online(2, 1.429_274, TALKING)]]),
         ],
         ..NOBODY
     },
@@ -134,10 +122,7 @@ pub const CAPTURES: &[Capture] = &[
         begins_us: 1_312_180_642_150_251,
         frames: 2,
         messages: (2, 2),
-        people: &[registered(
-            "sip:201@10.33.6.101",
-            &[&[online(2, 0.034_522, IDLE)]],
-        )],
+        people: &[registered("sip:201@10.33.6.101", &[&[online(2, 0.034_522, IDLE)]])],
         ..NOBODY
     },
     // HTTP over TCP: the request's path holds "/SIP/2.0-space-200…", the answer begins "SIP/2.0 200 ok" and goes on
@@ -149,12 +134,7 @@ pub const CAPTURES: &[Capture] = &[
         ..NOBODY
     },
     // RTSP over TCP, cooked; a pcapng file although its name ends in pcap. Its OPTIONS and SETUP look like SIP.
-    Capture {
-        file: "ntop__nDPI__rtsp.pcap",
-        begins_us: 1_627_567_277_506_127,
-        frames: 568,
-        ..NOBODY
-    },
+    Capture { file: "ntop__nDPI__rtsp.pcap", begins_us: 1_627_567_277_506_127, frames: 568, ..NOBODY },
     // SSDP: M-SEARCH over UDP.
     Capture {
         file: "ntop__nDPI__ssdp-m-search.pcap",
@@ -163,12 +143,7 @@ pub const CAPTURES: &[Capture] = &[
         ..NOBODY
     },
     // Two pings in a big-endian file.
-    Capture {
-        file: "arkime__arkime__bigendian.pcap",
-        begins_us: 1_335_958_313_152_630,
-        frames: 2,
-        ..NOBODY
-    },
+    Capture { file: "arkime__arkime__bigendian.pcap", begins_us: 1_335_958_313_152_630, frames: 2, ..NOBODY },
     // A section and an interface, no packet.
     Capture {
         file: "the-tcpdump-group__tcpdump__empty.pcapng",

@@ -23,17 +23,11 @@ pub const CAPTURES: &[Capture] = &[
             ),
             unregistered(
                 "sip:1bdaa608131517540000@10.15.193.31",
-                &[
-                    &[online(3, 1.659_560, TALKING), unknown(4, 33.672_115, IDLE)],
-                    &[],
-                ],
+                &[&[online(3, 1.659_560, TALKING), unknown(4, 33.672_115, IDLE)], &[]],
             ),
             unregistered(
                 "sip:1bdaa608131517540001@10.15.197.103",
-                &[
-                    &[],
-                    &[online(3, 1.659_560, TALKING), unknown(4, 33.672_115, IDLE)],
-                ],
+                &[&[], &[online(3, 1.659_560, TALKING), unknown(4, 33.672_115, IDLE)]],
             ),
         ],
         ends: &["bye"],
@@ -55,12 +49,7 @@ pub const CAPTURES: &[Capture] = &[
                 online(40, 75.521_978, CALLING),
                 online(47, 80.656_153, TALKING),
                 online(80, 91.293_061, IDLE),
-                Step {
-                    frame: 102,
-                    at_s: 150.421_803,
-                    terminal: "offline",
-                    session: IDLE,
-                },
+                Step { frame: 102, at_s: 150.421_803, terminal: "offline", session: IDLE },
             ]],
         )],
         ends: &["bye"],
@@ -100,20 +89,11 @@ pub const CAPTURES: &[Capture] = &[
             ),
             unregistered(
                 "sip:22150270@192.168.10.210",
-                &[&[
-                    unknown(11, 21_650.593_453, CALLING),
-                    unknown(13, 21_668.595_583, IDLE),
-                ]],
+                &[&[unknown(11, 21_650.593_453, CALLING), unknown(13, 21_668.595_583, IDLE)]],
             ),
             unregistered(
                 "sip:22465699@192.168.10.210",
-                &[
-                    &[],
-                    &[
-                        unknown(25, 32_583.560_643, CALLING),
-                        unknown(27, 32_611.658_634, IDLE),
-                    ],
-                ],
+                &[&[], &[unknown(25, 32_583.560_643, CALLING), unknown(27, 32_611.658_634, IDLE)]],
             ),
             Person {
                 aor: "sip:271@192.168.10.210",

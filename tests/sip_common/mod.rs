@@ -80,71 +80,31 @@ pub fn walk_message(message: &SipMessage<'_>) {
     assert_eq!(message.is_request(), message.status().is_none());
     assert_eq!(message.is_request(), message.request_uri().is_some());
     assert!(!message.call_id().is_empty());
-    black_box((
-        message.method(),
-        message.method_text(),
-        message.reason(),
-        message.cseq(),
-    ));
+    black_box((message.method(), message.method_text(), message.reason(), message.cseq()));
     black_box((message.from_tag(), message.to_tag(), message.top_branch()));
     walk_uri(message.request_uri().unwrap_or(b""));
-    for address in [message.from(), message.to()]
-        .into_iter()
-        .chain(message.asserted())
-    {
+    for address in [message.from(), message.to()].into_iter().chain(message.asserted()) {
         walk_uri(address.uri);
         walk_params(address.params);
     }
     assert_eq!(message.vias().count(), message.via_count());
-    assert_eq!(
-        message.vias().next().map(|via| via.host),
-        Some(message.top_via().host)
-    );
+    assert_eq!(message.vias().next().map(|via| via.host), Some(message.top_via().host));
     for via in message.vias() {
         black_box((via.received_ip(), via.host_ip(), via.rport, via.branch));
     }
     for contact in message.contacts() {
-        black_box((
-            contact.expires(),
-            contact.q(),
-            contact.param(b"+sip.instance"),
-        ));
+        black_box((contact.expires(), contact.q(), contact.param(b"+sip.instance")));
         walk_uri(contact.addr.uri);
         walk_params(contact.addr.params);
     }
-    for name in [
-        HeaderName::Accept,
-        HeaderName::Route,
-        HeaderName::Other,
-        HeaderName::Subject,
-    ] {
-        black_box((
-            message.header(name),
-            message.headers(name).count(),
-            message.values(name).count(),
-        ));
+    for name in [HeaderName::Accept, HeaderName::Route, HeaderName::Other, HeaderName::Subject] {
+        black_box((message.header(name), message.headers(name).count(), message.values(name).count()));
     }
     black_box((message.credentials().count(), message.challenges().count()));
-    black_box((
-        message.expires(),
-        message.session_expires(),
-        message.min_expires(),
-    ));
-    black_box((
-        message.retry_after(),
-        message.event(),
-        message.subscription_state(),
-    ));
-    black_box((
-        message.user_agent(),
-        message.requires_100rel(),
-        message.replaces(),
-    ));
-    black_box((
-        message.headers_are_whole(),
-        message.content_length(),
-        message.body_is_whole(),
-    ));
+    black_box((message.expires(), message.session_expires(), message.min_expires()));
+    black_box((message.retry_after(), message.event(), message.subscription_state()));
+    black_box((message.user_agent(), message.requires_100rel(), message.replaces()));
+    black_box((message.headers_are_whole(), message.content_length(), message.body_is_whole()));
     assert!(!message.body_is_whole() || message.headers_are_whole());
     black_box((message.body(), message.sdp().and_then(Sdp::parse)));
 }

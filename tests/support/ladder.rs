@@ -225,8 +225,7 @@ impl Ladder {
             return Ok(());
         }
         if let Some(options) = line.strip_prefix("# options:") {
-            self.options
-                .extend(options.split_whitespace().map(str::to_owned));
+            self.options.extend(options.split_whitespace().map(str::to_owned));
             return Ok(());
         }
         if line.trim().is_empty() || line.trim_start().starts_with('#') {
@@ -322,11 +321,7 @@ impl Ladder {
         match tokens.peek() {
             Some(&"moves") => {
                 let to = address(tokens.nth(1).ok_or("where to?")?)?;
-                self.steps.push(Step {
-                    at_us,
-                    line,
-                    action: Action::Move(first, to),
-                });
+                self.steps.push(Step { at_us, line, action: Action::Move(first, to) });
                 return Ok(());
             }
             Some(&("registers" | "unregisters")) => {
@@ -343,63 +338,34 @@ impl Ladder {
             return Err("no arrow".into());
         }
         let what = tokens.next().ok_or("no message")?.to_owned();
-        let target = tokens
-            .next_if(|token| !token.contains('=') && !WORDS.contains(token))
-            .map(str::to_owned);
+        let target =
+            tokens.next_if(|token| !token.contains('=') && !WORDS.contains(token)).map(str::to_owned);
         let words = words(tokens)?;
         let call = call.unwrap_or_else(|| match what.as_str() {
             "REGISTER" => format!("register-{}", path[0]),
             status if status.starts_with(|first: char| first.is_ascii_digit()) => self.asked(&path),
             _ => "call".to_owned(),
         });
-        self.send(
-            at_us,
-            line,
-            Send {
-                call,
-                path,
-                what,
-                target,
-                words,
-                edits: Vec::new(),
-                text: None,
-            },
-        );
+        self.send(at_us, line, Send { call, path, what, target, words, edits: Vec::new(), text: None });
         Ok(())
     }
 
     /// The unlabelled call or registration whose request went the other way last.
     fn asked(&self, path: &[String]) -> String {
-        let requests = self
-            .steps
-            .iter()
-            .rev()
-            .filter_map(|step| match &step.action {
-                Action::Send(send)
-                    if send
-                        .what
-                        .starts_with(|first: char| first.is_ascii_uppercase()) =>
-                {
-                    Some(send)
-                }
-                _ => None,
-            });
+        let requests = self.steps.iter().rev().filter_map(|step| match &step.action {
+            Action::Send(send) if send.what.starts_with(|first: char| first.is_ascii_uppercase()) => {
+                Some(send)
+            }
+            _ => None,
+        });
         requests
             .filter(|send| send.call == "call" || send.call.starts_with("register-"))
-            .find(|send| {
-                send.path
-                    .windows(2)
-                    .any(|hop| hop[0] == path[1] && hop[1] == path[0])
-            })
+            .find(|send| send.path.windows(2).any(|hop| hop[0] == path[1] && hop[1] == path[0]))
             .map_or_else(|| "call".to_owned(), |send| send.call.clone())
     }
 
     fn send(&mut self, at_us: u64, line: usize, send: Send) {
-        self.steps.push(Step {
-            at_us,
-            line,
-            action: Action::Send(send),
-        });
+        self.steps.push(Step { at_us, line, action: Action::Send(send) });
     }
 
     /// `alice registers [challenged] [expires=…] …`: two messages 1 ms apart, or four.
@@ -439,11 +405,7 @@ impl Ladder {
         };
         for (index, what) in messages.iter().enumerate() {
             let request = index % 2 == 0;
-            let (from, to) = if request {
-                (phone, &*registrar)
-            } else {
-                (&*registrar, phone)
-            };
+            let (from, to) = if request { (phone, &*registrar) } else { (&*registrar, phone) };
             self.send(
                 at_us + index as u64 * HOP_US,
                 line,
@@ -452,11 +414,7 @@ impl Ladder {
                     path: vec![from.to_owned(), to.to_owned()],
                     what: (*what).to_owned(),
                     target: None,
-                    words: if request {
-                        words.clone()
-                    } else {
-                        answer.clone()
-                    },
+                    words: if request { words.clone() } else { answer.clone() },
                     edits: Vec::new(),
                     text: None,
                 },
@@ -466,18 +424,12 @@ impl Ladder {
     }
 
     fn known(&self, name: &str) -> Result<String, String> {
-        self.party(name)
-            .map(|party| party.name.clone())
-            .ok_or_else(|| format!("nobody is called {name}"))
+        self.party(name).map(|party| party.name.clone()).ok_or_else(|| format!("nobody is called {name}"))
     }
 
     /// An indented line changes the message above it.
     fn edit(&mut self, text: &str) -> Result<(), String> {
-        let Some(Step {
-            action: Action::Send(send),
-            ..
-        }) = self.steps.last_mut()
-        else {
+        let Some(Step { action: Action::Send(send), .. }) = self.steps.last_mut() else {
             return Err("nothing above to change".into());
         };
         if let Some(body) = text.strip_prefix('|') {
@@ -534,11 +486,7 @@ impl Ladder {
                 watching,
             }
         };
-        Ok(Truth {
-            at_ms: at_us / 1_000,
-            aor,
-            says,
-        })
+        Ok(Truth { at_ms: at_us / 1_000, aor, says })
     }
 }
 
@@ -560,9 +508,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
     }
-    text.parse::<IpAddr>()
-        .map(|ip| SocketAddr::new(ip, 5_060))
-        .map_err(|_| format!("not an address: {text}"))
+    text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 5_060)).map_err(|_| format!("not an address: {text}"))
 }
 
 /// Decimal seconds with up to six digits of fraction.

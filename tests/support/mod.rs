@@ -1,10 +1,7 @@
 //! What the tests share: ladders (calls written down for people), the phones that act them out, and the
 //! frames that a mirror port would have shown of it (`wire::frames`).
 //! In: `captures/NAME.ladder`. Out: messages, frames, pcap files. Knows nothing of the program under test.
-#![allow(
-    dead_code,
-    reason = "each test program uses its own part of what is shared"
-)]
+#![allow(dead_code, reason = "each test program uses its own part of what is shared")]
 
 pub mod ladder;
 pub mod phones;

@@ -88,11 +88,7 @@ struct Stage {
 pub fn act(ladder: &Ladder) -> Result<Vec<WireMessage>, String> {
     let mut stage = Stage {
         name: ladder.name.clone(),
-        parties: ladder
-            .parties
-            .iter()
-            .map(|party| (party.name.clone(), party.clone()))
-            .collect(),
+        parties: ladder.parties.iter().map(|party| (party.name.clone(), party.clone())).collect(),
         calls: BTreeMap::new(),
         hops: Vec::new(),
         sent: Vec::new(),
@@ -125,10 +121,7 @@ impl Stage {
         }
         if send.what == "raw" {
             let start = send.text.clone().unwrap_or_default().join("\r\n");
-            let message = Message {
-                start,
-                ..Message::default()
-            };
+            let message = Message { start, ..Message::default() };
             return self.emit(at_us, send, 0, &message, "raw");
         }
         if send.what.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -147,19 +140,9 @@ impl Stage {
                 Some(call) => call.id.clone(),
                 None => other.clone(),
             },
-            None => format!(
-                "{}@{}",
-                self.token(&["call-id", &send.call], 16),
-                host(&party.inside)
-            ),
+            None => format!("{}@{}", self.token(&["call-id", &send.call], 16), host(&party.inside)),
         };
-        self.calls.insert(
-            send.call.clone(),
-            Call {
-                id,
-                ..Call::default()
-            },
-        );
+        self.calls.insert(send.call.clone(), Call { id, ..Call::default() });
         Ok(())
     }
 
@@ -198,18 +181,11 @@ impl Stage {
             return Ok(());
         };
         challenge.uses += 1;
-        let Challenge {
-            proxy,
-            realm,
-            nonce,
-            uses,
-        } = challenge.clone();
+        let Challenge { proxy, realm, nonce, uses } = challenge.clone();
         let user = &origin.contact_user;
         let secret = md5_hex(&format!("{user}:{realm}:{}", origin.password));
         let asked = md5_hex(&format!("{method}:{uri}"));
-        let response = md5_hex(&format!(
-            "{secret}:{nonce}:{uses:08x}:{cnonce}:auth:{asked}"
-        ));
+        let response = md5_hex(&format!("{secret}:{nonce}:{uses:08x}:{cnonce}:auth:{asked}"));
         message.add(
             if proxy { "Proxy-Authorization" } else { "Authorization" },
             format!(
@@ -234,45 +210,24 @@ impl Stage {
             Some((version, _)) => version + 1,
             None => 1,
         };
-        call.descriptions
-            .insert(party.name.clone(), (version, description.clone()));
+        call.descriptions.insert(party.name.clone(), (version, description.clone()));
         let ip = party.inside.ip();
         let family = if ip.is_ipv6() { "IP6" } else { "IP4" };
         let zero = description.direction == "zero";
-        let shown = if zero {
-            "0.0.0.0".to_owned()
-        } else {
-            ip.to_string()
-        };
-        let direction = if zero {
-            "sendrecv"
-        } else {
-            &description.direction
-        };
+        let shown = if zero { "0.0.0.0".to_owned() } else { ip.to_string() };
+        let direction = if zero { "sendrecv" } else { &description.direction };
         let port = 16_384 + identity % 8_000 * 2;
-        let formats: Vec<_> = description
-            .codecs
-            .iter()
-            .map(|codec| format_of(codec))
-            .collect();
+        let formats: Vec<_> = description.codecs.iter().map(|codec| format_of(codec)).collect();
         let numbers: Vec<_> = formats.iter().map(|(number, _)| *number).collect();
         let mut lines = vec![
             "v=0".to_owned(),
-            format!(
-                "o={} {} {version} IN {family} {ip}",
-                party.contact_user,
-                identity % 1_000_000
-            ),
+            format!("o={} {} {version} IN {family} {ip}", party.contact_user, identity % 1_000_000),
             "s=-".to_owned(),
             format!("c=IN {family} {shown}"),
             "t=0 0".to_owned(),
             format!("m=audio {port} RTP/AVP {} 101", numbers.join(" ")),
         ];
-        lines.extend(
-            formats
-                .iter()
-                .map(|(number, name)| format!("a=rtpmap:{number} {name}")),
-        );
+        lines.extend(formats.iter().map(|(number, name)| format!("a=rtpmap:{number} {name}")));
         lines.extend([
             "a=rtpmap:101 telephone-event/8000".to_owned(),
             "a=fmtp:101 0-16".to_owned(),
@@ -302,11 +257,7 @@ impl Stage {
                 let refer = message.get("Event") == "refer";
                 message.add(
                     "Content-Type",
-                    if refer {
-                        "message/sipfrag;version=2.0"
-                    } else {
-                        "application/sdp"
-                    },
+                    if refer { "message/sipfrag;version=2.0" } else { "application/sdp" },
                 );
             }
         }
@@ -314,18 +265,8 @@ impl Stage {
 
     /// Who calls whom, as the first request of the call says it.
     fn remember_parties(&mut self, send: &Send, message: &Message) {
-        let from = message
-            .get("From")
-            .split(";tag=")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        let to = message
-            .get("To")
-            .split(";tag=")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let from = message.get("From").split(";tag=").next().unwrap_or_default().to_owned();
+        let to = message.get("To").split(";tag=").next().unwrap_or_default().to_owned();
         if let Some(call) = self.calls.get_mut(&send.call)
             && call.caller.is_empty()
         {
@@ -366,30 +307,19 @@ impl Stage {
             message.clone(),
         ));
         let hop_us = match send.words.get("hop") {
-            Some(milliseconds) => {
-                milliseconds
-                    .parse::<u64>()
-                    .map_err(|_| "hop=milliseconds")?
-                    * 1_000
-            }
+            Some(milliseconds) => milliseconds.parse::<u64>().map_err(|_| "hop=milliseconds")? * 1_000,
             None => HOP_US,
         };
-        let unseen = send.words.get("unseen").is_some_and(|hops| {
-            hops.is_empty() || hops.split(',').any(|hop| hop == (index + 1).to_string())
-        });
+        let unseen = send
+            .words
+            .get("unseen")
+            .is_some_and(|hops| hops.is_empty() || hops.split(',').any(|hop| hop == (index + 1).to_string()));
         if unseen {
             return Ok(());
         }
         let (from, to) = (self.party(from)?, self.party(to)?);
-        let segments = send
-            .words
-            .get("segments")
-            .map_or(Ok(1), |count| count.parse());
-        let bytes = if send.what == "raw" {
-            message.start.clone().into_bytes()
-        } else {
-            message.bytes()
-        };
+        let segments = send.words.get("segments").map_or(Ok(1), |count| count.parse());
+        let bytes = if send.what == "raw" { message.start.clone().into_bytes() } else { message.bytes() };
         self.out.push(WireMessage {
             at_us: START_US + at_us + index as u64 * hop_us,
             source: from.address,
@@ -405,21 +335,15 @@ impl Stage {
     // ---- looking up
 
     fn party(&self, name: &str) -> Result<&Party, String> {
-        self.parties
-            .get(name)
-            .ok_or_else(|| format!("nobody is called {name}"))
+        self.parties.get(name).ok_or_else(|| format!("nobody is called {name}"))
     }
 
     fn call(&self, send: &Send) -> Result<&Call, String> {
-        self.calls
-            .get(&send.call)
-            .ok_or_else(|| format!("no call {}", send.call))
+        self.calls.get(&send.call).ok_or_else(|| format!("no call {}", send.call))
     }
 
     fn call_mut(&mut self, send: &Send) -> Result<&mut Call, String> {
-        self.calls
-            .get_mut(&send.call)
-            .ok_or_else(|| format!("no call {}", send.call))
+        self.calls.get_mut(&send.call).ok_or_else(|| format!("no call {}", send.call))
     }
 
     fn invite_hop(&self, send: &Send, index: usize) -> Result<&Hop, String> {
@@ -427,16 +351,13 @@ impl Stage {
         self.hops
             .iter()
             .rfind(|hop| {
-                hop.call == send.call
-                    && hop.from == *from
-                    && Some(&hop.to) == to
-                    && hop.method == "INVITE"
+                hop.call == send.call && hop.from == *from && Some(&hop.to) == to && hop.method == "INVITE"
             })
             .or_else(|| {
                 // An ACK that goes straight to the other phone: the INVITE took another way.
-                self.hops.iter().rfind(|hop| {
-                    hop.call == send.call && hop.from == *from && hop.method == "INVITE"
-                })
+                self.hops
+                    .iter()
+                    .rfind(|hop| hop.call == send.call && hop.from == *from && hop.method == "INVITE")
             })
             .ok_or_else(|| format!("{from} sent no INVITE"))
     }
@@ -450,9 +371,7 @@ impl Stage {
 
     /// A party's name, or a URI as it is.
     fn uri(&self, text: &str) -> String {
-        self.parties
-            .get(text)
-            .map_or_else(|| text.to_owned(), |party| party.aor.clone())
+        self.parties.get(text).map_or_else(|| text.to_owned(), |party| party.aor.clone())
     }
 
     fn name_addr(&self, party: &Party, from: Option<&String>) -> String {
@@ -468,15 +387,8 @@ impl Stage {
 
     /// The dialog of another call, for a Replaces field that goes to `target` (RFC 3891 §3).
     fn replaces(&self, label: &str, target: &str) -> Result<String, String> {
-        let call = self
-            .calls
-            .get(label)
-            .ok_or_else(|| format!("no call {label}"))?;
-        let other = if call.caller == target {
-            &call.called
-        } else {
-            &call.caller
-        };
+        let call = self.calls.get(label).ok_or_else(|| format!("no call {label}"))?;
+        let other = if call.caller == target { &call.called } else { &call.caller };
         Ok(format!(
             "{};to-tag={};from-tag={}",
             call.id,
@@ -496,22 +408,8 @@ impl Stage {
     fn via(&self, party: &Party, send: &Send, index: usize, cseq: u32, method: &str) -> String {
         let next = &send.path[index + 1];
         let tcp = party.tcp || self.parties.get(next).is_some_and(|next| next.tcp);
-        let branch = self.token(
-            &[
-                "branch",
-                &send.call,
-                &party.name,
-                next,
-                &cseq.to_string(),
-                method,
-            ],
-            12,
-        );
-        let rport = if party.kind == Kind::Proxy {
-            ""
-        } else {
-            ";rport"
-        };
+        let branch = self.token(&["branch", &send.call, &party.name, next, &cseq.to_string(), method], 12);
+        let rport = if party.kind == Kind::Proxy { "" } else { ";rport" };
         format!(
             "SIP/2.0/{} {};branch=z9hG4bK{branch}{rport}",
             if tcp { "TCP" } else { "UDP" },

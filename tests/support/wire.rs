@@ -48,21 +48,13 @@ pub fn messages(ladder: &Ladder) -> Result<Vec<WireMessage>, String> {
 /// # Errors
 /// A sentence that names the line.
 pub fn frames(ladder: &Ladder) -> Result<Vec<CapturedFrame>, String> {
-    let wrapping = Wrapping {
-        link: ladder.link,
-        vlan: ladder.vlan,
-    };
+    let wrapping = Wrapping { link: ladder.link, vlan: ladder.vlan };
     Ok(wrap(&messages(ladder)?, wrapping))
 }
 
 /// Messages as frames. TCP connections are opened 1 ms before their first message, and each segment is acknowledged.
 pub fn wrap(messages: &[WireMessage], wrapping: Wrapping) -> Vec<CapturedFrame> {
-    let mut wire = Wire {
-        wrapping,
-        frames: Vec::new(),
-        identification: 0,
-        streams: BTreeMap::new(),
-    };
+    let mut wire = Wire { wrapping, frames: Vec::new(), identification: 0, streams: BTreeMap::new() };
     for message in messages {
         if message.tcp {
             wire.tcp_message(message);
@@ -149,22 +141,13 @@ impl Wire {
             self.stream(from, to).held = bytes;
             return;
         }
-        let cut = bytes
-            .len()
-            .div_ceil(message.segments.max(1))
-            .clamp(1, TCP_SEGMENT);
+        let cut = bytes.len().div_ceil(message.segments.max(1)).clamp(1, TCP_SEGMENT);
         let pieces: Vec<_> = bytes.chunks(cut).collect();
         for (index, piece) in pieces.iter().enumerate() {
             let at_us = message.at_us - (pieces.len() - 1 - index) as u64 * 2 * TCP_TICK_US;
             let sequence = self.stream(from, to).next;
             let acknowledged = self.stream(to, from).next;
-            let data = Segment {
-                flags: PSH | ACK,
-                sequence,
-                acknowledged,
-                options: &[],
-                payload: piece,
-            };
+            let data = Segment { flags: PSH | ACK, sequence, acknowledged, options: &[], payload: piece };
             self.segment(at_us, from, to, &data);
             let after = sequence.wrapping_add(piece.len() as u32);
             self.stream(from, to).next = after;
@@ -185,32 +168,14 @@ impl Wire {
         let options = [2, 4, 0x05, 0xa0, 1, 1, 4, 2]; // maximum segment size 1440, selective acknowledgement
         let steps = [
             (from, to, SYN, ours, 0, &options[..]),
-            (
-                to,
-                from,
-                SYN | ACK,
-                theirs,
-                ours.wrapping_add(1),
-                &options[..],
-            ),
+            (to, from, SYN | ACK, theirs, ours.wrapping_add(1), &options[..]),
             (from, to, ACK, ours.wrapping_add(1), theirs + 1, &[][..]),
         ];
         for (index, (source, destination, flags, sequence, acknowledged, options)) in
             steps.into_iter().enumerate()
         {
-            let segment = Segment {
-                flags,
-                sequence,
-                acknowledged,
-                options,
-                payload: &[],
-            };
-            self.segment(
-                at_us + index as u64 * 2 * TCP_TICK_US,
-                source,
-                destination,
-                &segment,
-            );
+            let segment = Segment { flags, sequence, acknowledged, options, payload: &[] };
+            self.segment(at_us + index as u64 * 2 * TCP_TICK_US, source, destination, &segment);
         }
         self.stream(from, to).next = ours.wrapping_add(1);
         self.stream(to, from).next = theirs + 1;
@@ -242,11 +207,7 @@ impl Wire {
         let header = if from.is_ipv4() { 20 } else { 48 };
         let room = (MTU - header) / 8 * 8;
         let whole = payload.len() + if from.is_ipv4() { 20 } else { 40 } <= MTU;
-        let pieces: Vec<_> = if whole {
-            vec![payload]
-        } else {
-            payload.chunks(room).collect()
-        };
+        let pieces: Vec<_> = if whole { vec![payload] } else { payload.chunks(room).collect() };
         let last = pieces.len() - 1;
         for (index, piece) in pieces.into_iter().enumerate() {
             let (offset, more) = ((index * room / 8) as u16, index < last);
@@ -324,10 +285,7 @@ fn hardware_address(ip: IpAddr) -> [u8; 6] {
 }
 
 fn sum_of(bytes: &[u8]) -> u64 {
-    bytes
-        .chunks(2)
-        .map(|pair| u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0)))
-        .sum()
+    bytes.chunks(2).map(|pair| u64::from(pair[0]) << 8 | u64::from(pair.get(1).copied().unwrap_or(0))).sum()
 }
 
 fn fold_sum(mut sum: u64) -> u16 {

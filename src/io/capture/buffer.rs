@@ -17,13 +17,7 @@ pub(super) struct Buffer {
 
 impl Buffer {
     pub fn new(source: Box<dyn Read + Send>) -> Self {
-        Self {
-            source,
-            bytes: vec![0; CAPACITY_BYTES],
-            start: 0,
-            end: 0,
-            offset: 0,
-        }
+        Self { source, bytes: vec![0; CAPACITY_BYTES], start: 0, end: 0, offset: 0 }
     }
 
     /// Bytes of the input before the window.

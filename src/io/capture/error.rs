@@ -156,9 +156,7 @@ pub enum CaptureError {
         what: String,
     },
     /// It ends inside a block that is no record.
-    #[error(
-        "{name} is truncated: it ends inside the block that begins at {place}, after record {record}"
-    )]
+    #[error("{name} is truncated: it ends inside the block that begins at {place}, after record {record}")]
     TruncatedBlock {
         /// The input.
         name: String,
@@ -206,10 +204,7 @@ pub enum CaptureError {
 impl CaptureError {
     /// Whether the input could not even be opened: it was named wrongly, or there is no permission.
     pub fn is_unopened(&self) -> bool {
-        matches!(
-            self,
-            Self::Missing { .. } | Self::Directory { .. } | Self::Unopenable { .. }
-        )
+        matches!(self, Self::Missing { .. } | Self::Directory { .. } | Self::Unopenable { .. })
     }
 }
 

@@ -16,10 +16,7 @@ pub(super) struct Filter {
 
 impl Filter {
     pub fn new(expression: &str) -> Self {
-        Self {
-            expression: expression.to_owned(),
-            programs: Vec::new(),
-        }
+        Self { expression: expression.to_owned(), programs: Vec::new() }
     }
 
     pub fn expression(&self) -> &str {
@@ -58,9 +55,7 @@ impl Filter {
     /// Whether the expression says anything of VLAN tags. One that does not looks for IP right behind the MAC
     /// addresses only.
     pub fn knows_tags(&self) -> bool {
-        self.expression
-            .split(|c: char| !c.is_ascii_alphanumeric())
-            .any(|word| word == "vlan")
+        self.expression.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "vlan")
     }
 }
 
@@ -72,8 +67,5 @@ pub(super) fn is_tagged(link: LinkType, bytes: &[u8]) -> bool {
         276 => 0,
         _ => return false,
     };
-    matches!(
-        bytes.get(ether_type_at..ether_type_at + 2),
-        Some([0x81, 0x00] | [0x88, 0xa8] | [0x91, 0x00])
-    )
+    matches!(bytes.get(ether_type_at..ether_type_at + 2), Some([0x81, 0x00] | [0x88, 0xa8] | [0x91, 0x00]))
 }

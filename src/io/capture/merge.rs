@@ -83,10 +83,7 @@ impl MergedCapture {
     /// # Errors
     /// Those of one input, each once. That input then ends, unless only one of its interfaces is unreadable;
     /// the others go on.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the frame is lent, which no Iterator can do"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "the frame is lent, which no Iterator can do")]
     pub fn next(&mut self) -> Option<Result<Frame<'_>, CaptureError>> {
         if let Some(error) = self.unread.pop_front() {
             return Some(Err(error));
@@ -108,10 +105,7 @@ impl MergedCapture {
         let record = earliest.reader.current()?;
         Some(Ok(Frame {
             at: record.at,
-            id: FrameId {
-                source,
-                number: record.number,
-            },
+            id: FrameId { source, number: record.number },
             link: record.link,
             bytes: record.bytes,
             wire_length: record.wire_length,
@@ -122,10 +116,7 @@ impl MergedCapture {
     /// as one of them is a pipe.
     pub fn progress(&self) -> (u64, Option<u64>) {
         let readers = || self.inputs.iter().map(|input| &input.reader);
-        (
-            readers().map(CaptureReader::position).sum(),
-            readers().map(CaptureReader::size).sum(),
-        )
+        (readers().map(CaptureReader::position).sum(), readers().map(CaptureReader::size).sum())
     }
 
     /// What the inputs are called, by [`FrameId::source`].
@@ -161,10 +152,7 @@ impl MergedCapture {
                 input.state = State::Ready;
                 return Ok(());
             };
-            if !self.warned_of_tags
-                && filter::is_tagged(record.link, record.bytes)
-                && !filter.knows_tags()
-            {
+            if !self.warned_of_tags && filter::is_tagged(record.link, record.bytes) && !filter.knows_tags() {
                 self.warned_of_tags = true;
                 self.warnings.push(format!(
                     "{}: record {} has a VLAN tag, which the filter \"{}\" does not look behind; \"vlan and ({})\" would",
@@ -189,16 +177,10 @@ impl MergedCapture {
 
 impl std::fmt::Debug for MergedCapture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MergedCapture")
-            .field("names", &self.names)
-            .finish_non_exhaustive()
+        f.debug_struct("MergedCapture").field("names", &self.names).finish_non_exhaustive()
     }
 }
 
 fn filter_error(filter: &Filter, name: &str, reason: String) -> CaptureError {
-    CaptureError::Filter {
-        name: name.to_owned(),
-        expression: filter.expression().to_owned(),
-        reason,
-    }
+    CaptureError::Filter { name: name.to_owned(), expression: filter.expression().to_owned(), reason }
 }

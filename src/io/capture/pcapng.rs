@@ -63,16 +63,12 @@ impl Interface {
         let exponent = u32::from(self.resolution & 0x7f);
         let scaled = u128::from(ticks) * NANOSECONDS;
         let nanoseconds = if self.resolution & 0x80 == 0 {
-            10_u128
-                .checked_pow(exponent)
-                .map_or(0, |units| scaled / units)
+            10_u128.checked_pow(exponent).map_or(0, |units| scaled / units)
         } else {
             scaled >> exponent
         };
         let offset = i128::from(self.offset_s) * 1_000_000_000;
-        let shifted = i128::try_from(nanoseconds)
-            .unwrap_or(i128::MAX)
-            .saturating_add(offset);
+        let shifted = i128::try_from(nanoseconds).unwrap_or(i128::MAX).saturating_add(offset);
         Timestamp::from_nanos(u64::try_from(shifted.max(0)).unwrap_or(u64::MAX))
     }
 }
@@ -109,11 +105,7 @@ impl CaptureReader {
             let is_packet = matches!(kind, PACKET | SIMPLE_PACKET | ENHANCED_PACKET);
             if !is_packet && kind != INTERFACE_DESCRIPTION {
                 let cut = self.truncated_block();
-                if !self
-                    .buffer
-                    .skip(length)
-                    .map_err(|reason| self.read_error(reason))?
-                {
+                if !self.buffer.skip(length).map_err(|reason| self.read_error(reason))? {
                     return Err(cut);
                 }
                 continue;
@@ -122,11 +114,7 @@ impl CaptureReader {
                 return Err(self.damaged_block(format!("it says it is {length} bytes long")));
             }
             if !self.fill(length)? {
-                return Err(if is_packet {
-                    self.truncated_record()
-                } else {
-                    self.truncated_block()
-                });
+                return Err(if is_packet { self.truncated_record() } else { self.truncated_block() });
             }
             let again = self.u32_at(length - 4, big_endian);
             if again != length {
@@ -154,11 +142,7 @@ impl CaptureReader {
             Some(swapped) if swapped == BYTE_ORDER_MAGIC.swap_bytes() => false,
             _ => return Err(self.damaged_block("it tells no byte order".to_owned())),
         };
-        *section = Section {
-            big_endian,
-            interfaces: Vec::new(),
-            last: section.last,
-        };
+        *section = Section { big_endian, interfaces: Vec::new(), last: section.last };
         Ok(())
     }
 
@@ -182,11 +166,7 @@ impl CaptureReader {
             .find(|option| option.code == OptionCode::IfTsoffset)
             .and_then(|option| option.value().first_chunk::<8>())
             .map_or(0, |offset| {
-                if section.big_endian {
-                    i64::from_be_bytes(*offset)
-                } else {
-                    i64::from_le_bytes(*offset)
-                }
+                if section.big_endian { i64::from_be_bytes(*offset) } else { i64::from_le_bytes(*offset) }
             });
         let number = described.linktype.0.cast_unsigned();
         section.interfaces.push(Interface {
@@ -201,12 +181,7 @@ impl CaptureReader {
     }
 
     /// Takes the packet block of that length at the buffer's front. Whether its link type is known.
-    fn packet(
-        &mut self,
-        section: &mut Section,
-        kind: u32,
-        length: usize,
-    ) -> Result<bool, CaptureError> {
+    fn packet(&mut self, section: &mut Section, kind: u32, length: usize) -> Result<bool, CaptureError> {
         let block = self.buffer.available().get(..length).unwrap_or_default();
         let packet = match kind {
             ENHANCED_PACKET => enhanced_packet(block, section.big_endian),
@@ -224,9 +199,7 @@ impl CaptureReader {
             let what = format!("its interface {} was not described", packet.interface);
             return Err(self.damaged_record(what));
         };
-        let at = packet
-            .ticks
-            .map_or(section.last, |ticks| interface.time(ticks));
+        let at = packet.ticks.map_or(section.last, |ticks| interface.time(ticks));
         section.last = at;
         let place = self.place();
         self.number += 1;
@@ -256,29 +229,17 @@ impl CaptureReader {
     }
 
     fn truncated_block(&self) -> CaptureError {
-        CaptureError::TruncatedBlock {
-            name: self.name.clone(),
-            place: self.place(),
-            record: self.number,
-        }
+        CaptureError::TruncatedBlock { name: self.name.clone(), place: self.place(), record: self.number }
     }
 
     fn damaged_block(&self, what: String) -> CaptureError {
-        CaptureError::DamagedBlock {
-            name: self.name.clone(),
-            place: self.place(),
-            record: self.number,
-            what,
-        }
+        CaptureError::DamagedBlock { name: self.name.clone(), place: self.place(), record: self.number, what }
     }
 }
 
 fn enhanced_packet(block: &[u8], big_endian: bool) -> Option<Packet> {
-    let parsed = if big_endian {
-        parse_enhancedpacketblock_be(block)
-    } else {
-        parse_enhancedpacketblock_le(block)
-    };
+    let parsed =
+        if big_endian { parse_enhancedpacketblock_be(block) } else { parse_enhancedpacketblock_le(block) };
     let (_, parsed) = parsed.ok()?;
     let captured = parsed.caplen as usize;
     (captured <= parsed.data.len()).then_some(Packet {
@@ -309,11 +270,7 @@ fn simple_packet(block: &[u8], section: &Section) -> Option<Packet> {
 
 fn packet(block: &[u8], big_endian: bool) -> Option<Packet> {
     let interface = block.get(8..)?.first_chunk::<2>()?;
-    let interface = if big_endian {
-        u16::from_be_bytes(*interface)
-    } else {
-        u16::from_le_bytes(*interface)
-    };
+    let interface = if big_endian { u16::from_be_bytes(*interface) } else { u16::from_le_bytes(*interface) };
     let number = |offset| u32_at(block, offset, big_endian);
     let captured = number(20)? as usize;
     let space = block.len().checked_sub(PACKET_BYTES_AT + 4)?;
@@ -329,9 +286,5 @@ fn packet(block: &[u8], big_endian: bool) -> Option<Packet> {
 /// Four bytes as a number.
 pub(super) fn u32_at(bytes: &[u8], offset: usize, big_endian: bool) -> Option<u32> {
     let four = bytes.get(offset..)?.first_chunk::<4>()?;
-    Some(if big_endian {
-        u32::from_be_bytes(*four)
-    } else {
-        u32::from_le_bytes(*four)
-    })
+    Some(if big_endian { u32::from_be_bytes(*four) } else { u32::from_le_bytes(*four) })
 }

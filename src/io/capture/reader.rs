@@ -97,11 +97,7 @@ impl CaptureReader {
             let (name, place) = (reader.name.clone(), reader.place());
             return Err(match reader.buffer.available() {
                 [] => CaptureError::Empty { name, place },
-                front => CaptureError::NotACapture {
-                    name,
-                    place,
-                    front: in_hexadecimal(front),
-                },
+                front => CaptureError::NotACapture { name, place, front: in_hexadecimal(front) },
             });
         }
         if !reader.buffer.available().starts_with(&pcapng::MAGIC) {
@@ -115,10 +111,7 @@ impl CaptureReader {
     ///
     /// # Errors
     /// The input is truncated or damaged, or cannot be read.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the record is lent, which no Iterator can do"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "the record is lent, which no Iterator can do")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
         self.advance()?;
         Ok(self.current())
@@ -196,9 +189,8 @@ impl CaptureReader {
         let place = self.place();
         let complete = self.fill(PCAP_HEADER_BYTES)?;
         let front = self.buffer.available();
-        let magic_is_known = front
-            .first_chunk::<4>()
-            .is_some_and(|magic| is_pcap_magic(u32::from_le_bytes(*magic)));
+        let magic_is_known =
+            front.first_chunk::<4>().is_some_and(|magic| is_pcap_magic(u32::from_le_bytes(*magic)));
         if !magic_is_known {
             return Err(CaptureError::NotACapture {
                 name: self.name.clone(),
@@ -211,10 +203,7 @@ impl CaptureReader {
             _ => {
                 return Err(CaptureError::TruncatedHeader {
                     name: self.name.clone(),
-                    place: Place {
-                        offset: front.len() as u64,
-                        ..place
-                    },
+                    place: Place { offset: front.len() as u64, ..place },
                 });
             }
         };
@@ -224,10 +213,7 @@ impl CaptureReader {
             Some(link) => Ok(Format::Pcap(header, link)),
             None => Err(CaptureError::UnknownLinkType {
                 name: self.name.clone(),
-                place: Place {
-                    offset: 20,
-                    ..place
-                },
+                place: Place { offset: 20, ..place },
                 number,
                 link_name: link_name(number),
             }),
@@ -244,11 +230,7 @@ impl CaptureReader {
         // Alexey Kuznetzov's variant has eight bytes more before each frame.
         let header_bytes = if modified { 24 } else { 16 };
         if !self.fill(header_bytes)? {
-            return if self.buffer.available().is_empty() {
-                Ok(false)
-            } else {
-                Err(self.truncated_record())
-            };
+            return if self.buffer.available().is_empty() { Ok(false) } else { Err(self.truncated_record()) };
         }
         let captured = self.u32_at(8, big_endian);
         if captured > MAX_RECORD_BYTES {
@@ -286,16 +268,11 @@ impl CaptureReader {
 
     /// Where the window begins.
     pub(super) fn place(&self) -> Place {
-        Place {
-            offset: self.buffer.offset(),
-            compression: self.compression,
-        }
+        Place { offset: self.buffer.offset(), compression: self.compression }
     }
 
     pub(super) fn fill(&mut self, wanted: usize) -> Result<bool, CaptureError> {
-        self.buffer
-            .fill(wanted)
-            .map_err(|reason| self.read_error(reason))
+        self.buffer.fill(wanted).map_err(|reason| self.read_error(reason))
     }
 
     pub(super) fn read_error(&self, reason: io::Error) -> CaptureError {
@@ -305,17 +282,8 @@ impl CaptureReader {
             compression: self.compression,
         };
         match self.compression {
-            Some(compression) => CaptureError::DamagedCompression {
-                name,
-                place,
-                compression,
-                reason,
-            },
-            None => CaptureError::Unreadable {
-                name,
-                place,
-                reason,
-            },
+            Some(compression) => CaptureError::DamagedCompression { name, place, compression, reason },
+            None => CaptureError::Unreadable { name, place, reason },
         }
     }
 
@@ -358,10 +326,7 @@ pub(super) fn link_name(number: u32) -> Option<String> {
 }
 
 fn is_pcap_magic(magic: u32) -> bool {
-    matches!(
-        magic,
-        0xa1b2_c3d4 | 0xd4c3_b2a1 | 0xa1b2_3c4d | 0x4d3c_b2a1 | 0xa1b2_cd34
-    )
+    matches!(magic, 0xa1b2_c3d4 | 0xd4c3_b2a1 | 0xa1b2_3c4d | 0x4d3c_b2a1 | 0xa1b2_cd34)
 }
 
 fn in_hexadecimal(front: &[u8]) -> String {

@@ -26,11 +26,7 @@ pub(super) struct Source {
 
 /// What an input is called in sentences.
 pub(super) fn name_of(path: &str) -> String {
-    if path == STANDARD_INPUT {
-        "standard input".to_owned()
-    } else {
-        path.to_owned()
-    }
+    if path == STANDARD_INPUT { "standard input".to_owned() } else { path.to_owned() }
 }
 
 /// Opens a file, or standard input, and looks at its first bytes for compression.
@@ -50,9 +46,7 @@ fn open_file(path: &str) -> Result<(File, Option<u64>), CaptureError> {
     match opened {
         Ok((_, facts)) if facts.is_dir() => Err(CaptureError::Directory { name }),
         Ok((file, facts)) => Ok((file, facts.is_file().then_some(facts.len()))),
-        Err(reason) if reason.kind() == io::ErrorKind::NotFound => {
-            Err(CaptureError::Missing { name })
-        }
+        Err(reason) if reason.kind() == io::ErrorKind::NotFound => Err(CaptureError::Missing { name }),
         Err(reason) => Err(CaptureError::Unopenable { name, reason }),
     }
 }
@@ -64,21 +58,11 @@ pub(super) fn decompress(
     size: Option<u64>,
 ) -> Result<Source, CaptureError> {
     let position = Arc::new(AtomicU64::new(0));
-    let mut counted = Counted {
-        inner: raw,
-        count: Arc::clone(&position),
-    };
+    let mut counted = Counted { inner: raw, count: Arc::clone(&position) };
     let mut front = Vec::with_capacity(4);
-    let place = Place {
-        offset: 0,
-        compression: None,
-    };
+    let place = Place { offset: 0, compression: None };
     if let Err(reason) = counted.by_ref().take(4).read_to_end(&mut front) {
-        return Err(CaptureError::Unreadable {
-            name,
-            place,
-            reason,
-        });
+        return Err(CaptureError::Unreadable { name, place, reason });
     }
     if front.is_empty() {
         return Err(CaptureError::Empty { name, place });
@@ -95,22 +79,11 @@ pub(super) fn decompress(
         Some(compression @ Compression::Zstd) => match zstd::Decoder::new(all) {
             Ok(decoder) => Box::new(decoder),
             Err(reason) => {
-                return Err(CaptureError::DamagedCompression {
-                    name,
-                    place,
-                    compression,
-                    reason,
-                });
+                return Err(CaptureError::DamagedCompression { name, place, compression, reason });
             }
         },
     };
-    Ok(Source {
-        name,
-        bytes,
-        compression,
-        position,
-        size,
-    })
+    Ok(Source { name, bytes, compression, position, size })
 }
 
 /// Counts what is read.

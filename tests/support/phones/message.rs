@@ -24,15 +24,11 @@ pub(super) struct Message {
 
 impl Message {
     pub(super) fn add(&mut self, name: &str, value: impl AsRef<str>) {
-        self.headers
-            .push((name.to_owned(), value.as_ref().to_owned()));
+        self.headers.push((name.to_owned(), value.as_ref().to_owned()));
     }
 
     pub(super) fn get(&self, name: &str) -> &str {
-        self.headers
-            .iter()
-            .find(|(other, _)| other == name)
-            .map_or("", |(_, value)| value)
+        self.headers.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str) {
@@ -43,13 +39,8 @@ impl Message {
     }
 
     pub(super) fn nonce(&self) -> &str {
-        let value = self
-            .headers
-            .iter()
-            .find(|(name, _)| name.ends_with("-Authenticate"));
-        value
-            .and_then(|(_, value)| value.split("nonce=\"").nth(1)?.split('"').next())
-            .unwrap_or_default()
+        let value = self.headers.iter().find(|(name, _)| name.ends_with("-Authenticate"));
+        value.and_then(|(_, value)| value.split("nonce=\"").nth(1)?.split('"').next()).unwrap_or_default()
     }
 
     /// What the receiver notes in the topmost Via (RFC 3581 §4).
@@ -64,10 +55,7 @@ impl Message {
     /// CANCEL, or the ACK to a failure: the INVITE's own Via, Route, From, To, Call-ID and number.
     pub(super) fn hop_request(&self, method: &str) -> Self {
         let uri = self.start.split(' ').nth(1).unwrap_or_default();
-        let mut message = Self {
-            start: format!("{method} {uri} SIP/2.0"),
-            ..Self::default()
-        };
+        let mut message = Self { start: format!("{method} {uri} SIP/2.0"), ..Self::default() };
         let via = self.get("Via").to_owned();
         message.add("Via", via);
         message.add("Max-Forwards", "70");
@@ -100,12 +88,7 @@ pub(super) const ALLOW: &str =
     "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, MESSAGE";
 
 pub(super) fn cseq_of(message: &Message) -> u32 {
-    message
-        .get("CSeq")
-        .split(' ')
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(1)
+    message.get("CSeq").split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(1)
 }
 
 pub(super) fn host(address: &SocketAddr) -> String {
@@ -121,11 +104,7 @@ pub(super) fn host_port(address: &SocketAddr) -> String {
 
 pub(super) fn contact_uri(party: &Party) -> String {
     let transport = if party.tcp { ";transport=tcp" } else { "" };
-    format!(
-        "sip:{}@{}{transport}",
-        party.contact_user,
-        host_port(&party.inside)
-    )
+    format!("sip:{}@{}{transport}", party.contact_user, host_port(&party.inside))
 }
 
 pub(super) fn route_uri(proxy: &Party) -> String {
@@ -140,10 +119,7 @@ pub(super) fn describe(
 ) -> Description {
     let codecs = match offer {
         Some(offer) => {
-            let common = offer
-                .codecs
-                .iter()
-                .find(|codec| party.codecs.contains(codec));
+            let common = offer.codecs.iter().find(|codec| party.codecs.contains(codec));
             vec![common.or(offer.codecs.first()).cloned().unwrap_or_default()]
         }
         None => party.codecs.clone(),
@@ -154,13 +130,8 @@ pub(super) fn describe(
         Some("inactive") => "inactive",
         _ => "sendrecv",
     };
-    let direction = direction
-        .filter(|direction| !direction.is_empty())
-        .map_or(mirrored, String::as_str);
-    Description {
-        direction: direction.to_owned(),
-        codecs,
-    }
+    let direction = direction.filter(|direction| !direction.is_empty()).map_or(mirrored, String::as_str);
+    Description { direction: direction.to_owned(), codecs }
 }
 
 /// RTP payload type and rtpmap (RFC 3551 §6).
@@ -206,10 +177,7 @@ pub(super) fn reason(status: u16) -> &'static str {
 }
 
 pub(super) fn md5_hex(text: &str) -> String {
-    Md5::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// FNV-1a over the parts, then a finaliser that spreads short inputs.

@@ -13,12 +13,7 @@ impl Stage {
         if method == "CANCEL" {
             return self.cancel(at_us, send);
         }
-        if method == "ACK"
-            && self
-                .invite_hop(send, 0)?
-                .status
-                .is_some_and(|status| status >= 300)
-        {
+        if method == "ACK" && self.invite_hop(send, 0)?.status.is_some_and(|status| status >= 300) {
             return self.acknowledge_failure(at_us, send);
         }
         let received = self
@@ -101,14 +96,9 @@ impl Stage {
             (None, _) => call.cseq.get(&origin.name).copied().unwrap_or(0) + 1,
         };
         if method != "ACK" {
-            self.call_mut(send)?
-                .cseq
-                .insert(origin.name.clone(), number);
+            self.call_mut(send)?.cseq.insert(origin.name.clone(), number);
         }
-        let mut message = Message {
-            start: format!("{method} {request_uri} SIP/2.0"),
-            ..Message::default()
-        };
+        let mut message = Message { start: format!("{method} {request_uri} SIP/2.0"), ..Message::default() };
         let via = self.via(origin, send, 0, number, method);
         message.add("Via", via);
         message.add("Max-Forwards", "70");
@@ -131,24 +121,14 @@ impl Stage {
         if !words.contains_key("no-credentials") {
             self.credentials(&mut message, origin, send, method, &request_uri)?;
         }
-        message.add(
-            if origin.kind == Kind::Proxy {
-                "Server"
-            } else {
-                "User-Agent"
-            },
-            &origin.agent,
-        );
+        message.add(if origin.kind == Kind::Proxy { "Server" } else { "User-Agent" }, &origin.agent);
         if ["INVITE", "OPTIONS", "UPDATE", "REGISTER", "SUBSCRIBE"].contains(&method) {
             message.add("Allow", ALLOW);
             message.add("Supported", "replaces, timer, 100rel");
         }
         let describes = method == "INVITE" || words.contains_key("sdp");
         if describes && !words.contains_key("nosdp") {
-            let offer = call
-                .offered_by_response
-                .as_ref()
-                .filter(|_| ["ACK", "PRACK"].contains(&method));
+            let offer = call.offered_by_response.as_ref().filter(|_| ["ACK", "PRACK"].contains(&method));
             let description = describe(origin, words.get("sdp"), offer);
             self.attach(&mut message, origin, send, description)?;
         }
@@ -156,12 +136,7 @@ impl Stage {
     }
 
     /// The header fields that belong to one method only.
-    fn method_headers(
-        &mut self,
-        message: &mut Message,
-        origin: &Party,
-        send: &Send,
-    ) -> Result<(), String> {
+    fn method_headers(&mut self, message: &mut Message, origin: &Party, send: &Send) -> Result<(), String> {
         let words = &send.words;
         match send.what.as_str() {
             "REGISTER" => {
@@ -170,10 +145,7 @@ impl Stage {
                     message.add("Expires", "0");
                 } else {
                     let expires = words.get("expires").map_or("3600", String::as_str);
-                    message.add(
-                        "Contact",
-                        format!("<{}>;expires={expires}", contact_uri(origin)),
-                    );
+                    message.add("Contact", format!("<{}>;expires={expires}", contact_uri(origin)));
                 }
             }
             "SUBSCRIBE" | "NOTIFY" | "PUBLISH" => {
@@ -185,15 +157,9 @@ impl Stage {
                 }
                 message.add("Event", call.event.clone());
                 if send.what == "NOTIFY" {
-                    message.add(
-                        "Subscription-State",
-                        words.get("state").map_or("active", String::as_str),
-                    );
+                    message.add("Subscription-State", words.get("state").map_or("active", String::as_str));
                 } else {
-                    message.add(
-                        "Expires",
-                        words.get("expires").map_or("3600", String::as_str),
-                    );
+                    message.add("Expires", words.get("expires").map_or("3600", String::as_str));
                 }
                 if call.event == "presence" && send.what == "SUBSCRIBE" {
                     message.add("Accept", "application/pidf+xml");
@@ -205,10 +171,7 @@ impl Stage {
                 let query = match words.get("replaces") {
                     Some(label) => {
                         let replaces = self.replaces(label, target)?;
-                        let escaped = replaces
-                            .replace(';', "%3B")
-                            .replace('=', "%3D")
-                            .replace('@', "%40");
+                        let escaped = replaces.replace(';', "%3B").replace('=', "%3D").replace('@', "%40");
                         format!("?Replaces={escaped}")
                     }
                     None => String::new(),
@@ -217,10 +180,7 @@ impl Stage {
                 message.add("Referred-By", format!("<{}>", origin.aor));
             }
             "PRACK" => {
-                let (rseq, cseq) = self
-                    .call(send)?
-                    .reliable
-                    .ok_or("nothing reliable to acknowledge")?;
+                let (rseq, cseq) = self.call(send)?.reliable.ok_or("nothing reliable to acknowledge")?;
                 message.add("RAck", format!("{rseq} {cseq} INVITE"));
             }
             "INVITE" => {
@@ -255,12 +215,7 @@ impl Stage {
         if proxy.kind != Kind::Proxy {
             return Err(format!("{} is no proxy: it does not forward", proxy.name));
         }
-        let method = message
-            .start
-            .split(' ')
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        let method = message.start.split(' ').next().unwrap_or_default().to_owned();
         let next = self.party(&send.path[index + 1])?;
         let initial = !message.get("To").contains(";tag=");
         if initial && next.kind == Kind::Phone {
@@ -270,17 +225,13 @@ impl Stage {
         let forwards: u32 = message.get("Max-Forwards").parse().unwrap_or(70);
         message.set("Max-Forwards", &forwards.saturating_sub(1).to_string());
         let own = format!("<{}>", route_uri(proxy));
-        message.headers.retain(|(name, value)| {
-            !(name == "Route" && *value == own) && name != "Proxy-Authorization"
-        });
+        message
+            .headers
+            .retain(|(name, value)| !(name == "Route" && *value == own) && name != "Proxy-Authorization");
         let via = self.via(proxy, send, index, cseq_of(&message), &method);
         message.headers.insert(0, ("Via".into(), via));
         if initial && proxy.record_route && ["INVITE", "SUBSCRIBE", "REFER"].contains(&&*method) {
-            let place = message
-                .headers
-                .iter()
-                .position(|(name, _)| name != "Via")
-                .unwrap_or(0);
+            let place = message.headers.iter().position(|(name, _)| name != "Via").unwrap_or(0);
             message.headers.insert(place, ("Record-Route".into(), own));
         }
         Ok(message)

@@ -10,22 +10,14 @@ impl Stage {
     pub(super) fn respond(&mut self, at_us: u64, send: &Send) -> Result<(), String> {
         let status: u16 = send.what.parse().map_err(|_| "not a status")?;
         let origin = self.party(&send.path[0])?.clone();
-        let asked =
-            |hop: &&Hop| hop.call == send.call && hop.to == origin.name && hop.from == send.path[1];
+        let asked = |hop: &&Hop| hop.call == send.call && hop.to == origin.name && hop.from == send.path[1];
         let request = match &send.target {
-            Some(method) => self
-                .hops
-                .iter()
-                .rfind(|hop| asked(hop) && hop.method == *method),
+            Some(method) => self.hops.iter().rfind(|hop| asked(hop) && hop.method == *method),
             None => self
                 .hops
                 .iter()
                 .rfind(|hop| asked(hop) && hop.method != "ACK" && hop.status.is_none())
-                .or_else(|| {
-                    self.hops
-                        .iter()
-                        .rfind(|hop| asked(hop) && hop.method != "ACK")
-                }),
+                .or_else(|| self.hops.iter().rfind(|hop| asked(hop) && hop.method != "ACK")),
         }
         .ok_or("there is no request to answer")?
         .clone();
@@ -48,10 +40,7 @@ impl Stage {
             }
             self.emit(at_us, send, index, &message, &request.method)?;
         }
-        let (method, challenged) = (
-            request.method.as_str(),
-            send.path.last().cloned().unwrap_or_default(),
-        );
+        let (method, challenged) = (request.method.as_str(), send.path.last().cloned().unwrap_or_default());
         let call = self.call_mut(send)?;
         if (200..300).contains(&status) && ["INVITE", "SUBSCRIBE"].contains(&method) {
             call.established = true;
@@ -60,15 +49,7 @@ impl Stage {
         if [401, 407].contains(&status) {
             let nonce = message.nonce().to_owned();
             let realm = origin.realm.clone();
-            call.challenges.insert(
-                challenged,
-                Challenge {
-                    proxy: status == 407,
-                    realm,
-                    nonce,
-                    uses: 0,
-                },
-            );
+            call.challenges.insert(challenged, Challenge { proxy: status == 407, realm, nonce, uses: 0 });
         }
         Ok(())
     }
@@ -83,10 +64,8 @@ impl Stage {
     ) -> Result<Message, String> {
         let (words, method) = (&send.words, request.method.as_str());
         let good = (200..300).contains(&status);
-        let mut message = Message {
-            start: format!("SIP/2.0 {status} {}", reason(status)),
-            ..Message::default()
-        };
+        let mut message =
+            Message { start: format!("SIP/2.0 {status} {}", reason(status)), ..Message::default() };
         let mut asked = request.message.clone();
         asked.mark_received(&self.party(&request.from)?.address);
         for (name, value) in &asked.headers {
@@ -109,27 +88,19 @@ impl Stage {
             (401 | 407, _) => {
                 let count = self.sent.len().to_string();
                 let nonce = self.token(&["nonce", &send.call, &count], 32);
-                let stale = if words.contains_key("stale") {
-                    ", stale=true"
-                } else {
-                    ""
-                };
-                let name = if status == 401 {
-                    "WWW-Authenticate"
-                } else {
-                    "Proxy-Authenticate"
-                };
+                let stale = if words.contains_key("stale") { ", stale=true" } else { "" };
+                let name = if status == 401 { "WWW-Authenticate" } else { "Proxy-Authenticate" };
                 let realm = &origin.realm;
-                message.add(name, format!(r#"Digest realm="{realm}", nonce="{nonce}", algorithm=MD5, qop="auth"{stale}"#));
+                message.add(
+                    name,
+                    format!(r#"Digest realm="{realm}", nonce="{nonce}", algorithm=MD5, qop="auth"{stale}"#),
+                );
             }
             (300..=399, _) => {
                 let to = words.get("contact").ok_or("redirected where? contact=")?;
                 message.add("Contact", format!("<{}>", self.uri(to)));
             }
-            (423, _) => message.add(
-                "Min-Expires",
-                words.get("expires").map_or("60", String::as_str),
-            ),
+            (423, _) => message.add("Min-Expires", words.get("expires").map_or("60", String::as_str)),
             (_, "REGISTER") if good => {
                 self.grant(at_us, &mut message, words.get("granted"), &request.message)?
             }
@@ -154,14 +125,7 @@ impl Stage {
             message.add("Require", "timer");
             message.add("Session-Expires", format!("{interval};refresher=uac"));
         }
-        message.add(
-            if origin.kind == Kind::Proxy {
-                "Server"
-            } else {
-                "User-Agent"
-            },
-            &origin.agent,
-        );
+        message.add(if origin.kind == Kind::Proxy { "Server" } else { "User-Agent" }, &origin.agent);
         if good && ["INVITE", "OPTIONS"].contains(&method) {
             message.add("Allow", ALLOW);
             message.add("Supported", "replaces, timer, 100rel");
@@ -191,10 +155,7 @@ impl Stage {
         granted: Option<&String>,
         request: &Message,
     ) -> Result<(), String> {
-        let (_, aor) = request
-            .get("To")
-            .split_once('<')
-            .ok_or("To without an address")?;
+        let (_, aor) = request.get("To").split_once('<').ok_or("To without an address")?;
         let aor = aor.split('>').next().unwrap_or_default().to_owned();
         let bindings = self.bindings.entry(aor).or_default();
         bindings.retain(|(_, until)| *until > at_us);

@@ -38,27 +38,11 @@ fn merged(paths: &[String], filter: Option<&str>) -> Merged {
 fn inputs_are_merged_by_time_and_keep_their_own_order() {
     let folder = tempfile::tempdir().unwrap();
     let paths = [
-        written(
-            folder.path(),
-            "a.pcap",
-            &pcap_of(&[(1, b"x"), (5, b"x"), (2, b"x"), (9, b"x")]),
-        ),
-        written(
-            folder.path(),
-            "b.pcap",
-            &gzip(&pcap_of(&[(1, b"x"), (3, b"x"), (5, b"x")])),
-        ),
+        written(folder.path(), "a.pcap", &pcap_of(&[(1, b"x"), (5, b"x"), (2, b"x"), (9, b"x")])),
+        written(folder.path(), "b.pcap", &gzip(&pcap_of(&[(1, b"x"), (3, b"x"), (5, b"x")]))),
     ];
     let (frames, errors, _) = merged(&paths, None);
-    let expected = [
-        (0, 1, 1),
-        (1, 1, 1),
-        (1, 2, 3),
-        (0, 2, 5),
-        (0, 3, 2),
-        (1, 3, 5),
-        (0, 4, 9),
-    ];
+    let expected = [(0, 1, 1), (1, 1, 1), (1, 2, 3), (0, 2, 5), (0, 3, 2), (1, 3, 5), (0, 4, 9)];
     assert_eq!((frames.as_slice(), errors), (&expected[..], vec![]));
 }
 
@@ -74,14 +58,8 @@ fn an_error_of_one_input_ends_that_input_only() {
     let (frames, errors, _) = merged(&paths, None);
     assert_eq!(frames, [(0, 1, 1), (2, 1, 1), (2, 2, 3)]);
     let expected = [
-        format!(
-            "{} is empty: it ends at byte 0, before any capture header",
-            paths[1]
-        ),
-        format!(
-            "{} is truncated: it ends inside record 2, which begins at byte 41",
-            paths[0]
-        ),
+        format!("{} is empty: it ends at byte 0, before any capture header", paths[1]),
+        format!("{} is truncated: it ends inside record 2, which begins at byte 41", paths[0]),
     ];
     assert_eq!(errors, expected);
 }
@@ -101,13 +79,7 @@ fn filters_pass_what_they_say_and_warn_of_tags() {
     let folder = tempfile::tempdir().unwrap();
     let (sip, other) = (ethernet_udp(5060), ethernet_udp(99));
     let tagged = [&sip[..12], &[0x81, 0, 0, 7], &sip[12..]].concat();
-    let ethernet = pcap_of(&[
-        (1, &sip),
-        (2, &other),
-        (3, &tagged),
-        (4, &tagged),
-        (5, &sip),
-    ]);
+    let ethernet = pcap_of(&[(1, &sip), (2, &other), (3, &tagged), (4, &tagged), (5, &sip)]);
     let raw = [
         section(LITTLE),
         interface(LITTLE, 101, 0, &[]),
@@ -115,10 +87,7 @@ fn filters_pass_what_they_say_and_warn_of_tags() {
         packet(LITTLE, 0, 7_000_000, &other[14..]),
     ]
     .concat();
-    let paths = [
-        written(folder.path(), "a.pcap", &ethernet),
-        written(folder.path(), "b.pcapng", &raw),
-    ];
+    let paths = [written(folder.path(), "a.pcap", &ethernet), written(folder.path(), "b.pcapng", &raw)];
     let (frames, errors, warnings) = merged(&paths, Some("port 5060"));
     assert_eq!(frames, [(0, 1, 1), (0, 5, 5), (1, 1, 6)]);
     assert_eq!(errors, [""; 0]);
@@ -140,11 +109,7 @@ fn a_filter_that_does_not_compile_is_said_with_the_reason() {
     let begins = format!("the filter \"port or\" cannot be used for {path}: ");
     assert!(error.to_string().starts_with(&begins), "{error}");
     assert!(error.to_string().contains("syntax error"), "{error}");
-    let blocks = [
-        section(LITTLE),
-        interface(LITTLE, 101, 0, &[]),
-        packet(LITTLE, 0, 1, b"x"),
-    ];
+    let blocks = [section(LITTLE), interface(LITTLE, 101, 0, &[]), packet(LITTLE, 0, 1, b"x")];
     let path = written(folder.path(), "b.pcapng", &blocks.concat());
     let (frames, errors, _) = merged(&[path], Some("ether host 02:02:02:02:02:02 foo"));
     assert_eq!((frames.len(), errors.len()), (0, 1));

@@ -21,19 +21,11 @@ struct Order(bool);
 
 impl Order {
     fn u32(self, number: u32) -> [u8; 4] {
-        if self.0 {
-            number.to_be_bytes()
-        } else {
-            number.to_le_bytes()
-        }
+        if self.0 { number.to_be_bytes() } else { number.to_le_bytes() }
     }
 
     fn u16(self, number: u16) -> [u8; 2] {
-        if self.0 {
-            number.to_be_bytes()
-        } else {
-            number.to_le_bytes()
-        }
+        if self.0 { number.to_be_bytes() } else { number.to_le_bytes() }
     }
 }
 
@@ -78,11 +70,7 @@ fn block(order: Order, kind: u32, body: &[u8]) -> Vec<u8> {
 fn section(order: Order) -> Vec<u8> {
     let magic = order.u32(0x1a2b_3c4d);
     let version = [order.u16(1), order.u16(0)].concat();
-    block(
-        order,
-        0x0a0d_0d0a,
-        &[&magic[..], &version, &[0xff; 8]].concat(),
-    )
+    block(order, 0x0a0d_0d0a, &[&magic[..], &version, &[0xff; 8]].concat())
 }
 
 fn interface(order: Order, link: u16, snapshot: u32, options: &[(u16, &[u8])]) -> Vec<u8> {
@@ -118,8 +106,7 @@ struct Seen {
 /// All records and all sentences of a capture called `mirror.pcap`.
 fn read_all(bytes: &[u8]) -> (Vec<Seen>, Vec<String>) {
     let raw = Box::new(Cursor::new(bytes.to_vec()));
-    let opened =
-        decompress("mirror.pcap".to_owned(), raw, None).and_then(CaptureReader::from_source);
+    let opened = decompress("mirror.pcap".to_owned(), raw, None).and_then(CaptureReader::from_source);
     let mut reader = match opened {
         Ok(reader) => reader,
         Err(error) => return (vec![], vec![error.to_string()]),
@@ -155,19 +142,10 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn pcap_in_both_byte_orders_and_resolutions() {
     for order in [LITTLE, BIG] {
-        for (magic, nanos) in [
-            (MICROSECONDS, 7_000_000_500_000),
-            (NANOSECONDS, 7_000_000_000_500),
-        ] {
+        for (magic, nanos) in [(MICROSECONDS, 7_000_000_500_000), (NANOSECONDS, 7_000_000_000_500)] {
             let record = pcap_record(order, 7_000, 500, b"frame", 90);
             let capture = [pcap_header(order, magic, 113), record.clone(), record].concat();
-            let expected = |number| Seen {
-                nanos,
-                link: 113,
-                bytes: b"frame".to_vec(),
-                wire: 90,
-                number,
-            };
+            let expected = |number| Seen { nanos, link: 113, bytes: b"frame".to_vec(), wire: 90, number };
             assert_eq!(read_all(&capture), (vec![expected(1), expected(2)], vec![]));
         }
     }
@@ -177,13 +155,8 @@ fn pcap_in_both_byte_orders_and_resolutions() {
 fn the_variant_with_longer_record_headers() {
     let mut record = pcap_record(LITTLE, 7, 0, b"", 5);
     record[8] = 5;
-    let capture = [
-        pcap_header(LITTLE, 0xa1b2_cd34, ETHERNET),
-        record,
-        vec![0; 8],
-        b"frame".to_vec(),
-    ]
-    .concat();
+    let capture =
+        [pcap_header(LITTLE, 0xa1b2_cd34, ETHERNET), record, vec![0; 8], b"frame".to_vec()].concat();
     let (read, errors) = read_all(&capture);
     assert_eq!((read[0].bytes.as_slice(), read.len()), (&b"frame"[..], 1));
     assert_eq!(errors, [""; 0]);
@@ -199,11 +172,7 @@ fn a_frame_check_sequence_in_the_link_type_is_no_other_link_type() {
 #[test]
 fn pcapng_with_interfaces_of_their_own_link_type_and_clock() {
     for order in [LITTLE, BIG] {
-        let offset = if order.0 {
-            1_000_i64.to_be_bytes()
-        } else {
-            1_000_i64.to_le_bytes()
-        };
+        let offset = if order.0 { 1_000_i64.to_be_bytes() } else { 1_000_i64.to_le_bytes() };
         let capture = [
             section(order),
             interface(order, 1, 0, &[]),
@@ -222,14 +191,7 @@ fn pcapng_with_interfaces_of_their_own_link_type_and_clock() {
         let (read, errors) = read_all(&capture);
         let seen: Vec<_> = read
             .iter()
-            .map(|record| {
-                (
-                    record.nanos,
-                    record.link,
-                    record.bytes.as_slice(),
-                    record.number,
-                )
-            })
+            .map(|record| (record.nanos, record.link, record.bytes.as_slice(), record.number))
             .collect();
         let expected: [(u64, u16, &[u8], u64); 4] = [
             (5_000_001_000, 1, b"one", 1),
@@ -265,13 +227,7 @@ fn simple_and_obsolete_packet_blocks() {
     let (read, errors) = read_all(&capture);
     let seen: Vec<_> = read
         .iter()
-        .map(|record| {
-            (
-                record.nanos / 1_000_000_000,
-                record.bytes.as_slice(),
-                record.wire,
-            )
-        })
+        .map(|record| (record.nanos / 1_000_000_000, record.bytes.as_slice(), record.wire))
         .collect();
     let expected: [(u64, &[u8], usize); 3] = [(5, b"x", 1), (5, b"cut at", 9), (8, b"old", 70)];
     assert_eq!((seen.as_slice(), errors), (&expected[..], vec![]));
@@ -289,10 +245,7 @@ fn compressed_captures_are_known_by_their_content() {
     let expected = read_all(&plain);
     assert_eq!(expected.0.len(), 2);
     assert_eq!(read_all(&gzip(&plain)), expected);
-    assert_eq!(
-        read_all(&zstd::encode_all(&plain[..], 1).unwrap()),
-        expected
-    );
+    assert_eq!(read_all(&zstd::encode_all(&plain[..], 1).unwrap()), expected);
     let in_two_members = [gzip(&plain[..30]), gzip(&plain[30..])].concat();
     assert_eq!(read_all(&in_two_members), expected);
 }
@@ -300,10 +253,7 @@ fn compressed_captures_are_known_by_their_content() {
 #[test]
 fn what_is_no_capture_is_said_in_one_sentence() {
     let cases: &[(&[u8], &str)] = &[
-        (
-            b"",
-            "mirror.pcap is empty: it ends at byte 0, before any capture header",
-        ),
+        (b"", "mirror.pcap is empty: it ends at byte 0, before any capture header"),
         (
             b"hello, this is no capture at all",
             "mirror.pcap is not a capture file: at byte 0 it begins with 68 65 6c 6c, which is neither pcap nor pcapng",
@@ -312,10 +262,7 @@ fn what_is_no_capture_is_said_in_one_sentence() {
             b"hi",
             "mirror.pcap is not a capture file: at byte 0 it begins with 68 69, which is neither pcap nor pcapng",
         ),
-        (
-            &pcap_of(&[])[..20],
-            "mirror.pcap is truncated: it ends at byte 20, inside the capture header",
-        ),
+        (&pcap_of(&[])[..20], "mirror.pcap is truncated: it ends at byte 20, inside the capture header"),
         (
             &pcap_header(LITTLE, MICROSECONDS, 105),
             "mirror.pcap has the unknown link type 105 (IEEE802_11), told at byte 20",
@@ -402,10 +349,7 @@ fn bogus_lengths_are_damage_and_ask_for_no_memory() {
     );
     let mut short = packet(LITTLE, 0, 1, b"second");
     short[4..8].copy_from_slice(&LITTLE.u32(8));
-    damaged(
-        &short,
-        "mirror.pcap has a damaged block at byte 88, after record 1: it says it is 8 bytes long",
-    );
+    damaged(&short, "mirror.pcap has a damaged block at byte 88, after record 1: it says it is 8 bytes long");
     let mut torn = packet(LITTLE, 0, 1, b"second");
     *torn.last_mut().unwrap() = 1;
     damaged(
@@ -414,10 +358,7 @@ fn bogus_lengths_are_damage_and_ask_for_no_memory() {
     );
     let mut beyond = packet(LITTLE, 0, 1, b"second");
     beyond[20] = 200;
-    damaged(
-        &beyond,
-        "mirror.pcap is damaged in record 2 at byte 88: its lengths contradict each other",
-    );
+    damaged(&beyond, "mirror.pcap is damaged in record 2 at byte 88: its lengths contradict each other");
     damaged(
         &packet(LITTLE, 7, 1, b"second"),
         "mirror.pcap is damaged in record 2 at byte 88: its interface 7 was not described",
@@ -467,10 +408,7 @@ fn damaged_compression_keeps_what_was_read() {
             if in_frame { (state >> 24) as u8 } else { *byte }
         })
         .collect();
-    for (compressed, name) in [
-        (gzip(&noisy), "gzip"),
-        (zstd::encode_all(&noisy[..], 1).unwrap(), "zstd"),
-    ] {
+    for (compressed, name) in [(gzip(&noisy), "gzip"), (zstd::encode_all(&noisy[..], 1).unwrap(), "zstd")] {
         let mut damaged = compressed.clone();
         let middle = damaged.len() / 2;
         damaged.truncate(middle);
@@ -491,19 +429,11 @@ fn damaged_compression_keeps_what_was_read() {
 #[test]
 fn files_that_cannot_be_opened() {
     let folder = tempfile::tempdir().unwrap();
-    let missing = folder
-        .path()
-        .join("missing.pcap")
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let missing = folder.path().join("missing.pcap").to_str().unwrap().to_owned();
     let directory = folder.path().to_str().unwrap().to_owned();
     let say = |path: &str| CaptureReader::open(path).unwrap_err().to_string();
     assert_eq!(say(&missing), format!("{missing}: there is no such file"));
-    assert_eq!(
-        say(&directory),
-        format!("{directory} is a directory, not a capture file")
-    );
+    assert_eq!(say(&directory), format!("{directory} is a directory, not a capture file"));
     let reason = io::Error::from(io::ErrorKind::PermissionDenied);
     let name = "mirror.pcap".to_owned();
     assert_eq!(
@@ -533,11 +463,7 @@ fn a_record_from_a_pipe_is_given_as_soon_as_it_is_there() {
         packet(BIG, 0, 1, b"one"),
         packet(BIG, 0, 1, b"two"),
     ];
-    let plain = [
-        pcap_of(&[]),
-        pcap_record(LITTLE, 1, 0, b"one", 3),
-        pcap_record(LITTLE, 1, 0, b"two", 3),
-    ];
+    let plain = [pcap_of(&[]), pcap_record(LITTLE, 1, 0, b"one", 3), pcap_record(LITTLE, 1, 0, b"two", 3)];
     for pieces in [blocks, plain] {
         let (sender, receiver) = mpsc::channel();
         let [head, one, two] = pieces;

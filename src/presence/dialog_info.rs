@@ -1,0 +1,221 @@
+//! Dialog documents, for busy lamps.
+//! In: an AOR and its dialogs. Out: dialog-info. Knows nothing of publications, SIP messages.
+//! RFC 4235; hold as its section 4.1.6.2 says: the parameter `+sip.rendering` of the target.
+
+use crate::presence::DialogView;
+use crate::presence::xml::{XmlWriter, stable_id};
+use crate::sip::Aor;
+use crate::track::{DialogState, Side};
+
+/// The body's media type.
+pub const CONTENT_TYPE: &str = "application/dialog-info+xml";
+
+/// What of the dialogs is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DialogInfoOptions {
+    /// Each document lists a terminated dialog of the presentity's own, first. Phones in the field want an element
+    /// even when nobody talks, and Kamailio takes two publications whose first dialogs have one id for the same.
+    pub placeholder: bool,
+    /// Tell who is at the other end.
+    pub remote_identity: bool,
+    /// At most so many dialogs, the youngest.
+    pub dialogs_per_document: usize,
+}
+
+/// A dialog's id: the same in every tap, whichever end it belongs to. Until the other end's tag is known, only the
+/// own end has it. `None` for an end without a tag of its own: it is not listed yet.
+pub fn dialog_id(dialog: &DialogView) -> Option<String> {
+    let local = dialog.local_tag.as_deref()?;
+    Some(match dialog.remote_tag.as_deref() {
+        None => stable_id('d', &[&dialog.call_id, local]),
+        Some(remote) => {
+            let (first, second) = if local <= remote { (local, remote) } else { (remote, local) };
+            stable_id('d', &[&dialog.call_id, first, second])
+        }
+    })
+}
+
+/// The dialog document of a presentity: all of its dialogs (`state="full"`). `version` counts the documents of one
+/// publication, from 0.
+pub fn document<'a>(
+    aor: &Aor,
+    dialogs: impl IntoIterator<Item = &'a DialogView>,
+    version: u32,
+    options: DialogInfoOptions,
+) -> Vec<u8> {
+    let mut listed: Vec<(String, &DialogView)> =
+        dialogs.into_iter().filter_map(|dialog| Some((dialog_id(dialog)?, dialog))).collect();
+    let too_many = listed.len().saturating_sub(options.dialogs_per_document);
+    listed.drain(..too_many);
+    let mut xml = XmlWriter::new();
+    xml.open(
+        "dialog-info",
+        &[
+            ("xmlns", Some("urn:ietf:params:xml:ns:dialog-info")),
+            ("version", Some(&version.to_string())),
+            ("state", Some("full")),
+            ("entity", Some(aor.as_str())),
+        ],
+    );
+    if options.placeholder {
+        let id = stable_id('d', &[aor.as_str()]);
+        xml.open("dialog", &[("id", Some(&id))]);
+        xml.text("state", "terminated");
+        xml.close();
+    }
+    for (id, dialog) in listed {
+        write_dialog(&mut xml, aor, &id, dialog, options);
+    }
+    xml.finish()
+}
+
+/// Children in the order of RFC 4235 section 4.4: state, local, remote.
+fn write_dialog(xml: &mut XmlWriter, aor: &Aor, id: &str, dialog: &DialogView, options: DialogInfoOptions) {
+    xml.open(
+        "dialog",
+        &[
+            ("id", Some(id)),
+            ("call-id", Some(&dialog.call_id)),
+            ("local-tag", dialog.local_tag.as_deref()),
+            ("remote-tag", dialog.remote_tag.as_deref()),
+            (
+                "direction",
+                Some(match dialog.side {
+                    Side::Caller => "initiator",
+                    Side::Called => "recipient",
+                }),
+            ),
+        ],
+    );
+    xml.text(
+        "state",
+        match dialog.state {
+            DialogState::Trying => "trying",
+            DialogState::Proceeding => "proceeding",
+            DialogState::Early => "early",
+            DialogState::Confirmed => "confirmed",
+            DialogState::Terminated => "terminated",
+        },
+    );
+    xml.open("local", &[]);
+    xml.text("identity", aor.as_str());
+    if dialog.held && dialog.state == DialogState::Confirmed {
+        xml.open("target", &[("uri", Some(aor.as_str()))]);
+        xml.empty("param", &[("pname", Some("+sip.rendering")), ("pval", Some("no"))]);
+        xml.close();
+    } else {
+        xml.empty("target", &[("uri", Some(aor.as_str()))]);
+    }
+    xml.close();
+    if let Some(remote) = dialog.remote.as_deref().filter(|_| options.remote_identity) {
+        xml.open("remote", &[]);
+        xml.text("identity", remote);
+        xml.empty("target", &[("uri", Some(remote))]);
+        xml.close();
+    }
+    xml.close();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::track::EndId;
+
+    const OPTIONS: DialogInfoOptions =
+        DialogInfoOptions { placeholder: true, remote_identity: true, dialogs_per_document: 16 };
+
+    fn alice() -> Aor {
+        Aor::from_uri(b"sip:alice@example.com").unwrap()
+    }
+
+    fn talking() -> DialogView {
+        DialogView {
+            end: EndId(1),
+            call_id: "call-1@192.0.2.1".into(),
+            local_tag: Some("a".into()),
+            remote_tag: Some("b".into()),
+            side: Side::Caller,
+            state: DialogState::Confirmed,
+            held: false,
+            remote: Some("sip:bob@example.com".into()),
+        }
+    }
+
+    fn text(dialogs: &[DialogView], options: DialogInfoOptions) -> String {
+        let body = document(&alice(), dialogs, 7, options);
+        String::from_utf8(body).unwrap().replace("><", ">\n<")
+    }
+
+    #[test]
+    fn a_confirmed_dialog_behind_the_placeholder() {
+        let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
+<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="7" state="full" entity="sip:alice@example.com">
+<dialog id="PLACEHOLDER">
+<state>terminated</state>
+</dialog>
+<dialog id="ID" call-id="call-1@192.0.2.1" local-tag="a" remote-tag="b" direction="initiator">
+<state>confirmed</state>
+<local>
+<identity>sip:alice@example.com</identity>
+<target uri="sip:alice@example.com"/>
+</local>
+<remote>
+<identity>sip:bob@example.com</identity>
+<target uri="sip:bob@example.com"/>
+</remote>
+</dialog>
+</dialog-info>"#
+            .replace("PLACEHOLDER", &stable_id('d', &["sip:alice@example.com"]))
+            .replace("ID", &dialog_id(&talking()).unwrap());
+        assert_eq!(text(&[talking()], OPTIONS), expected);
+    }
+
+    #[test]
+    fn a_held_dialog_without_remote_identity() {
+        let held = DialogView { held: true, ..talking() };
+        let quiet = DialogInfoOptions { remote_identity: false, ..OPTIONS };
+        let text = text(&[held], quiet);
+        let param = "<target uri=\"sip:alice@example.com\">\n<param pname=\"+sip.rendering\" pval=\"no\"/>\n</target>";
+        assert!(text.contains(param), "{text}");
+        assert!(!text.contains("bob"));
+    }
+
+    #[test]
+    fn without_dialogs_there_is_the_placeholder_if_wanted() {
+        let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
+<dialog-info xmlns="urn:ietf:params:xml:ns:dialog-info" version="7" state="full" entity="sip:alice@example.com">
+<dialog id="ID">
+<state>terminated</state>
+</dialog>
+</dialog-info>"#
+            .replace("ID", &stable_id('d', &["sip:alice@example.com"]));
+        assert_eq!(text(&[], OPTIONS), expected);
+        let none = DialogInfoOptions { placeholder: false, ..OPTIONS };
+        assert!(!text(&[], none).contains("<dialog "));
+    }
+
+    #[test]
+    fn both_ends_give_the_dialog_the_same_id_and_a_lone_tag_another() {
+        let other_end = DialogView {
+            local_tag: Some("b".into()),
+            remote_tag: Some("a".into()),
+            side: Side::Called,
+            ..talking()
+        };
+        assert_eq!(dialog_id(&talking()), dialog_id(&other_end));
+        let calling = DialogView { remote_tag: None, ..talking() };
+        assert_ne!(dialog_id(&talking()), dialog_id(&calling));
+        let untagged = DialogView { local_tag: None, ..talking() };
+        assert_eq!(dialog_id(&untagged), None);
+    }
+
+    #[test]
+    fn the_youngest_dialogs_are_kept_at_the_bound() {
+        let dialogs: Vec<DialogView> =
+            (0..5).map(|n| DialogView { call_id: format!("call-{n}").into(), ..talking() }).collect();
+        let two = DialogInfoOptions { dialogs_per_document: 2, ..OPTIONS };
+        let text = text(&dialogs, two);
+        assert!(!text.contains("call-2\""));
+        assert!(text.contains("call-3\"") && text.contains("call-4\""));
+    }
+}
