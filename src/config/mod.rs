@@ -84,7 +84,7 @@ impl Default for RulesSection {
 /// The part of the configuration that says how to publish.
 #[derive(Clone, PartialEq)]
 pub struct PublishSection {
-    /// The presence server, `sip:host[:port]`; `--publish` wins over it.
+    /// The presence server, `sip:host[:port]`, for `--publish config`.
     pub server: Option<String>,
     /// The URI in From; `None`: the presentity itself.
     pub from: Option<String>,
@@ -352,15 +352,12 @@ fn publish(table: PublishTable, place: &Place<'_>) -> Result<PublishSection, Con
         }
         section.server = Some(server.into_inner());
     }
-    if let Some(from) = table.from {
-        if from.as_ref() != "presentity" {
-            if Aor::from_uri(from.as_ref().as_bytes()).is_none() {
-                let what =
-                    "must be \"presentity\" or a SIP URI such as \"sip:offhook@example.com\"".to_owned();
-                return Err(place.wrong(&from.span(), what));
-            }
-            section.from = Some(from.into_inner());
+    if let Some(from) = table.from.filter(|from| from.as_ref() != "presentity") {
+        if Aor::from_uri(from.as_ref().as_bytes()).is_none() {
+            let what = "must be \"presentity\" or a SIP URI such as \"sip:offhook@example.com\"".to_owned();
+            return Err(place.wrong(&from.span(), what));
         }
+        section.from = Some(from.into_inner());
     }
     if let Some(expires_s) = table.expires_s {
         if !EXPIRES_S.contains(expires_s.as_ref()) {

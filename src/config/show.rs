@@ -41,7 +41,7 @@ impl Config {
         );
         say(
             "Domains whose users are watched: names, aliases, IP addresses, or \"any\". `--domain` adds to them.\n\
-             Default: [], those that a successful registration shows; users of others are shown as weak.",
+             Default: [], those for which a registration succeeds; users of other domains are shown as weak.",
             &format!("domains = {}", list(rules.domains.iter().map(String::as_str))),
         );
         say("", "[registration]");
@@ -68,8 +68,8 @@ impl Config {
             None => format!("# {key} = {}", quoted(example)),
         };
         say(
-            "The presence server that is told, over UDP; `--publish` wins over it.\n\
-             Default: none, and nothing is sent to anybody.",
+            "The presence server that `--publish config` tells, over UDP. Default: none. Without `--publish`\n\
+             nothing is sent to anybody.",
             &optional("server", publish.server.as_deref(), "sip:presence.example.com:5060"),
         );
         say(

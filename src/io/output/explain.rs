@@ -258,7 +258,7 @@ fn dialog_in_words(dialog: &DialogFact) -> String {
             let how = dialog.ended.map_or("over", |reason| reason.name()).replace('_', " ");
             return format!("call {} is over: {how}", peer_in_words(dialog));
         }
-        (_, Engagement::Calling, _) => "calls",
+        (_, Engagement::Calling, _) => "places a call",
         (_, Engagement::Ringing, _) => "rings: call",
         (_, Engagement::Held, _) => "is on hold: call",
         (_, Engagement::Talking, _) => "talks: call",
