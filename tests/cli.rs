@@ -1,6 +1,8 @@
 //! The program as its users meet it: arguments in, standard output, standard error and exit code out.
 //! In: small captures written here. Out: what a shell sees. Knows nothing of the library inside.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -320,6 +322,7 @@ fn time_passes_as_fast_as_asked() {
     let mut capture = Capture::alice_registers();
     capture.registration(3_000, "bob", [192, 0, 2, 11]);
     let file = folder.file("both.pcap", &capture.0);
+    #[expect(clippy::disallowed_methods, reason = "measures the wait")]
     let began = std::time::Instant::now();
     let slow = run(&["replay", "--format", "jsonl", "--speed", "10", &file]);
     assert!(began.elapsed().as_millis() >= 300, "3 s of packets at ten times the speed");
@@ -564,7 +567,7 @@ fn the_flag_wins_over_the_environment() {
 #[test]
 fn a_presence_server_that_does_not_answer_is_told_and_exit_1() {
     // A socket that is bound and never read.
-    #[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "stands for a dead server")]
+    #[expect(clippy::disallowed_types, reason = "stands for a dead server")]
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let folder = Folder::new();
     let file = folder.file("alice.pcap", &Capture::alice_registers().0);
