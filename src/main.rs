@@ -1,2 +1,8 @@
 //! The `offhook` program.
-fn main() {}
+//! In: the command line. Out: an exit code. Knows nothing of what the commands do.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    offhook::cli::main()
+}

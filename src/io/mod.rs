@@ -1,5 +1,9 @@
 //! The only room that touches clock, sockets and files.
-pub mod capture;
+//! In: captures, requests to publish. Out: lines, datagrams. Knows all rooms.
 
+pub mod capture;
+pub mod config_file;
+pub mod output;
 pub mod publisher;
+pub mod replay;
 mod sip_socket;

@@ -1,0 +1,320 @@
+//! The command line.
+//! In: arguments. Out: results on standard output, everything else on standard error, an exit code. Knows nothing of SIP.
+//! Exit codes: 0 done; 1 could not do it (an input, the configuration, the presence server); 2 wrong usage.
+
+use std::env;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, NOT_A_DOMAIN, managed_domain};
+use crate::io::config_file::read_config as read_config_file;
+use crate::io::publisher::NextHop;
+use crate::io::replay::{self, Ended, ExplainOptions, Format, Publishing, ReplayOptions, Speed};
+use crate::sip::Aor;
+
+/// Where the configuration is, when `--config` does not say.
+const CONFIG_VARIABLE: &str = "OFFHOOK_CONFIG";
+
+/// Hears SIP and works out who is online, ringing, talking or gone.
+#[derive(Parser)]
+#[command(
+    name = "offhook",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "\
+Exit codes: 0 done; 1 could not do it (an input, the configuration, the presence server); 2 wrong usage.
+Results go to standard output, everything else to standard error."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The configuration file; the environment variable OFFHOOK_CONFIG says it too. Flags win over it.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read captures and say who is online, ringing, talking or gone, and when.
+    #[command(after_help = "\
+Examples:
+  offhook replay office.pcap
+  offhook replay --format jsonl monday.pcapng.gz tuesday.pcapng.gz | jq 'select(.kind == \"status\")'
+  ssh gw tcpdump -i any -U -w - port 5060 | offhook replay -
+  offhook replay --publish sip:presence.example.com --speed 1 office.pcap")]
+    Replay(Replay),
+    /// Say why somebody has the status that they have: the frames and rules behind it.
+    #[command(after_help = "Example:\n  offhook explain alice@example.com office.pcap")]
+    Explain(Explain),
+    /// Check or show the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Args)]
+struct Input {
+    /// Captures: pcap or pcapng, also compressed with gzip or zstd; several are merged by time. `-` is
+    /// standard input.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<String>,
+    /// A domain whose users are watched: a name, an alias, an IP address, or `any`. May be repeated.
+    /// Without it, the ends of every domain are shown, as weak until a registration supports them.
+    #[arg(long = "domain", value_name = "D", value_parser = domain)]
+    domains: Vec<String>,
+    /// Read only the packets that pass this filter, in the language of tcpdump.
+    #[arg(long, value_name = "BPF")]
+    filter: Option<String>,
+}
+
+#[derive(Args)]
+struct Replay {
+    #[command(flatten)]
+    input: Input,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = FormatWord::Text)]
+    format: FormatWord,
+    /// Tell this presence server by SIP PUBLISH over UDP: `sip:host[:port]`, or `config` for the server
+    /// that the configuration names. Without it, nothing is sent to anybody.
+    #[arg(long, value_name = "SIP-URI", value_parser = publish_to)]
+    publish: Option<PublishTo>,
+    /// How fast time passes: `max` without waiting, 1 as it did, 10 ten times as fast.
+    #[arg(long, value_name = "max|N", default_value = "max", value_parser = speed)]
+    speed: Speed,
+    /// No progress bar, and no summary on standard error.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Args)]
+struct Explain {
+    /// The address of record: `alice@example.com`, `sip:alice@example.com`, `tel:+15550100`.
+    #[arg(value_parser = aor)]
+    aor: Aor,
+    #[command(flatten)]
+    input: Input,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say whether a configuration file is right, or what is wrong on which line.
+    Check {
+        /// The file; else the one that `--config` or OFFHOOK_CONFIG names.
+        file: Option<PathBuf>,
+    },
+    /// Print the configuration in effect, with meaning, unit and default of every key.
+    Show,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FormatWord {
+    /// A call ladder with statuses, made for eyes.
+    Text,
+    /// One JSON object a line, made for programs.
+    Jsonl,
+}
+
+#[derive(Clone)]
+enum PublishTo {
+    Configured,
+    Server(NextHop),
+}
+
+fn publish_to(text: &str) -> Result<PublishTo, String> {
+    if text == "config" {
+        return Ok(PublishTo::Configured);
+    }
+    NextHop::parse(text).map(PublishTo::Server).map_err(|error| error.to_string())
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    managed_domain(text).ok_or_else(|| format!("it {NOT_A_DOMAIN}"))
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(Speed::Times(factor)),
+        _ => Err("it is neither max nor a number above 0".to_owned()),
+    }
+}
+
+fn aor(text: &str) -> Result<Aor, String> {
+    let has_scheme = ["sip:", "sips:", "tel:"]
+        .iter()
+        .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
+    let uri = if has_scheme { text.to_owned() } else { format!("sip:{text}") };
+    Aor::from_uri(uri.as_bytes()).ok_or_else(|| "it is no address such as alice@example.com".to_owned())
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that nobody reads to its end is no failure.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let config_file = cli
+        .config
+        .or_else(|| env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
+    let ended = match cli.command {
+        Command::Config(command) => config(command, config_file),
+        Command::Replay(arguments) => read_config(config_file).and_then(|config| replay(arguments, config)),
+        Command::Explain(arguments) => read_config(config_file).and_then(|config| explain(arguments, config)),
+    };
+    match ended {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Incomplete) => ExitCode::from(1),
+        Err(Failure::Usage(error)) => {
+            let _ = error.print();
+            ExitCode::from(2)
+        }
+        Err(Failure::Told(error)) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure::Told(error)) => {
+            eprintln!("offhook: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+enum Failure {
+    Usage(clap::Error),
+    Told(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Told(error.into())
+    }
+}
+
+/// Whoever read our output has read enough: `offhook … | head`.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+fn usage(what: &str) -> Failure {
+    Failure::Usage(Cli::command().error(ErrorKind::MissingRequiredArgument, what))
+}
+
+fn read_config(file: Option<PathBuf>) -> Result<Config, Failure> {
+    Ok(file.map_or_else(|| Ok(Config::default()), |file| read_config_file(&file))?)
+}
+
+fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, Failure> {
+    let mut out = io::stdout().lock();
+    match command {
+        ConfigCommand::Check { file } => {
+            let Some(file) = file.or(configured) else {
+                return Err(usage(&format!("name a file, here, by --config or by {CONFIG_VARIABLE}")));
+            };
+            read_config_file(&file)?;
+            writeln!(out, "{}: ok", file.display())?;
+        }
+        ConfigCommand::Show => out.write_all(read_config(configured)?.to_toml().as_bytes())?,
+    }
+    out.flush()?;
+    Ok(Ended::Done)
+}
+
+fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
+    let publishing = match arguments.publish {
+        None => None,
+        Some(to) => Some(publishing(to, &config)?),
+    };
+    let options = ReplayOptions {
+        rules: rules(&config, arguments.input.domains),
+        inputs: arguments.input.files,
+        filter: arguments.input.filter,
+        format: match arguments.format {
+            FormatWord::Text => Format::Text,
+            FormatWord::Jsonl => Format::JsonLines,
+        },
+        speed: arguments.speed,
+        publishing,
+        progress: !arguments.quiet && io::stderr().is_terminal() && !io::stdout().is_terminal(),
+    };
+    Ok(replay::replay(options)?)
+}
+
+fn explain(arguments: Explain, config: Config) -> Result<Ended, Failure> {
+    let options = ExplainOptions {
+        rules: rules(&config, arguments.input.domains),
+        inputs: arguments.input.files,
+        filter: arguments.input.filter,
+        aor: arguments.aor,
+    };
+    Ok(replay::explain(options)?)
+}
+
+fn rules(config: &Config, domains: Vec<String>) -> crate::base::Rules {
+    let mut rules = config.rules();
+    for domain in domains {
+        if !rules.domains.contains(&domain) {
+            rules.domains.push(domain);
+        }
+    }
+    rules
+}
+
+fn publishing(to: PublishTo, config: &Config) -> Result<Publishing, Failure> {
+    let section = config.publish.clone();
+    let next_hop = match (to, &section.server) {
+        (PublishTo::Server(next_hop), _) => next_hop,
+        (PublishTo::Configured, Some(server)) => NextHop::parse(server)?,
+        (PublishTo::Configured, None) => {
+            return Err(usage("--publish config: the configuration names no server (publish.server)"));
+        }
+    };
+    Ok(Publishing {
+        next_hop,
+        from: section.from,
+        user: section.user,
+        password: section.password,
+        expires_s: section.expires_s,
+        events: section.events,
+        on_stop: section.on_stop,
+        placeholder: section.placeholder,
+        remote_identity: section.remote_identity,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_are_read_or_refused_with_a_reason() {
+        assert!(matches!(speed("max"), Ok(Speed::Max)));
+        assert!(matches!(speed("2.5"), Ok(Speed::Times(factor)) if (factor - 2.5).abs() < 1e-9));
+        for wrong in ["0", "-1", "inf", "NaN", "fast", ""] {
+            assert!(speed(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(aor("Alice@Example.com").unwrap().as_str(), "sip:Alice@example.com");
+        assert_eq!(aor("SIPS:alice@example.com;x=y").unwrap().as_str(), "sip:alice@example.com");
+        assert_eq!(aor("tel:+1-555-0100").unwrap().as_str(), "tel:+15550100");
+        assert!(aor("").is_err());
+        assert_eq!(domain("EXAMPLE.com").unwrap(), "example.com");
+        for wrong in ["", "alice@example.com", "a b", "example.com:5060"] {
+            assert!(domain(wrong).is_err(), "{wrong}");
+        }
+        assert!(matches!(publish_to("config"), Ok(PublishTo::Configured)));
+        assert!(publish_to("presence.example.com").is_err());
+    }
+}

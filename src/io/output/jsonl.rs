@@ -1,0 +1,431 @@
+//! JSON lines: the contract with other programs.
+//! In: `TapOutput`, publication outcomes, counters. Out: one JSON object a line. Knows nothing of captures and sockets.
+//! The README lists every key. Keys are never renamed; a value that is not known is absent, never null.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use super::{Outlet, Sources, Summary};
+use crate::base::{FrameId, Oddity, Timestamp};
+use crate::presence::{ChangeKind, PresentityChange, PresentityState, Session, Terminal};
+use crate::publish::PublicationOutcome;
+use crate::tap::TapOutput;
+use crate::track::{Evidence, Media};
+
+#[derive(Serialize)]
+struct StatusLine<'a> {
+    kind: &'static str,
+    time: Timestamp,
+    presentity: &'a str,
+    terminal: &'static str,
+    session: &'static str,
+    previous: Status,
+    because: Because<'a>,
+    confidence: &'static str,
+    watching: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    media: Vec<MediaObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contact: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    terminal: &'static str,
+    session: &'static str,
+}
+
+#[derive(Serialize)]
+struct Because<'a> {
+    rule: &'static str,
+    frame: u64,
+    call_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct MediaObject<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codec: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_rate: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bit_rate: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct ContactLine<'a> {
+    kind: &'static str,
+    time: Timestamp,
+    presentity: &'a str,
+    contact: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_contact: Option<&'a str>,
+    because: Because<'a>,
+}
+
+#[derive(Serialize)]
+struct OddityLine<'a> {
+    kind: &'static str,
+    time: Timestamp,
+    name: &'static str,
+    frame: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct PublicationLine<'a> {
+    kind: &'static str,
+    time: Timestamp,
+    presentity: &'a str,
+    event: &'static str,
+    operation: &'static str,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_s: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct SummaryLine<'a> {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<Timestamp>,
+    frames: u64,
+    sip_messages: u64,
+    presentities: u64,
+    changes: u64,
+    #[serde(serialize_with = "as_object")]
+    oddities: &'a [(&'static str, u64)],
+    #[serde(serialize_with = "as_object")]
+    ends: &'a [(&'static str, u64)],
+    publications: Publications,
+}
+
+#[derive(Serialize)]
+struct Publications {
+    acknowledged: u64,
+    failed: u64,
+}
+
+fn as_object<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut object = serializer.serialize_map(Some(pairs.len()))?;
+    for (name, count) in pairs {
+        object.serialize_entry(name, count)?;
+    }
+    object.end()
+}
+
+/// Writes each thing as one JSON object on a line of its own.
+pub struct JsonLines<W: Write> {
+    out: W,
+    sources: Sources,
+}
+
+impl<W: Write> JsonLines<W> {
+    /// Lines into `out`, which should be buffered: each line is one write.
+    pub fn new(out: W, sources: Sources) -> Self {
+        Self { out, sources }
+    }
+
+    fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec(line)?;
+        bytes.push(b'\n');
+        self.out.write_all(&bytes)
+    }
+
+    fn change(&mut self, change: &PresentityChange) -> io::Result<()> {
+        let sources = self.sources.clone();
+        match change.kind {
+            ChangeKind::Status => self.line(&status_line(change, &sources)),
+            ChangeKind::Contact => {
+                let newest = change.state.bindings.last();
+                let Some(contact) = newest.map(|binding| &binding.contact) else {
+                    return Ok(());
+                };
+                self.line(&ContactLine {
+                    kind: "contact",
+                    time: change.at,
+                    presentity: change.aor.as_str(),
+                    contact,
+                    previous_contact: change.previous_contact.as_deref(),
+                    because: because(&change.because, &sources),
+                })
+            }
+            ChangeKind::Document => Ok(()),
+        }
+    }
+
+    fn oddity(&mut self, oddity: Oddity, at: Timestamp, frame: FrameId) -> io::Result<()> {
+        let sources = self.sources.clone();
+        self.line(&OddityLine {
+            kind: "oddity",
+            time: at,
+            name: oddity.name(),
+            frame: frame.number,
+            source: sources.name(frame),
+        })
+    }
+}
+
+fn status(terminal: Terminal, session: Session) -> Status {
+    Status { terminal: terminal.name(), session: session.name() }
+}
+
+fn because<'a>(evidence: &'a Evidence, sources: &'a Sources) -> Because<'a> {
+    Because {
+        rule: evidence.rule.name(),
+        frame: evidence.frame.number,
+        call_id: &evidence.call_id,
+        source: sources.name(evidence.frame),
+    }
+}
+
+fn media(media: &Media) -> MediaObject<'_> {
+    MediaObject {
+        kind: &media.kind,
+        codec: media.codec.as_deref(),
+        clock_rate: media.clock_rate_hz,
+        bit_rate: media.bit_rate,
+    }
+}
+
+fn status_line<'a>(change: &'a PresentityChange, sources: &'a Sources) -> StatusLine<'a> {
+    let state: &PresentityState = &change.state;
+    let engaged = state.session != Session::Idle;
+    StatusLine {
+        kind: "status",
+        time: change.at,
+        presentity: change.aor.as_str(),
+        terminal: state.terminal.name(),
+        session: state.session.name(),
+        previous: status(change.previous.0, change.previous.1),
+        because: because(&change.because, sources),
+        confidence: state.confidence.name(),
+        watching: state.watching,
+        peer: state.peer.as_deref().filter(|_| engaged),
+        session_type: state.session_type.as_deref().filter(|_| engaged),
+        media: if engaged { state.media.iter().map(media).collect() } else { Vec::new() },
+        contact: state.contact.as_deref(),
+        user_agent: state.user_agent.as_deref(),
+    }
+}
+
+impl<W: Write> Outlet for JsonLines<W> {
+    fn output(&mut self, output: &TapOutput) -> io::Result<()> {
+        match output {
+            TapOutput::Change(change) => self.change(change),
+            TapOutput::Oddity { oddity, at, frame } => self.oddity(*oddity, *at, *frame),
+            TapOutput::Message(_) | TapOutput::Observed { .. } => Ok(()),
+        }
+    }
+
+    fn publication(&mut self, outcome: &PublicationOutcome) -> io::Result<()> {
+        self.line(&PublicationLine {
+            kind: "publication",
+            time: outcome.at,
+            presentity: outcome.aor.as_str(),
+            event: outcome.event.name(),
+            operation: outcome.operation.name(),
+            outcome: if outcome.acknowledged { "acknowledged" } else { "failed" },
+            status: outcome.status,
+            expires_s: outcome.expires_s,
+        })
+    }
+
+    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        self.line(&SummaryLine {
+            kind: "summary",
+            time: summary.last,
+            frames: summary.counters.frames,
+            sip_messages: summary.counters.sip_messages,
+            presentities: summary.counters.presentities,
+            changes: summary.counters.changes,
+            oddities: &summary.counters.oddities,
+            ends: &summary.counters.ends,
+            publications: Publications {
+                acknowledged: summary.publications.acknowledged,
+                failed: summary.publications.failed,
+            },
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PublicationCounts;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::presence::BindingView;
+    use crate::publish::{EventPackage, Operation};
+    use crate::sip::Aor;
+    use crate::tap::Counters;
+    use crate::track::{Confidence, Rule};
+
+    fn talking() -> PresentityChange {
+        PresentityChange {
+            at: Timestamp::from_nanos(1_795_327_681_123_456_999),
+            aor: Aor::from_uri(b"sip:alice@example.com").unwrap(),
+            kind: ChangeKind::Status,
+            previous: (Terminal::Online, Session::Ringing),
+            previous_contact: None,
+            because: Evidence {
+                rule: Rule::Invite200,
+                frame: FrameId { source: 0, number: 42 },
+                call_id: "c1".into(),
+            },
+            state: Arc::new(PresentityState {
+                terminal: Terminal::Online,
+                session: Session::Talking,
+                confidence: Confidence::Full,
+                peer: Some("sip:bob@example.com".into()),
+                session_type: Some("call".into()),
+                media: Arc::new([Media {
+                    kind: "audio".into(),
+                    codec: Some("PCMU".into()),
+                    clock_rate_hz: Some(8_000),
+                    bit_rate: Some(64_000),
+                }]),
+                contact: Some("sip:alice@192.0.2.10".into()),
+                user_agent: Some("Phone/1".into()),
+                ..PresentityState::default()
+            }),
+        }
+    }
+
+    fn written(sources: &[&str], outputs: &[TapOutput]) -> String {
+        let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
+        let mut lines = JsonLines::new(Vec::new(), Sources::new(&names));
+        for output in outputs {
+            lines.output(output).unwrap();
+        }
+        String::from_utf8(lines.out).unwrap()
+    }
+
+    #[test]
+    fn a_status_line_has_the_keys_of_the_contract_in_their_order() {
+        assert_eq!(
+            written(&["a.pcap"], &[TapOutput::Change(talking())]),
+            concat!(
+                r#"{"kind":"status","time":"2026-11-22T06:08:01.123456Z","presentity":"sip:alice@example.com","#,
+                r#""terminal":"online","session":"talking","previous":{"terminal":"online","session":"ringing"},"#,
+                r#""because":{"rule":"invite-200","frame":42,"call_id":"c1"},"confidence":"full","watching":false,"#,
+                r#""peer":"sip:bob@example.com","session_type":"call","#,
+                r#""media":[{"type":"audio","codec":"PCMU","clock_rate":8000,"bit_rate":64000}],"#,
+                r#""contact":"sip:alice@192.0.2.10","user_agent":"Phone/1"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn the_source_is_named_only_where_there_are_several() {
+        let line = written(&["a.pcap", "b.pcap"], &[TapOutput::Change(talking())]);
+        assert!(line.contains(r#""call_id":"c1","source":"a.pcap"}"#), "{line}");
+        let oddity = TapOutput::Oddity {
+            oddity: Oddity::StreamGap,
+            at: Timestamp::from_secs(1),
+            frame: FrameId { source: 1, number: 7 },
+        };
+        assert_eq!(
+            written(&["a.pcap", "b.pcap"], &[oddity]),
+            "{\"kind\":\"oddity\",\"time\":\"1970-01-01T00:00:01.000000Z\",\"name\":\"stream_gap\",\"frame\":7,\"source\":\"b.pcap\"}\n"
+        );
+    }
+
+    #[test]
+    fn what_is_unknown_is_absent_and_an_idle_line_names_no_peer() {
+        let mut change = talking();
+        let mut state = (*change.state).clone();
+        state.session = Session::Idle;
+        (state.contact, state.user_agent) = (None, None);
+        change.state = Arc::new(state);
+        let line = written(&["a.pcap"], &[TapOutput::Change(change)]);
+        assert!(line.ends_with("\"watching\":false}\n"), "{line}");
+        assert!(!line.contains("null"), "{line}");
+    }
+
+    #[test]
+    fn a_new_address_says_which_one_it_replaces_and_documents_say_nothing() {
+        let mut change = talking();
+        let mut state = (*change.state).clone();
+        state.bindings = vec![BindingView {
+            contact: "sip:alice@192.0.2.11".into(),
+            user_agent: None,
+            expires_at: Timestamp::from_secs(9),
+        }];
+        (change.kind, change.state) = (ChangeKind::Contact, Arc::new(state));
+        change.previous_contact = Some("sip:alice@192.0.2.10".into());
+        let mut document = change.clone();
+        document.kind = ChangeKind::Document;
+        let lines = written(&["a.pcap"], &[TapOutput::Change(document), TapOutput::Change(change)]);
+        assert_eq!(
+            lines,
+            concat!(
+                r#"{"kind":"contact","time":"2026-11-22T06:08:01.123456Z","presentity":"sip:alice@example.com","#,
+                r#""contact":"sip:alice@192.0.2.11","previous_contact":"sip:alice@192.0.2.10","#,
+                r#""because":{"rule":"invite-200","frame":42,"call_id":"c1"}}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn publications_and_the_summary() {
+        let mut lines = JsonLines::new(Vec::new(), Sources::new(&["-".to_owned()]));
+        let mut outcome = PublicationOutcome {
+            at: Timestamp::EPOCH,
+            aor: Aor::from_uri(b"sip:bob@example.com").unwrap(),
+            event: EventPackage::Dialog,
+            operation: Operation::Initial,
+            acknowledged: true,
+            status: Some(200),
+            expires_s: Some(600),
+        };
+        lines.publication(&outcome).unwrap();
+        (outcome.acknowledged, outcome.status, outcome.expires_s) = (false, None, None);
+        lines.publication(&outcome).unwrap();
+        let summary = Summary {
+            last: Some(Timestamp::from_secs(60)),
+            counters: Counters {
+                frames: 10,
+                sip_messages: 9,
+                presentities: 2,
+                changes: 4,
+                oddities: vec![("stream_gap", 1)],
+                ends: vec![("bye", 1)],
+            },
+            publications: PublicationCounts { acknowledged: 1, failed: 1 },
+        };
+        lines.summary(&summary).unwrap();
+        assert_eq!(
+            String::from_utf8(lines.out).unwrap(),
+            concat!(
+                r#"{"kind":"publication","time":"1970-01-01T00:00:00.000000Z","presentity":"sip:bob@example.com","event":"dialog","operation":"initial","outcome":"acknowledged","status":200,"expires_s":600}"#,
+                "\n",
+                r#"{"kind":"publication","time":"1970-01-01T00:00:00.000000Z","presentity":"sip:bob@example.com","event":"dialog","operation":"initial","outcome":"failed"}"#,
+                "\n",
+                r#"{"kind":"summary","time":"1970-01-01T00:01:00.000000Z","frames":10,"sip_messages":9,"presentities":2,"changes":4,"oddities":{"stream_gap":1},"ends":{"bye":1},"publications":{"acknowledged":1,"failed":1}}"#,
+                "\n",
+            )
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! What a run says on standard output: JSON lines for programs, a call ladder for eyes.
+//! In: `TapOutput`, publication outcomes, counters. Out: text. Knows nothing of captures and sockets.
+
+pub mod explain;
+mod jsonl;
+mod style;
+mod text;
+
+use std::io;
+use std::sync::Arc;
+
+use crate::base::{FrameId, Timestamp};
+use crate::publish::PublicationOutcome;
+use crate::tap::{Counters, TapOutput};
+
+pub use jsonl::JsonLines;
+pub use style::{Style, clean};
+pub use text::Ladder;
+
+/// The inputs of a run, by the index that [`FrameId::source`] is.
+#[derive(Clone, Debug, Default)]
+pub struct Sources(Arc<[String]>);
+
+impl Sources {
+    /// The inputs in command-line order.
+    pub fn new(names: &[String]) -> Self {
+        Self(names.into())
+    }
+
+    /// The name of the frame's input; `None` when there is but one input, and nothing to tell apart.
+    pub fn name(&self, frame: FrameId) -> Option<&str> {
+        if self.0.len() < 2 {
+            return None;
+        }
+        self.0.get(usize::from(frame.source)).map(String::as_str)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// How many publications ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublicationCounts {
+    /// Accepted by the presence server.
+    pub acknowledged: u64,
+    /// Refused, or never answered.
+    pub failed: u64,
+}
+
+impl PublicationCounts {
+    /// Counts one.
+    pub fn count(&mut self, outcome: &PublicationOutcome) {
+        if outcome.acknowledged {
+            self.acknowledged += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+}
+
+/// All that is said at the end of a run.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The last frame's time; `None` when there was no frame.
+    pub last: Option<Timestamp>,
+    /// What the tap counted.
+    pub counters: Counters,
+    /// What became of the publications; all zero when nothing was published.
+    pub publications: PublicationCounts,
+}
+
+/// Where the results of a run go, one by one, in order.
+pub trait Outlet {
+    /// Takes one thing that the tap put out.
+    ///
+    /// # Errors
+    /// When the text cannot be written, as to a pipe that nobody reads any more.
+    fn output(&mut self, output: &TapOutput) -> io::Result<()>;
+
+    /// Takes the end of one PUBLISH.
+    ///
+    /// # Errors
+    /// As [`Self::output`].
+    fn publication(&mut self, outcome: &PublicationOutcome) -> io::Result<()>;
+
+    /// Ends the run.
+    ///
+    /// # Errors
+    /// As [`Self::output`].
+    fn summary(&mut self, summary: &Summary) -> io::Result<()>;
+
+    /// Makes everything said so far visible to whoever reads.
+    ///
+    /// # Errors
+    /// As [`Self::output`].
+    fn flush(&mut self) -> io::Result<()>;
+}

@@ -1,0 +1,390 @@
+//! The call ladder: every SIP message as an arrow between hosts, every status change below the message that brought it.
+//! In: `TapOutput`, publication outcomes, counters. Out: text for eyes, line by line. Knows nothing of captures and sockets.
+
+mod columns;
+mod repeats;
+mod table;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use super::style::{Cells, Ink, Style, counted, in_words, short_aor, shorten};
+use super::{Outlet, Sources, Summary, clean};
+use crate::base::{FrameId, Oddity, Timestamp};
+use crate::presence::{ChangeKind, PresentityChange, Session, Terminal};
+use crate::publish::{Operation, PublicationOutcome};
+use crate::tap::{MessageSeen, TapOutput};
+use crate::track::Confidence;
+
+use columns::{Columns, FIRST_CELL};
+use repeats::Repeats;
+use table::Table;
+
+/// A silence at least this long gets a line of its own.
+const TOLD_SILENCE: Duration = Duration::from_secs(60);
+/// After so many messages the hosts are named again.
+const MESSAGES_PER_HEADING: u32 = 40;
+
+/// Writes a run as a ladder.
+pub struct Ladder<W: Write> {
+    out: W,
+    style: Style,
+    sources: Sources,
+    start: Option<Timestamp>,
+    last: Option<Timestamp>,
+    since_heading: u32,
+    columns: Columns,
+    repeats: Repeats,
+    table: Table,
+}
+
+impl<W: Write> Ladder<W> {
+    /// A ladder into `out`, which should be buffered.
+    pub fn new(out: W, style: Style, sources: Sources) -> Self {
+        Self {
+            out,
+            style,
+            sources,
+            start: None,
+            last: None,
+            since_heading: 0,
+            columns: Columns::new(style.width),
+            repeats: Repeats::default(),
+            table: Table::default(),
+        }
+    }
+
+    /// The first thing that happens says when the run begins.
+    fn begin(&mut self, at: Timestamp) -> io::Result<()> {
+        if self.start.is_some() {
+            return Ok(());
+        }
+        (self.start, self.last) = (Some(at), Some(at));
+        let paint = |ink, text: String| self.style.paint(ink, text);
+        let names = self.sources.all();
+        if let [name] = names {
+            let name = if name == "-" { "standard input" } else { name };
+            write!(self.out, "{} · ", paint(Ink::Bold, clean(name).into_owned()))?;
+        } else {
+            for (index, name) in names.iter().enumerate() {
+                let letter = source_letter(index);
+                writeln!(self.out, "{letter} = {}", paint(Ink::Bold, clean(name).into_owned()))?;
+            }
+        }
+        writeln!(self.out, "begins {} UTC; times are counted from there\n", readable(at))
+    }
+
+    /// Minutes, seconds and milliseconds since the beginning.
+    fn clock(&self, at: Timestamp) -> String {
+        let since = at.since(self.start.unwrap_or(at));
+        let (seconds, milliseconds) = (since.as_secs(), since.subsec_millis());
+        let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+        if hours > 0 {
+            format!("{hours}:{minutes:02}:{seconds:02}.{milliseconds:03}")
+        } else {
+            format!("{minutes}:{seconds:02}.{milliseconds:03}")
+        }
+    }
+
+    /// A frame's number, with its input's letter where there are several.
+    fn frame(&self, frame: FrameId) -> String {
+        match self.sources.name(frame) {
+            Some(_) => format!("{}{}", source_letter(usize::from(frame.source)), frame.number),
+            None => frame.number.to_string(),
+        }
+    }
+
+    fn beginning_of_line(&self, at: Timestamp, frame: &str) -> Cells {
+        let mut line = Cells::default();
+        line.put(0, Ink::Dim, &format!("{:>11} {frame:>7}", self.clock(at)));
+        line
+    }
+
+    fn print(&mut self, line: &Cells) -> io::Result<()> {
+        writeln!(self.out, "{}", line.render(self.style))
+    }
+
+    fn message(&mut self, message: &MessageSeen) -> io::Result<()> {
+        self.begin(message.at)?;
+        let silence = message.at.since(self.last.unwrap_or(message.at));
+        if silence >= TOLD_SILENCE {
+            let mut line = Cells::default();
+            self.columns.draw_lifelines(&mut line, '⋮');
+            line.put(self.columns.margin(), Ink::Dim, &format!("{} later", in_words(silence)));
+            self.print(&line)?;
+        }
+        self.last = self.last.max(Some(message.at));
+
+        let repeated = self.repeats.is_repeat(message);
+        let place = self.columns.place(message.source, message.destination, message.at);
+        self.since_heading += 1;
+        if place.is_some_and(|place| place.opened) || self.since_heading > MESSAGES_PER_HEADING {
+            self.since_heading = 0;
+            let mut heading = Cells::default();
+            heading.put(0, Ink::Dim, "       time   frame");
+            self.columns.draw_names(&mut heading);
+            self.print(&heading)?;
+        }
+
+        let mut line = self.beginning_of_line(message.at, &self.frame(message.frame));
+        let about = who(message);
+        let (label, ink) = (label(message), ink(message));
+        match place {
+            Some(place) => {
+                self.columns.draw_lifelines(&mut line, '│');
+                self.columns.draw_arrow(&mut line, place, &label, ink, repeated);
+                let margin = self.columns.margin();
+                if repeated {
+                    line.put(margin, Ink::Dim, "repeated");
+                } else {
+                    let room = self.style.width.saturating_sub(margin);
+                    line.put(margin, Ink::Plain, &shorten(&about, room));
+                }
+            }
+            None => {
+                let mut words = format!("{} → {}  {label}", message.source, message.destination);
+                for more in [about.as_str(), if repeated { "(repeated)" } else { "" }] {
+                    if !more.is_empty() {
+                        words.push_str("  ");
+                        words.push_str(more);
+                    }
+                }
+                let room = self.style.width.saturating_sub(FIRST_CELL);
+                line.put(FIRST_CELL, Ink::Plain, &shorten(&words, room));
+            }
+        }
+        self.print(&line)
+    }
+
+    fn change(&mut self, change: &PresentityChange) -> io::Result<()> {
+        self.begin(change.at)?;
+        self.table.change(change);
+        let mut line = if self.last.is_some_and(|last| change.at > last) {
+            self.last = Some(change.at);
+            self.beginning_of_line(change.at, "timer")
+        } else {
+            Cells::default()
+        };
+        let state = &change.state;
+        let ink = status_ink(state.terminal, state.session);
+        line.put(FIRST_CELL, ink, "●");
+        let mut words = Words { line, at: FIRST_CELL + 2 };
+        words.say(Ink::Bold, &shorten(&short_aor(change.aor.as_str()), 60));
+        words.say(Ink::Plain, "  ");
+        let mut reason =
+            format!("{}, frame {}", change.because.rule.name(), self.frame(change.because.frame));
+        if state.confidence != Confidence::Full {
+            reason = format!("{reason}, {}", state.confidence.name());
+        }
+        match change.kind {
+            ChangeKind::Status => {
+                let before = status_name(change.previous.0, change.previous.1);
+                let after = status_name(state.terminal, state.session);
+                if before == after {
+                    let watching =
+                        if state.watching { "now watches others" } else { "watches others no more" };
+                    words.say(ink, &format!("{after}, {watching}"));
+                } else {
+                    words.say(Ink::Plain, &format!("{before} → "));
+                    words.say(ink, &after);
+                }
+                if let (Some(peer), true) = (&state.peer, state.session != Session::Idle) {
+                    words.say(Ink::Plain, &format!("  with {}", shorten(&short_aor(peer), 40)));
+                }
+            }
+            ChangeKind::Contact => {
+                let contact =
+                    state.bindings.last().map(|binding| &binding.contact).or(state.contact.as_ref());
+                let contact = contact.map_or("another address", |contact| contact);
+                words.say(Ink::Plain, &format!("is now at {}", shorten(&short_aor(contact), 60)));
+            }
+            ChangeKind::Document => return Ok(()),
+        }
+        words.say(Ink::Dim, &format!("  ({reason})"));
+        self.print(&words.line)
+    }
+
+    fn oddity(&mut self, oddity: Oddity, at: Timestamp, frame: FrameId) -> io::Result<()> {
+        self.begin(at)?;
+        let mut line = Cells::default();
+        let words =
+            format!("! {}, first in frame {}", table::oddity_in_words(oddity.name()), self.frame(frame));
+        line.put(FIRST_CELL, Ink::Yellow, &words);
+        self.print(&line)
+    }
+}
+
+/// Words one behind the other, each in its ink.
+struct Words {
+    line: Cells,
+    at: usize,
+}
+
+impl Words {
+    fn say(&mut self, ink: Ink, text: &str) {
+        self.line.put(self.at, ink, text);
+        self.at += text.chars().count();
+    }
+}
+
+/// Inputs are told apart by a letter, as long as there are letters.
+fn source_letter(index: usize) -> String {
+    match u8::try_from(index) {
+        Ok(index @ 0..26) => char::from(b'a' + index).to_string(),
+        _ => format!("{}:", index + 1),
+    }
+}
+
+fn readable(at: Timestamp) -> String {
+    at.to_string().replace('T', " ").trim_end_matches('Z').to_owned()
+}
+
+fn status_name(terminal: Terminal, session: Session) -> String {
+    format!("{}/{}", terminal.name(), session.name())
+}
+
+const fn status_ink(terminal: Terminal, session: Session) -> Ink {
+    match (session, terminal) {
+        (Session::Talking, _) => Ink::Red,
+        (Session::Held, _) => Ink::Magenta,
+        (Session::Ringing, _) => Ink::Yellow,
+        (Session::Calling, _) => Ink::Blue,
+        (Session::Idle, Terminal::Online) => Ink::Green,
+        (Session::Idle, Terminal::OfflineWaiting | Terminal::Offline | Terminal::Unknown) => Ink::Dim,
+    }
+}
+
+/// The status code of a response, from its title.
+fn status_code(title: &str) -> Option<u16> {
+    title.get(..3)?.parse().ok()
+}
+
+/// What stands on the arrow, in at most [`columns::LABEL_WIDTH`] characters.
+fn label(message: &MessageSeen) -> String {
+    let title = clean(&message.title);
+    let (words, method) = match status_code(&title) {
+        Some(_) => match title.rsplit_once(" (") {
+            Some((words, method)) => (words, method.trim_end_matches(')')),
+            None => (&*title, ""),
+        },
+        None => (title.split_once(' ').map_or(&*title, |(method, _)| method), ""),
+    };
+    if message.has_sdp {
+        return format!("{} (SDP)", shorten(words, columns::LABEL_WIDTH - 6));
+    }
+    let provisional = status_code(&title).is_some_and(|code| code < 200);
+    let with_method = format!("{words} ({method})");
+    if !method.is_empty() && !provisional && with_method.chars().count() <= columns::LABEL_WIDTH {
+        return with_method;
+    }
+    shorten(words, columns::LABEL_WIDTH).into_owned()
+}
+
+fn ink(message: &MessageSeen) -> Ink {
+    match status_code(&message.title) {
+        None => Ink::Cyan,
+        Some(401 | 407 | 100) => Ink::Plain,
+        Some(code) if code < 200 => Ink::Yellow,
+        Some(code) if code < 300 => Ink::Green,
+        Some(_) => Ink::Red,
+    }
+}
+
+/// Whom a request is about, for those requests that begin something.
+fn who(message: &MessageSeen) -> String {
+    let (from, to) = (short_aor(&message.from), short_aor(&message.to));
+    match message.title.split(' ').next() {
+        Some("INVITE" | "MESSAGE" | "REFER" | "SUBSCRIBE") => format!("{from} → {to}"),
+        Some("REGISTER" | "PUBLISH") => to.into_owned(),
+        _ => String::new(),
+    }
+}
+
+impl<W: Write> Outlet for Ladder<W> {
+    fn output(&mut self, output: &TapOutput) -> io::Result<()> {
+        match output {
+            TapOutput::Message(message) => self.message(message),
+            TapOutput::Change(change) => self.change(change),
+            TapOutput::Oddity { oddity, at, frame } => self.oddity(*oddity, *at, *frame),
+            TapOutput::Observed { .. } => Ok(()),
+        }
+    }
+
+    fn publication(&mut self, outcome: &PublicationOutcome) -> io::Result<()> {
+        let mut line = Cells::default();
+        let (mark, ink) = if outcome.acknowledged { ("▲", Ink::Green) } else { ("△", Ink::Red) };
+        line.put(FIRST_CELL, ink, mark);
+        let mut words = format!(
+            "{}  {} publication of {}: ",
+            shorten(&short_aor(outcome.aor.as_str()), 60),
+            outcome.operation.name(),
+            outcome.event.name()
+        );
+        let granted = outcome.acknowledged && outcome.operation != Operation::Remove;
+        match (outcome.acknowledged, outcome.status) {
+            (true, _) => words.push_str("acknowledged"),
+            (false, Some(status)) => words.push_str(&format!("refused with {status}")),
+            (false, None) => words.push_str("not answered"),
+        }
+        if let (true, Some(expires_s)) = (granted, outcome.expires_s) {
+            words.push_str(&format!(" for {expires_s} s"));
+        }
+        line.put(FIRST_CELL + 2, Ink::Plain, &words);
+        self.print(&line)
+    }
+
+    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        let clock = |at| self.clock(at);
+        let frame = |id| self.frame(id);
+        let table = self.table.render(self.style, &clock, &frame);
+        if self.start.is_some() {
+            writeln!(self.out)?;
+        }
+        self.out.write_all(table.as_bytes())?;
+        let counters = &summary.counters;
+        write!(
+            self.out,
+            "{}, {}, {}, {}",
+            counted(counters.frames, "frame"),
+            counted(counters.sip_messages, "SIP message"),
+            counted(counters.presentities, "presentity"),
+            counted(counters.changes, "change"),
+        )?;
+        if let (Some(start), Some(last)) = (self.start, summary.last) {
+            write!(self.out, " in {}", in_words(last.since(start)))?;
+        }
+        writeln!(self.out, ".")?;
+        if !counters.ends.is_empty() {
+            let ends: Vec<String> = counters
+                .ends
+                .iter()
+                .map(|(reason, count)| format!("{} {count}", reason.replace('_', " ")))
+                .collect();
+            writeln!(self.out, "Dialogs ended: {}.", ends.join(", "))?;
+        }
+        if counters.oddities.is_empty() {
+            writeln!(self.out, "Nothing strange was seen.")?;
+        } else {
+            writeln!(self.out, "Strange:")?;
+            for (name, count) in &counters.oddities {
+                writeln!(self.out, "  {count:>8} × {}", table::oddity_in_words(name))?;
+            }
+        }
+        let publications = summary.publications;
+        if publications.acknowledged + publications.failed > 0 {
+            writeln!(
+                self.out,
+                "Publications: {} acknowledged, {} failed.",
+                publications.acknowledged, publications.failed
+            )?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests;

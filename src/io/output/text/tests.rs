@@ -1,0 +1,139 @@
+//! The ladder as a reader sees it.
+//! In: things that a tap puts out. Out: lines compared with what they should be. Knows nothing of captures.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::super::PublicationCounts;
+use super::*;
+use crate::base::Transport;
+use crate::presence::PresentityState;
+use crate::sip::Aor;
+use crate::tap::Counters;
+use crate::track::{Evidence, Rule};
+
+const ALICE: &str = "192.0.2.10:5060";
+const BOB: &str = "192.0.2.11:5060";
+const PBX: &str = "192.0.2.1:5060";
+
+fn message(ms: u64, number: u64, hop: [&str; 2], title: &str, has_sdp: bool) -> TapOutput {
+    let [source, destination] = hop.map(|text| text.parse::<SocketAddr>().unwrap());
+    TapOutput::Message(MessageSeen {
+        at: at(ms),
+        frame: FrameId { source: 0, number },
+        source,
+        destination,
+        transport: Transport::Udp,
+        title: title.to_owned(),
+        call_id: "c1".into(),
+        has_sdp,
+        from: "sip:alice@example.com".to_owned(),
+        to: "sip:bob@example.com".to_owned(),
+    })
+}
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_nanos(1_795_327_681_000_000_000 + ms * 1_000_000)
+}
+
+fn change(ms: u64, number: u64, user: &str, before: Session, after: Session, rule: Rule) -> TapOutput {
+    TapOutput::Change(PresentityChange {
+        at: at(ms),
+        aor: Aor::from_uri(format!("sip:{user}@example.com").as_bytes()).unwrap(),
+        kind: ChangeKind::Status,
+        previous: (Terminal::Online, before),
+        previous_contact: None,
+        because: Evidence { rule, frame: FrameId { source: 0, number }, call_id: "c1".into() },
+        state: Arc::new(PresentityState {
+            terminal: Terminal::Online,
+            session: after,
+            peer: Some("sip:carol@example.com".into()),
+            ..PresentityState::default()
+        }),
+    })
+}
+
+fn ladder(style: Style, outputs: &[TapOutput], counters: Counters) -> String {
+    let mut ladder = Ladder::new(Vec::new(), style, Sources::new(&["office.pcap".to_owned()]));
+    for output in outputs {
+        ladder.output(output).unwrap();
+    }
+    let summary = Summary { last: ladder.last, counters, publications: PublicationCounts::default() };
+    ladder.summary(&summary).unwrap();
+    String::from_utf8(ladder.out).unwrap()
+}
+
+fn a_call() -> Vec<TapOutput> {
+    vec![
+        message(0, 1, [ALICE, PBX], "INVITE sip:bob@example.com", true),
+        change(0, 1, "alice", Session::Idle, Session::Calling, Rule::Invite),
+        message(1, 2, [PBX, ALICE], "100 Trying (INVITE)", false),
+        message(3, 3, [PBX, BOB], "INVITE sip:bob@192.0.2.11", true),
+        message(503, 4, [PBX, BOB], "INVITE sip:bob@192.0.2.11", true),
+        message(510, 5, [BOB, PBX], "180 Ringing (INVITE)", false),
+        change(510, 5, "bob", Session::Idle, Session::Ringing, Rule::Invite180),
+        message(900, 6, [BOB, PBX], "200 OK (INVITE)", true),
+        change(900, 6, "bob", Session::Ringing, Session::Talking, Rule::Invite200),
+        message(910, 7, [ALICE, BOB], "ACK sip:bob@192.0.2.11", false),
+        message(3_720_000, 8, [ALICE, PBX], "BYE sip:bob@192.0.2.11", false),
+        message(3_720_010, 9, [PBX, ALICE], "200 OK (BYE)", false),
+    ]
+}
+
+#[test]
+fn a_call_reads_from_top_to_bottom() {
+    let text = ladder(Style { colours: false, width: 120 }, &a_call(), Counters::default());
+    let expected = "\
+office.pcap · begins 2026-11-22 06:08:01.000000 UTC; times are counted from there
+
+       time   frame    192.0.2.10           192.0.2.1
+   0:00.000       1         │── INVITE (SDP) ──▶│   alice@example.com → bob@example.com
+                     ● alice@example.com  online/idle → online/calling  with carol@example.com  (invite, frame 1)
+   0:00.001       2         │◀─── 100 Trying ───│
+";
+    assert!(text.starts_with(expected), "{text}");
+    assert!(text.contains("● bob@example.com  online/ringing → online/talking  with carol@example.com  (invite-200, frame 6)"), "{text}");
+    assert!(text.contains("┄"), "the second INVITE on the hop is a retransmission:\n{text}");
+    assert!(text.contains("1 h 1 min later"), "{text}");
+    assert!(text.contains("bob@example.com    online           talking     0:00.900  invite-200, frame 6, with carol@example.com"), "{text}");
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal_and_none_carries_control_characters() {
+    let mut outputs = a_call();
+    outputs.push(message(0, 9, [ALICE, PBX], "INV\x1b[2J\u{202e}ITE sip:\x07bob@example.com", false));
+    outputs.push(message(0, 9, [ALICE, PBX], "603 \x1b]0;title\x07 (INVITE)", false));
+    let text = ladder(Style { colours: false, width: 120 }, &outputs, Counters::default());
+    for line in text.lines() {
+        assert!(line.chars().count() <= 130, "{line}");
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+    }
+}
+
+#[test]
+fn a_file_without_sip_says_so_in_counts() {
+    let counters = Counters { frames: 3, oddities: vec![("stream_gap", 2)], ..Counters::default() };
+    let text = ladder(Style::plain(), &[], counters);
+    assert_eq!(
+        text,
+        "3 frames, 0 SIP messages, 0 presentities, 0 changes.\nStrange:\n         2 × bytes of a TCP stream that were not captured\n"
+    );
+}
+
+#[test]
+fn the_same_request_after_its_answer_is_a_new_one() {
+    let mut repeats = Repeats::default();
+    let mut repeated = |output| match output {
+        TapOutput::Message(message) => repeats.is_repeat(&message),
+        _ => false,
+    };
+    let register = "REGISTER sip:example.com";
+    assert!(!repeated(message(0, 1, [ALICE, PBX], register, false)));
+    assert!(repeated(message(500, 2, [ALICE, PBX], register, false)));
+    assert!(!repeated(message(510, 3, [PBX, ALICE], "401 Unauthorized (REGISTER)", false)));
+    assert!(!repeated(message(520, 4, [ALICE, PBX], register, false)), "with credentials");
+    assert!(!repeated(message(530, 5, [PBX, ALICE], "200 OK (REGISTER)", false)));
+    assert!(repeated(message(531, 6, [PBX, ALICE], "200 OK (REGISTER)", false)));
+    assert!(!repeated(message(60_000, 7, [ALICE, PBX], register, false)), "a refresh");
+    assert!(!repeated(message(99_000, 8, [ALICE, PBX], register, false)), "no transaction lasts that long");
+}

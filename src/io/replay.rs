@@ -1,0 +1,441 @@
+//! Captures through the tap to an outlet, as fast as can be or as time passed.
+//! In: the names of inputs. Out: lines on standard output, PUBLISH requests if asked for. Knows nothing of SIP.
+
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::capture::{CaptureError, MergedCapture};
+use super::output::explain::Story;
+use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style, Summary};
+use super::publisher::{NextHop, PublishError, PublisherHandle};
+use crate::base::{Limits, Rules, Timestamp};
+use crate::presence::PresentityChange;
+use crate::publish::{EventPackage, OnStop, PublishOptions};
+use crate::sip::Aor;
+use crate::tap::{Tap, TapOptions, TapOutput};
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A call ladder with statuses.
+    Text,
+    /// One JSON object a line.
+    JsonLines,
+}
+
+/// How fast time passes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// Without waiting.
+    Max,
+    /// So many times as fast as it did; finite and above 0.
+    Times(f64),
+}
+
+/// How to publish.
+pub struct Publishing {
+    /// The presence server.
+    pub next_hop: NextHop,
+    /// The URI in From; `None`: the presentity itself.
+    pub from: Option<String>,
+    /// Digest user.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// Seconds asked for in Expires.
+    pub expires_s: u32,
+    /// The packages that are published.
+    pub events: Vec<EventPackage>,
+    /// What the end of the run does with what is published.
+    pub on_stop: OnStop,
+    /// An empty `<dialog>` in every dialog-info document.
+    pub placeholder: bool,
+    /// The other party's URI in dialog-info documents.
+    pub remote_identity: bool,
+}
+
+/// What to replay and how.
+pub struct ReplayOptions {
+    /// Names of captures, `-` for standard input.
+    pub inputs: Vec<String>,
+    /// A filter in the language of tcpdump.
+    pub filter: Option<String>,
+    /// What counts as what.
+    pub rules: Rules,
+    /// How results are written.
+    pub format: Format,
+    /// How fast time passes.
+    pub speed: Speed,
+    /// Whom to tell; `None`: nobody.
+    pub publishing: Option<Publishing>,
+    /// A progress bar may be drawn on standard error.
+    pub progress: bool,
+}
+
+/// Whose status to explain.
+pub struct ExplainOptions {
+    /// Names of captures, `-` for standard input.
+    pub inputs: Vec<String>,
+    /// A filter in the language of tcpdump.
+    pub filter: Option<String>,
+    /// What counts as what.
+    pub rules: Rules,
+    /// Whose.
+    pub aor: Aor,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All was read and said.
+    Done,
+    /// Something could not be done, and standard error says what.
+    Incomplete,
+}
+
+/// Why a run could not be begun, or not be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// No input can be read.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// Nothing can be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Standard output is gone or full.
+    #[error("standard output cannot be written")]
+    Output(#[from] io::Error),
+}
+
+/// Shorter inputs are read before anybody looks at a bar.
+const LONG_INPUT_BYTES: u64 = 16 << 20;
+/// Frames between two looks at the progress.
+const FRAMES_PER_LOOK: u64 = 4_096;
+/// Publications are given so long to be acknowledged at the end.
+const SETTLE: Duration = Duration::from_secs(40);
+/// While waiting for packet time, outcomes of publications are looked for so often.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Replays captures. Input that cannot be read is told on standard error, the rest goes on.
+///
+/// # Errors
+/// [`ReplayError`].
+pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
+    let mut capture = MergedCapture::open(&options.inputs, options.filter.as_deref())?;
+    let publisher = options.publishing.map(start_publisher).transpose()?;
+    let sources = Sources::new(capture.names());
+    let out = stdout();
+    let outlet: Box<dyn Outlet> = match options.format {
+        Format::JsonLines => Box::new(JsonLines::new(out, sources)),
+        Format::Text => Box::new(Ladder::new(out, Style::for_stdout(io::stdout().is_terminal()), sources)),
+    };
+    let tap_options = TapOptions {
+        rules: options.rules,
+        trace_messages: options.format == Format::Text,
+        trace_observations: false,
+    };
+    let mut results = Results { outlet, publisher, publications: PublicationCounts::default() };
+    let mut run = Run {
+        tap: Tap::new(tap_options, Limits::default()),
+        pace: Pace::new(options.speed),
+        live: io::stdout().is_terminal()
+            || options.inputs.iter().any(|input| input == "-")
+            || options.speed != Speed::Max,
+        bar: options.progress.then(|| progress_bar(&capture)).flatten(),
+        last: None,
+        failed_inputs: 0,
+        warnings_told: 0,
+    };
+    run.all(&mut capture, &mut results)?;
+    if let Some(bar) = run.bar.take() {
+        bar.finish_and_clear();
+    }
+
+    let mut complete = run.failed_inputs == 0;
+    if let Some(publisher) = &mut results.publisher {
+        results.outlet.flush()?;
+        let totals = publisher.finish(SETTLE);
+        if !totals.settled {
+            eprintln!(
+                "offhook: the presence server did not acknowledge everything in {} s",
+                SETTLE.as_secs()
+            );
+            complete = false;
+        }
+        let (not_taken, _) = publisher.lost();
+        if not_taken > 0 {
+            eprintln!("offhook: {not_taken} changes were not published: there are too many presentities");
+            complete = false;
+        }
+    }
+    results.poll_publisher()?;
+    results.outlet.summary(&Summary {
+        last: run.last,
+        counters: run.tap.counters(),
+        publications: results.publications,
+    })?;
+    results.outlet.flush()?;
+    Ok(if complete { Ended::Done } else { Ended::Incomplete })
+}
+
+/// Tells why an AOR has the status that it has at the end of the captures.
+///
+/// # Errors
+/// [`ReplayError`].
+pub fn explain(options: ExplainOptions) -> Result<Ended, ReplayError> {
+    let mut capture = MergedCapture::open(&options.inputs, options.filter.as_deref())?;
+    let sources = Sources::new(capture.names());
+    let style = Style::for_stdout(io::stdout().is_terminal());
+    let mut story = Story::new(stdout(), style, sources, options.aor);
+    let tap_options = TapOptions { rules: options.rules, trace_messages: false, trace_observations: true };
+    let mut run = Run {
+        tap: Tap::new(tap_options, Limits::default()),
+        pace: Pace::new(Speed::Max),
+        live: false,
+        bar: None,
+        last: None,
+        failed_inputs: 0,
+        warnings_told: 0,
+    };
+    run.all(&mut capture, &mut story)?;
+    let summary =
+        Summary { last: run.last, counters: run.tap.counters(), publications: PublicationCounts::default() };
+    if !story.end(&summary)? {
+        eprintln!("offhook: {}", story.unknown());
+        return Ok(Ended::Incomplete);
+    }
+    Ok(if run.failed_inputs == 0 { Ended::Done } else { Ended::Incomplete })
+}
+
+fn stdout() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(1 << 16, io::stdout().lock())
+}
+
+fn start_publisher(publishing: Publishing) -> Result<PublisherHandle, PublishError> {
+    let options = PublishOptions {
+        from: publishing.from,
+        user: publishing.user,
+        password: publishing.password,
+        expires_s: publishing.expires_s,
+        events: publishing.events,
+        on_stop: publishing.on_stop,
+        placeholder: publishing.placeholder,
+        remote_identity: publishing.remote_identity,
+        ..PublishOptions::new(publishing.next_hop.resolve()?)
+    };
+    PublisherHandle::start(options, &Limits::default())
+}
+
+fn progress_bar(capture: &MergedCapture) -> Option<ProgressBar> {
+    let (_, size) = capture.progress();
+    let bar = ProgressBar::new(size.filter(|&size| size >= LONG_INPUT_BYTES)?);
+    let template = "{bar:40} {percent:>3} %  {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    Some(bar)
+}
+
+/// Takes what the tap puts out.
+trait Sink {
+    fn take(&mut self, output: TapOutput) -> io::Result<()>;
+    /// Nothing more comes for a while.
+    fn idle(&mut self) -> io::Result<()>;
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+struct Results {
+    outlet: Box<dyn Outlet>,
+    publisher: Option<PublisherHandle>,
+    publications: PublicationCounts,
+}
+
+impl Results {
+    fn poll_publisher(&mut self) -> io::Result<()> {
+        while let Some(outcome) = self.publisher.as_ref().and_then(PublisherHandle::poll_outcome) {
+            self.publications.count(&outcome);
+            self.outlet.publication(&outcome)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self, change: &PresentityChange) {
+        if let Some(publisher) = &self.publisher {
+            publisher.send(change.clone());
+        }
+    }
+}
+
+impl Sink for Results {
+    fn take(&mut self, output: TapOutput) -> io::Result<()> {
+        self.outlet.output(&output)?;
+        if let TapOutput::Change(change) = &output {
+            self.publish(change);
+        }
+        Ok(())
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        self.poll_publisher()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.outlet.flush()
+    }
+}
+
+impl<W: io::Write> Sink for Story<W> {
+    fn take(&mut self, output: TapOutput) -> io::Result<()> {
+        self.output(&output)
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Story::flush(self)
+    }
+}
+
+/// One run through the captures.
+struct Run {
+    tap: Tap,
+    pace: Pace,
+    /// Somebody reads along: everything is shown at once.
+    live: bool,
+    bar: Option<ProgressBar>,
+    last: Option<Timestamp>,
+    failed_inputs: u32,
+    warnings_told: usize,
+}
+
+impl Run {
+    fn all(&mut self, capture: &mut MergedCapture, sink: &mut dyn Sink) -> io::Result<()> {
+        let mut frames = 0_u64;
+        loop {
+            self.tell_warnings(capture);
+            if let Some(bar) = self.bar.as_ref().filter(|_| frames.is_multiple_of(FRAMES_PER_LOOK)) {
+                bar.set_position(capture.progress().0);
+            }
+            frames += 1;
+            let frame = match capture.next() {
+                None => break,
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    self.failed_inputs += 1;
+                    self.tell(&error);
+                    continue;
+                }
+            };
+            // Merged inputs may still step back a little: the tap counts that, the end must not.
+            self.last = self.last.max(Some(frame.at));
+            self.wait_for(frame.at, sink)?;
+            self.tap.handle(&frame);
+            self.drain(sink)?;
+        }
+        if let Some(last) = self.last {
+            // Nothing is expired that the captures have not reached.
+            self.tap.handle_timeout(last);
+            self.drain(sink)?;
+        }
+        Ok(())
+    }
+
+    /// One sentence on standard error, above the bar.
+    fn tell(&self, what: &dyn fmt::Display) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("offhook: {what}")),
+            None => eprintln!("offhook: {what}"),
+        }
+    }
+
+    /// What the inputs found out that the user should know, once each.
+    fn tell_warnings(&mut self, capture: &MergedCapture) {
+        for warning in capture.warnings().iter().skip(self.warnings_told) {
+            self.tell(warning);
+        }
+        self.warnings_told = capture.warnings().len();
+    }
+
+    /// At a given speed: waits until a frame of this time is due. What the tap has due before is fired at its time.
+    fn wait_for(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
+        if self.pace.speed == Speed::Max {
+            return Ok(());
+        }
+        while let Some(due) = self.tap.poll_timeout().filter(|&due| due < at) {
+            self.pace.wait_until(due, &mut || sink.idle())?;
+            self.tap.handle_timeout(due);
+            self.drain(sink)?;
+        }
+        self.pace.wait_until(at, &mut || sink.idle())
+    }
+
+    fn drain(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let mut said = false;
+        while let Some(output) = self.tap.poll_output() {
+            sink.take(output)?;
+            said = true;
+        }
+        sink.idle()?;
+        if said && self.live { sink.flush() } else { Ok(()) }
+    }
+}
+
+/// Lets packet time pass as wall time does.
+struct Pace {
+    speed: Speed,
+    began: Option<(Timestamp, Instant)>,
+}
+
+impl Pace {
+    const fn new(speed: Speed) -> Self {
+        Self { speed, began: None }
+    }
+
+    /// Waits until a moment of packet time; calls `meanwhile` now and then. The first moment is at once.
+    #[expect(clippy::disallowed_methods, reason = "io reads the clock and waits")]
+    fn wait_until(&mut self, at: Timestamp, meanwhile: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        let Speed::Times(factor) = self.speed else {
+            return Ok(());
+        };
+        let (first, began) = *self.began.get_or_insert_with(|| (at, Instant::now()));
+        let wanted =
+            Duration::try_from_secs_f64(at.since(first).as_secs_f64() / factor).unwrap_or(Duration::MAX);
+        loop {
+            let left = wanted.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return Ok(());
+            }
+            meanwhile()?;
+            thread::sleep(left.min(LOOK));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_passes_as_fast_as_asked() {
+        let mut looks = 0;
+        let mut pace = Pace::new(Speed::Times(100.0));
+        #[expect(clippy::disallowed_methods, reason = "measures the wait")]
+        let began = Instant::now();
+        for second in [10, 12, 25] {
+            pace.wait_until(Timestamp::from_secs(second), &mut || {
+                looks += 1;
+                Ok(())
+            })
+            .unwrap();
+        }
+        assert!(began.elapsed() >= Duration::from_millis(150), "15 s at 100 times the speed");
+        assert!(looks >= 2);
+        Pace::new(Speed::Max).wait_until(Timestamp::MAX, &mut || Ok(())).unwrap();
+    }
+}
