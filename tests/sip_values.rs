@@ -19,10 +19,7 @@ fn read<T>(message: &[u8], ask: impl FnOnce(SipMessage<'_>) -> T) -> T {
 
 /// An INVITE with these fields besides those that every message has.
 fn with<T>(fields: &str, ask: impl FnOnce(SipMessage<'_>) -> T) -> T {
-    read(
-        format!("INVITE sip:bob@example.com SIP/2.0\r\n{BASE}{fields}\r\n").as_bytes(),
-        ask,
-    )
+    read(format!("INVITE sip:bob@example.com SIP/2.0\r\n{BASE}{fields}\r\n").as_bytes(), ask)
 }
 
 fn refusal(message: &[u8]) -> Option<ScanError> {
@@ -32,11 +29,7 @@ fn refusal(message: &[u8]) -> Option<ScanError> {
 /// The first of these fields' values that parses as From does, whatever From says in [`BASE`].
 fn address(value: &str) -> Option<(String, String, Option<String>)> {
     let address = NameAddr::parse(value.as_bytes())?;
-    Some((
-        address.display.map(text).unwrap_or_default(),
-        text(address.uri),
-        address.tag().map(text),
-    ))
+    Some((address.display.map(text).unwrap_or_default(), text(address.uri), address.tag().map(text)))
 }
 
 #[test]
@@ -44,34 +37,19 @@ fn start_lines() {
     let first = |line: &str| {
         let bytes = format!("{line}\r\n{BASE}\r\n");
         let mut scanner = Scanner::new(&Limits::default());
-        scanner.scan(bytes.as_bytes()).map(|message| {
-            (
-                message.status(),
-                text(message.request_uri().unwrap_or(message.reason())),
-            )
-        })
+        scanner
+            .scan(bytes.as_bytes())
+            .map(|message| (message.status(), text(message.request_uri().unwrap_or(message.reason()))))
     };
     let request = |uri: &str| Ok((None, uri.to_owned()));
     let status = |status, reason: &str| Ok((Some(status), reason.to_owned()));
     let none = Err(ScanError::StartLine { offset: 0 });
     let rows = [
-        (
-            "INVITE sip:bob@example.com SIP/2.0",
-            request("sip:bob@example.com"),
-        ),
-        (
-            "INVITE\tsip:bob@example.com  sip/2.0 ",
-            request("sip:bob@example.com"),
-        ),
-        (
-            "INVITE sip:[2001:db8::1]:5060 SIP/2.0",
-            request("sip:[2001:db8::1]:5060"),
-        ),
+        ("INVITE sip:bob@example.com SIP/2.0", request("sip:bob@example.com")),
+        ("INVITE\tsip:bob@example.com  sip/2.0 ", request("sip:bob@example.com")),
+        ("INVITE sip:[2001:db8::1]:5060 SIP/2.0", request("sip:[2001:db8::1]:5060")),
         ("INVITE urn:service:sos SIP/2.0", request("urn:service:sos")),
-        (
-            "INVITE sip:a;b/c?d@example.com SIP/2.0",
-            request("sip:a;b/c?d@example.com"),
-        ),
+        ("INVITE sip:a;b/c?d@example.com SIP/2.0", request("sip:a;b/c?d@example.com")),
         ("SIP/2.0 200", status(200, "")),
         ("SIP/2.0 200 ", status(200, "")),
         ("sip/2.0  486 Busy Here", status(486, "Busy Here")),
@@ -81,10 +59,7 @@ fn start_lines() {
         ("SIP/2.0 700 X", Err(ScanError::Status { offset: 8 })),
         ("SIP/2.0 2000 X", Err(ScanError::Status { offset: 8 })),
         ("SIP/2.0", none.clone()),
-        (
-            "INVITE sip:bob@example.com SIP/3.0",
-            Err(ScanError::Version { offset: 27 }),
-        ),
+        ("INVITE sip:bob@example.com SIP/3.0", Err(ScanError::Version { offset: 27 })),
         ("INVITE sip:bob@example.com HTTP/1.1", none.clone()),
         ("INVITE SIP/2.0", none.clone()),
         ("INV@TE sip:bob@example.com SIP/2.0", none.clone()),
@@ -97,11 +72,8 @@ fn start_lines() {
 
 #[test]
 fn methods_are_case_sensitive_and_unknown_ones_keep_their_text() {
-    for (written, method) in [
-        ("UPDATE", Method::Update),
-        ("invite", Method::Other),
-        ("NEW!", Method::Other),
-    ] {
+    for (written, method) in [("UPDATE", Method::Update), ("invite", Method::Other), ("NEW!", Method::Other)]
+    {
         let bytes = format!("{written} sip:bob@example.com SIP/2.0\r\n{BASE}\r\n")
             .replace("1 INVITE", &format!("1 {written}"));
         read(bytes.as_bytes(), |message| {
@@ -117,11 +89,7 @@ fn what_every_message_has() {
     let whole = format!("INVITE sip:bob@example.com SIP/2.0\r\n{BASE}\r\n");
     for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
         let without = whole.replace(&format!("\r\n{name}:"), "\r\nX-Gone:");
-        assert_eq!(
-            refusal(without.as_bytes()),
-            Some(ScanError::Missing(name)),
-            "{name}"
-        );
+        assert_eq!(refusal(without.as_bytes()), Some(ScanError::Missing(name)), "{name}");
         let start = whole.find(&format!("\r\n{name}:")).unwrap_or_default() + 2 + name.len() + 1;
         let end = start + whole[start..].find("\r\n").unwrap_or_default();
         let empty = format!("{}{}", &whole[..start], &whole[end..]);
@@ -138,25 +106,14 @@ fn what_every_message_has() {
     assert_eq!(refusal(b"\r\n\r\n"), Some(ScanError::Empty));
     assert_eq!(
         refusal(whole.replace("1 INVITE", "1 BYE").as_bytes()),
-        whole
-            .find("1 INVITE")
-            .map(|offset| ScanError::MethodMismatch { offset })
+        whole.find("1 INVITE").map(|offset| ScanError::MethodMismatch { offset })
     );
     let twice = whole.replace("CSeq: 1", "Call-ID: c2\r\nCSeq: 1");
-    assert_eq!(
-        refusal(twice.as_bytes()),
-        Some(ScanError::Contradictory("Call-ID"))
-    );
+    assert_eq!(refusal(twice.as_bytes()), Some(ScanError::Contradictory("Call-ID")));
     let repeated = whole.replace("CSeq: 1", "i: c1\r\nCSeq: 1");
     assert_eq!(refusal(repeated.as_bytes()), None);
-    let mut scanner = Scanner::new(&Limits {
-        message_bytes: 100,
-        ..Limits::default()
-    });
-    assert!(matches!(
-        scanner.scan(whole.as_bytes()),
-        Err(ScanError::TooLong(_))
-    ));
+    let mut scanner = Scanner::new(&Limits { message_bytes: 100, ..Limits::default() });
+    assert!(matches!(scanner.scan(whole.as_bytes()), Err(ScanError::TooLong(_))));
 }
 
 #[test]
@@ -164,10 +121,7 @@ fn cseq_numbers() {
     let cseq = |value: &str| {
         let bytes = format!("INVITE sip:b@example.com SIP/2.0\r\n{BASE}\r\n")
             .replace("CSeq: 1 INVITE", &format!("CSeq:{value}"));
-        Scanner::new(&Limits::default())
-            .scan(bytes.as_bytes())
-            .ok()
-            .map(|message| message.cseq().number)
+        Scanner::new(&Limits::default()).scan(bytes.as_bytes()).ok().map(|message| message.cseq().number)
     };
     let rows = [
         ("1 INVITE", Some(1)),
@@ -199,20 +153,11 @@ fn lines_of_all_kinds() {
         assert_eq!(text(message.body()), "body");
         assert!(message.headers_are_whole() && message.body_is_whole());
     });
-    let limits = Limits {
-        message_headers: 6,
-        ..Limits::default()
-    };
+    let limits = Limits { message_headers: 6, ..Limits::default() };
     let many = format!("INVITE sip:b@c SIP/2.0\r\n{BASE}Expires: 1\r\nEvent: dialog\r\n\r\n");
     let mut scanner = Scanner::new(&limits);
-    let message = scanner
-        .scan(many.as_bytes())
-        .map(|message| (message.expires(), message.event().map(text)));
-    assert_eq!(
-        message,
-        Ok((Some(1), None)),
-        "the seventh field is not looked at"
-    );
+    let message = scanner.scan(many.as_bytes()).map(|message| (message.expires(), message.event().map(text)));
+    assert_eq!(message, Ok((Some(1), None)), "the seventh field is not looked at");
 }
 
 #[test]
@@ -235,37 +180,19 @@ fn names_and_addresses() {
     };
     let rows = [
         ("<sip:a@b>", row("", "sip:a@b", None)),
-        (
-            "Alice A <sip:a@b>;tag=1",
-            row("Alice A", "sip:a@b", Some("1")),
-        ),
-        (
-            "Alice<sip:a@b;x=y> ; TAG = 1",
-            row("Alice", "sip:a@b;x=y", Some("1")),
-        ),
+        ("Alice A <sip:a@b>;tag=1", row("Alice A", "sip:a@b", Some("1"))),
+        ("Alice<sip:a@b;x=y> ; TAG = 1", row("Alice", "sip:a@b;x=y", Some("1"))),
         (
             r#""<sip:x@y>;tag=2, \" \\"<sip:a@b>;tag=1"#,
             row(r#"<sip:x@y>;tag=2, \" \\"#, "sip:a@b", Some("1")),
         ),
         ("\"\" <sip:a@b>", row("", "sip:a@b", None)),
         ("sip:a@b;tag=1", row("", "sip:a@b", Some("1"))),
-        (
-            "sip:a@b ; x=\"<;tag=2>\";tag=1",
-            row("", "sip:a@b", Some("1")),
-        ),
-        (
-            "sip:a@b?Subject=x;tag=1",
-            row("", "sip:a@b?Subject=x", Some("1")),
-        ),
+        ("sip:a@b ; x=\"<;tag=2>\";tag=1", row("", "sip:a@b", Some("1"))),
+        ("sip:a@b?Subject=x;tag=1", row("", "sip:a@b?Subject=x", Some("1"))),
         ("< sip:a@b >;tag=", row("", "sip:a@b", None)),
-        (
-            "<tel:+1-555-0100;phone-context=x>;tag=1",
-            row("", "tel:+1-555-0100;phone-context=x", Some("1")),
-        ),
-        (
-            "Ext. 7: Alice <sip:a@b>;tag=1",
-            row("Ext. 7: Alice", "sip:a@b", Some("1")),
-        ),
+        ("<tel:+1-555-0100;phone-context=x>;tag=1", row("", "tel:+1-555-0100;phone-context=x", Some("1"))),
+        ("Ext. 7: Alice <sip:a@b>;tag=1", row("Ext. 7: Alice", "sip:a@b", Some("1"))),
         ("\"Alice <sip:a@b>;tag=1", None),
         ("\"Alice\" sip:a@b", None),
         ("\"Alice\" x <sip:a@b>", None),
@@ -332,12 +259,7 @@ fn contacts() {
         assert_eq!(
             told,
             [
-                (
-                    "sip:a@192.0.2.1;ob".to_owned(),
-                    Some(60),
-                    Some(700),
-                    instance
-                ),
+                ("sip:a@192.0.2.1;ob".to_owned(), Some(60), Some(700), instance),
                 ("sip:b@c".to_owned(), Some(70), None, None),
                 ("sip:d@e".to_owned(), Some(u32::MAX), Some(1_000), None),
                 ("<broken".to_owned(), None, None, None),
@@ -350,9 +272,7 @@ fn contacts() {
             assert!(contacts.len() == 1 && contacts[0].star, "{star:?}");
         });
     }
-    with("Contact: *x\r\n", |message| {
-        assert!(message.contacts().all(|contact| !contact.star))
-    });
+    with("Contact: *x\r\n", |message| assert!(message.contacts().all(|contact| !contact.star)));
     for (q, expected) in [
         ("0", Some(0)),
         ("0.", Some(0)),
@@ -363,11 +283,7 @@ fn contacts() {
         ("x", None),
     ] {
         with(&format!("m: <sip:a@b>;q={q}\r\n"), |message| {
-            assert_eq!(
-                message.contacts().next().and_then(|contact| contact.q()),
-                expected,
-                "{q}"
-            );
+            assert_eq!(message.contacts().next().and_then(|contact| contact.q()), expected, "{q}");
         });
     }
 }
@@ -380,25 +296,13 @@ fn numbers_of_seconds() {
         assert_eq!(message.session_expires(), Some(1_800));
         assert_eq!(message.min_expires(), Some(60));
         assert_eq!(message.retry_after(), Some(18_000));
-        assert_eq!(
-            message.subscription_state(),
-            Some((&b"active"[..], Some(599)))
-        );
+        assert_eq!(message.subscription_state(), Some((&b"active"[..], Some(599))));
         assert_eq!(message.event().map(text).as_deref(), Some("presence"));
     });
-    with(
-        "Expires: Thu, 01 Dec 1994\r\nRetry-After: soon\r\nEvent: ;x\r\n",
-        |message| {
-            assert_eq!(
-                (message.expires(), message.retry_after(), message.event()),
-                (None, None, None)
-            );
-            assert_eq!(
-                (message.session_expires(), message.subscription_state()),
-                (None, None)
-            );
-        },
-    );
+    with("Expires: Thu, 01 Dec 1994\r\nRetry-After: soon\r\nEvent: ;x\r\n", |message| {
+        assert_eq!((message.expires(), message.retry_after(), message.event()), (None, None, None));
+        assert_eq!((message.session_expires(), message.subscription_state()), (None, None));
+    });
 }
 
 #[test]
@@ -407,14 +311,7 @@ fn digest() {
     with(fields, |message| {
         let credentials: Vec<_> = message
             .credentials()
-            .map(|found| {
-                (
-                    found.proxy,
-                    text(found.username),
-                    text(found.realm),
-                    found.nc.map(text),
-                )
-            })
+            .map(|found| (found.proxy, text(found.username), text(found.realm), found.nc.map(text)))
             .collect();
         let nc = Some("00000001".to_owned());
         assert_eq!(
@@ -456,28 +353,19 @@ fn options_and_identities() {
         "Require: timer,\r\n 100REL\r\nReplaces: a;to-tag=1;from-tag=2\r\nP-Asserted-Identity: \"A\" <sip:alice@example.com>, tel:+15550100\r\nUser-Agent: \r\n",
         |message| {
             assert!(message.requires_100rel() && message.replaces());
-            let asserted: Vec<_> = message
-                .asserted()
-                .map(|address| text(address.uri))
-                .collect();
+            let asserted: Vec<_> = message.asserted().map(|address| text(address.uri)).collect();
             assert_eq!(asserted, ["sip:alice@example.com", "tel:+15550100"]);
             assert_eq!(message.user_agent(), None);
         },
     );
-    with("Supported: 100rel\r\n", |message| {
-        assert!(!message.requires_100rel())
-    });
+    with("Supported: 100rel\r\n", |message| assert!(!message.requires_100rel()));
 }
 
 #[test]
 fn bodies() {
     let body = |fields: &str, body: &str| {
         with(&format!("{fields}\r\n{body}"), |message| {
-            (
-                message.content_length(),
-                text(message.body()),
-                message.sdp().map(text),
-            )
+            (message.content_length(), text(message.body()), message.sdp().map(text))
         })
     };
     let sdp = Some("v=0".to_owned());
@@ -485,19 +373,10 @@ fn bodies() {
         body("c: Application/SDP;charset=x\r\nl: 3\r\n", "v=0trailing"),
         (Some(Ok(3)), "v=0".to_owned(), sdp.clone())
     );
-    assert_eq!(
-        body("Content-Length: 3\r\nl: 3\r\n", "v=0xx").0,
-        Some(Ok(3))
-    );
-    assert_eq!(
-        body("Content-Length: 3\r\nl: 4\r\n", "v=0xx").0,
-        Some(Err(()))
-    );
+    assert_eq!(body("Content-Length: 3\r\nl: 3\r\n", "v=0xx").0, Some(Ok(3)));
+    assert_eq!(body("Content-Length: 3\r\nl: 4\r\n", "v=0xx").0, Some(Err(())));
     assert_eq!(body("Content-Length: -3\r\n", "").0, Some(Err(())));
-    assert_eq!(
-        body("Content-Length: 99999999999999999999999\r\n", "v").1,
-        "v\r\n"
-    );
+    assert_eq!(body("Content-Length: 99999999999999999999999\r\n", "v").1, "v\r\n");
     assert_eq!(body("", "v=0").2, Some("v=0\r\n".to_owned()));
     assert_eq!(body("c: text/plain\r\n", "v=0").2, None);
     assert_eq!(body("c: application/sdp\r\ne: gzip\r\n", "v=0").2, None);
@@ -507,34 +386,18 @@ fn bodies() {
 #[test]
 fn bodies_in_parts() {
     let sdp = |content_type: &str, body: &str| {
-        with(
-            &format!("Content-Type: {content_type}\r\n\r\n{body}"),
-            |message| message.sdp().map(text),
-        )
+        with(&format!("Content-Type: {content_type}\r\n\r\n{body}"), |message| message.sdp().map(text))
     };
     let part = "preamble --b\r\n--bb\r\n--b \r\nContent-Type: text/plain\r\n\r\nx\r\n--b\r\nContent-Type:\r\n application/sdp\r\nContent-Disposition: session\r\n\r\nv=0\r\ns=-\r\n--b--\r\nepilogue";
-    assert_eq!(
-        sdp("multipart/mixed;boundary=\"b\"", part).as_deref(),
-        Some("v=0\r\ns=-")
-    );
+    assert_eq!(sdp("multipart/mixed;boundary=\"b\"", part).as_deref(), Some("v=0\r\ns=-"));
     assert_eq!(sdp("multipart/mixed", part), None);
     assert_eq!(sdp("multipart/mixed;boundary=none", part), None);
-    let nested =
-        format!("--o\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n{part}\r\n--o--");
-    assert_eq!(
-        sdp("multipart/mixed; boundary=o", &nested).as_deref(),
-        Some("v=0\r\ns=-")
-    );
-    let encoded = part.replace(
-        "Content-Disposition: session",
-        "Content-Transfer-Encoding: base64",
-    );
+    let nested = format!("--o\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n{part}\r\n--o--");
+    assert_eq!(sdp("multipart/mixed; boundary=o", &nested).as_deref(), Some("v=0\r\ns=-"));
+    let encoded = part.replace("Content-Disposition: session", "Content-Transfer-Encoding: base64");
     assert_eq!(sdp("multipart/mixed;boundary=b", &encoded), None);
     let unfinished = "--b\nc: application/sdp\n\nv=0";
-    assert_eq!(
-        sdp("multipart/mixed;boundary=b", unfinished).as_deref(),
-        Some("v=0\r\n")
-    );
+    assert_eq!(sdp("multipart/mixed;boundary=b", unfinished).as_deref(), Some("v=0\r\n"));
 }
 
 #[test]

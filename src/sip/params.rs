@@ -24,9 +24,7 @@ impl<'a> Params<'a> {
     /// The first parameter of this name (compared without case): `None` when there is none,
     /// `Some(None)` when it has no value. Quotes around the value are taken off, escapes inside left.
     pub fn get(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        self.iter()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// The value of the first parameter of this name, if it has one that is not empty.
