@@ -45,6 +45,7 @@
 //! inside them.
 
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod identity;
