@@ -583,6 +583,19 @@ fn a_presence_server_that_does_not_answer_is_told_and_exit_1() {
     assert!(request[..length].starts_with(b"PUBLISH sip:alice@example.com SIP/2.0\r\n"));
 }
 
+#[test]
+fn a_presence_server_that_is_not_there_is_told_and_exit_1() {
+    let folder = Folder::new();
+    let file = folder.file("alice.pcap", &Capture::alice_registers().0);
+    // Port 9 discards, where anything listens there at all.
+    let ran = run(&["replay", "--format", "jsonl", "--publish", "sip:127.0.0.1:9", &file]);
+    assert_eq!(ran.code, 1);
+    ran.says(&["did not acknowledge everything"]);
+    let ran = run(&["replay", "--publish", "sip:presence.invalid", &file]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    ran.says(&["presence.invalid"]);
+}
+
 /// The README shows every command as it is.
 #[test]
 fn the_readme_names_only_commands_that_exist() {

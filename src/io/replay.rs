@@ -1,6 +1,7 @@
 //! Captures through the tap to an outlet, as fast as can be or as time passed.
 //! In: the names of inputs. Out: lines on standard output, PUBLISH requests if asked for. Knows nothing of SIP.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock};
 use std::thread;
@@ -138,7 +139,12 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         trace_messages: options.format == Format::Text,
         trace_observations: false,
     };
-    let mut results = Results { outlet, publisher, publications: PublicationCounts::default() };
+    let mut results = Results {
+        outlet,
+        publisher,
+        publications: PublicationCounts::default(),
+        unpublished: BTreeSet::new(),
+    };
     let mut run = Run {
         tap: Tap::new(tap_options, Limits::default()),
         pace: Pace::new(options.speed),
@@ -156,16 +162,10 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     }
 
     let mut complete = run.failed_inputs == 0;
+    let mut settled = true;
     if let Some(publisher) = &mut results.publisher {
         results.outlet.flush()?;
-        let totals = publisher.finish(SETTLE);
-        if !totals.settled {
-            eprintln!(
-                "offhook: the presence server did not acknowledge everything in {} s",
-                SETTLE.as_secs()
-            );
-            complete = false;
-        }
+        settled = publisher.finish(SETTLE).settled;
         let (not_taken, _) = publisher.lost();
         if not_taken > 0 {
             eprintln!("offhook: {not_taken} changes were not published: there are too many presentities");
@@ -173,6 +173,17 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         }
     }
     results.poll_publisher()?;
+    if !(settled && results.unpublished.is_empty()) {
+        let count = results.unpublished.len();
+        eprintln!(
+            "offhook: the presence server did not acknowledge everything: {}",
+            match count {
+                0 => format!("not within {} s", SETTLE.as_secs()),
+                _ => format!("{count} of the publications failed"),
+            }
+        );
+        complete = false;
+    }
     results.outlet.summary(&Summary {
         last: run.last,
         counters: run.tap.counters(),
@@ -252,12 +263,20 @@ struct Results {
     outlet: Box<dyn Outlet>,
     publisher: Option<PublisherHandle>,
     publications: PublicationCounts,
+    /// Publications whose last operation failed.
+    unpublished: BTreeSet<(Aor, EventPackage)>,
 }
 
 impl Results {
     fn poll_publisher(&mut self) -> io::Result<()> {
         while let Some(outcome) = self.publisher.as_ref().and_then(PublisherHandle::poll_outcome) {
             self.publications.count(&outcome);
+            let publication = (outcome.aor.clone(), outcome.event);
+            if outcome.acknowledged {
+                self.unpublished.remove(&publication);
+            } else {
+                self.unpublished.insert(publication);
+            }
             self.outlet.publication(&outcome)?;
         }
         Ok(())
