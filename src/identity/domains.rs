@@ -31,9 +31,9 @@ impl Domains {
         self.any || aor.domain().is_some_and(|domain| self.given.contains(domain))
     }
 
-    /// Its ends may be presentities. Without a given list those of every domain may.
+    /// It may be a presentity: somebody (not a mere host) of a managed domain. Without a given list all are.
     pub(super) fn may_show(&self, aor: &Aor) -> bool {
-        self.given.is_empty() || self.is_given(aor)
+        !aor.user().is_empty() && (self.given.is_empty() || self.is_given(aor))
     }
 
     /// A registration in this domain succeeded.

@@ -31,6 +31,7 @@ fn change(aor: &str, session: Session) -> PresentityChange {
         aor: Aor::from_uri(aor.as_bytes()).unwrap(),
         kind: ChangeKind::Status,
         previous: (Terminal::Unknown, Session::Idle),
+        previous_contact: None,
         because: Evidence { rule: Rule::Register200, frame: FrameId::default(), call_id: "call".into() },
         state: Arc::new(PresentityState {
             terminal: Terminal::Online,

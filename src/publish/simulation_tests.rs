@@ -117,6 +117,7 @@ fn change(random: &mut Random, number: u64) -> PresentityChange {
         aor: Aor::from_uri(format!("sip:user{number}@example.com").as_bytes()).unwrap(),
         kind: ChangeKind::Status,
         previous: (Terminal::Unknown, Session::Idle),
+        previous_contact: None,
         because: Evidence { rule: Rule::Invite200, frame: FrameId::default(), call_id: "call".into() },
         state: Arc::new(PresentityState {
             terminal,

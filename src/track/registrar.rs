@@ -226,6 +226,7 @@ impl Registrar {
             registrar: heard.source,
             sole_hop: (message.via_count() == 1)
                 .then_some(Flow { address: heard.destination, transport: heard.transport }),
+            sole_contact: granted.len() == 1,
             expires_s: message.expires(),
             rule: Rule::Register200,
             confidence: Confidence::Full,
@@ -271,6 +272,7 @@ impl Registrar {
             cseq: pending.cseq,
             registrar: pending.registrar,
             sole_hop: None,
+            sole_contact: false,
             expires_s: None,
             rule: Rule::RegisterPresumed,
             confidence: Confidence::Weak,

@@ -109,6 +109,8 @@ pub(super) struct Step<'a> {
     pub registrar: SocketAddr,
     /// Where the answer went, if there is no further hop behind it.
     pub sole_hop: Option<Flow>,
+    /// The answer lists one contact only.
+    pub sole_contact: bool,
     /// The answer's Expires.
     pub expires_s: Option<u32>,
     pub rule: Rule,
@@ -126,14 +128,17 @@ impl Step<'_> {
         contact.expires_s.or(self.expires_s).or(asked).unwrap_or(EXPIRES_UNSAID_S)
     }
 
-    /// The request asked for this contact: what the request shows belongs to it.
-    fn own(&self, contact: &Asked) -> Option<&Pending> {
-        self.asked.filter(|asked| {
-            asked.contacts.iter().any(|own| {
-                same_uri(&own.uri, &contact.uri)
-                    || (own.instance.is_some() && own.instance == contact.instance)
-            })
-        })
+    /// What the request asked under this or another name: what the request shows belongs to it. Some
+    /// registrars list a contact without its parameters, or another host in it.
+    fn own(&self, contact: &Asked) -> Option<(&Pending, &Asked)> {
+        let asked = self.asked?;
+        let find = |same: &dyn Fn(&Asked) -> bool| asked.contacts.iter().find(|own| same(own));
+        let key = |uri: &str| Uri::parse(uri.as_bytes()).map(|uri| uri.key());
+        let own = find(&|own| same_uri(&own.uri, &contact.uri))
+            .or_else(|| find(&|own| own.instance.is_some() && own.instance == contact.instance))
+            .or_else(|| find(&|own| key(&own.uri).is_some_and(|own| key(&contact.uri) == Some(own))))
+            .or_else(|| asked.contacts.first().filter(|_| self.sole_contact && asked.contacts.len() == 1))?;
+        Some((asked, own))
     }
 
     /// The request took this binding back.
@@ -273,10 +278,13 @@ impl Registration {
         let alone = self.held.len() == 1;
         let held = self.held.get_mut(at)?;
         held.listed_by(step.registrar);
-        if let Some(asked) = own {
+        if let Some((asked, as_asked)) = own {
             news = true;
             held.vias = asked.vias;
             held.cseq = step.cseq;
+            if !held.is(&as_asked.uri) && held.binding.aliases.len() < ALIASES {
+                Arc::make_mut(&mut held.binding).aliases.push(Arc::clone(&as_asked.uri));
+            }
             let flow = asked.flow.or(held.binding.flow);
             let auth = asked.auth.as_ref().or(held.binding.auth.as_ref());
             let user_agent = asked.user_agent.as_ref().or(held.binding.user_agent.as_ref());

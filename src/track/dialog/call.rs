@@ -114,6 +114,8 @@ pub(super) struct Dialog {
     pub presume_at: Due,
     pub no_ack_at: Due,
     pub bye_until: Due,
+    /// The call's other copy ended by a BYE: this one has until then to end by its own, or to show life.
+    pub copy_until: Due,
     pub session_ends_at: Due,
     pub cap_at: Due,
     pub forget_at: Due,
@@ -124,8 +126,8 @@ impl Dialog {
         self.progress == Progress::Confirmed
     }
 
-    fn timers(&self) -> [Due; 5] {
-        [self.presume_at, self.no_ack_at, self.bye_until, self.session_ends_at, self.cap_at]
+    fn timers(&self) -> [Due; 6] {
+        [self.presume_at, self.no_ack_at, self.bye_until, self.copy_until, self.session_ends_at, self.cap_at]
     }
 }
 
@@ -273,6 +275,7 @@ impl Call {
             &mut dialog.presume_at,
             &mut dialog.no_ack_at,
             &mut dialog.bye_until,
+            &mut dialog.copy_until,
             &mut dialog.session_ends_at,
             &mut dialog.cap_at,
         ] {
@@ -444,6 +447,7 @@ impl Call {
         let ending = [
             (dialog.no_ack_at, EndReason::NoAck, Rule::NoAck),
             (dialog.bye_until, EndReason::ByeTimeout, Rule::ByeTimeout),
+            (dialog.copy_until, EndReason::CopyEnded, Rule::CopyEnded),
             (dialog.session_ends_at, EndReason::SessionExpired, Rule::SessionExpired),
             (dialog.cap_at, EndReason::DialogCap, Rule::DialogCap),
         ];

@@ -9,7 +9,7 @@ use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::call::{Call, Dialog, Pending, Progress, hop_mark};
 use super::invite::session_end;
 use super::media::{Description, held, media_of};
-use super::{Context, TIMER_B_S};
+use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::EndedOn;
 use crate::sip::Method;
 
@@ -148,15 +148,14 @@ impl Call {
         let Some(hops) = self.dialogs.get(at).map(|dialog| dialog.hops.clone()) else {
             return;
         };
-        for other in 0..self.dialogs.len() {
-            let is_copy = self.dialogs.get(other).is_some_and(|dialog| {
-                other != at
-                    && dialog.is_live()
-                    && !dialog.hops.is_empty()
-                    && dialog.hops.iter().all(|hop| !hops.contains(hop))
-            });
-            if is_copy {
-                self.end_dialog(other, EndReason::CopyEnded, Rule::CopyEnded, heard.frame, context);
+        let until = Some((heard.at.after_s(RETRY_S), heard.frame));
+        for (other, dialog) in self.dialogs.iter_mut().enumerate() {
+            let is_copy = other != at
+                && dialog.is_live()
+                && !dialog.hops.is_empty()
+                && dialog.hops.iter().all(|hop| !hops.contains(hop));
+            if is_copy && dialog.copy_until.is_none() {
+                dialog.copy_until = until;
             }
         }
     }
@@ -385,6 +384,7 @@ impl Call {
         };
         match dialog.progress {
             Progress::Confirmed => {
+                dialog.copy_until = None;
                 dialog.cap_at = Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame));
             }
             Progress::Ended(reason) if reason.is_inferred() => self.revive(at, heard, context),
@@ -473,6 +473,7 @@ impl Call {
             presume_at: None,
             no_ack_at: None,
             bye_until: None,
+            copy_until: None,
             session_ends_at: None,
             cap_at: Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame)),
             forget_at: None,

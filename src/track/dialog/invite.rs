@@ -453,6 +453,7 @@ impl Call {
             presume_at: None,
             no_ack_at: None,
             bye_until: None,
+            copy_until: None,
             session_ends_at: None,
             cap_at: Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame)),
             forget_at: None,
