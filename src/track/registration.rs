@@ -129,16 +129,23 @@ impl Step<'_> {
     }
 
     /// What the request asked under this or another name: what the request shows belongs to it. Some
-    /// registrars list a contact without its parameters, or another host in it.
-    fn own(&self, contact: &Asked) -> Option<(&Pending, &Asked)> {
+    /// registrars list a contact without its parameters, or with another host; `known` are its names so far.
+    fn own(&self, contact: &Asked, known: Option<&Held>) -> Option<(&Pending, &Asked)> {
         let asked = self.asked?;
         let find = |same: &dyn Fn(&Asked) -> bool| asked.contacts.iter().find(|own| same(own));
         let key = |uri: &str| Uri::parse(uri.as_bytes()).map(|uri| uri.key());
         let own = find(&|own| same_uri(&own.uri, &contact.uri))
+            .or_else(|| find(&|own| known.is_some_and(|known| known.is(&own.uri))))
             .or_else(|| find(&|own| own.instance.is_some() && own.instance == contact.instance))
-            .or_else(|| find(&|own| key(&own.uri).is_some_and(|own| key(&contact.uri) == Some(own))))
-            .or_else(|| asked.contacts.first().filter(|_| self.sole_contact && asked.contacts.len() == 1))?;
-        Some((asked, own))
+            .or_else(|| find(&|own| key(&own.uri).is_some_and(|own| key(&contact.uri) == Some(own))));
+        let only_one_of_each = known.is_none() && self.sole_contact && asked.contacts.len() == 1;
+        let other_name = || {
+            asked
+                .contacts
+                .first()
+                .filter(|own| only_one_of_each && own.expires_s.or(asked.expires_s) != Some(0))
+        };
+        Some((asked, own.or_else(other_name)?))
     }
 
     /// The request took this binding back.
@@ -247,8 +254,9 @@ impl Registration {
         next_binding: &mut u64,
     ) -> Option<usize> {
         let expires_at = out.at.after_s(granted_s);
-        let own = step.own(contact);
-        let (at, mut news) = match self.held.iter().position(|held| held.is(&contact.uri)) {
+        let known = self.held.iter().position(|held| held.is(&contact.uri));
+        let own = step.own(contact, known.and_then(|at| self.held.get(at)));
+        let (at, mut news) = match known {
             Some(at) => (at, false),
             None if self.held.len() >= most => return None,
             None => {
