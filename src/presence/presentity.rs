@@ -156,7 +156,7 @@ impl Presentity {
                 let terminated = |view| DialogView { state: DialogState::Terminated, held: false, ..view };
                 self.over.extend(listed.map(terminated));
             }
-            self.idle_confidence = fact.confidence;
+            self.idle_confidence = if weak { fact.confidence.max(Confidence::Weak) } else { fact.confidence };
         } else {
             let user_agent = self
                 .user_agent_of(contact.as_ref())
