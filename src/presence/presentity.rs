@@ -27,6 +27,8 @@ struct Registered {
 struct End {
     fact: Arc<DialogFact>,
     contact: Option<Arc<str>>,
+    /// The User-Agent of the phone, kept where its registration ends before the dialog does.
+    user_agent: Option<Arc<str>>,
     weak: bool,
 }
 
@@ -84,7 +86,7 @@ impl Presentity {
 
     /// Takes in one observation. Says whether the last binding went, so that grace may begin.
     pub(super) fn take(&mut self, attributed: Attributed) -> bool {
-        let before = self.status();
+        let before = (self.status(), self.newest_contact().cloned());
         let evidence = attributed.observation.evidence.clone();
         self.given |= attributed.given;
         let mut last_binding_went = false;
@@ -97,7 +99,8 @@ impl Presentity {
             Fact::Server(_) | Fact::Domain(_) => {}
         }
         self.listing_changed = true;
-        if self.status() != before || self.because.is_none() || last_binding_went {
+        let changed = self.status() != before.0 || self.newest_contact() != before.1.as_ref();
+        if changed || self.because.is_none() || last_binding_went {
             self.because = Some(evidence);
         }
         last_binding_went
@@ -153,9 +156,12 @@ impl Presentity {
                 let terminated = |view| DialogView { state: DialogState::Terminated, held: false, ..view };
                 self.over.extend(listed.map(terminated));
             }
-            self.idle_confidence = fact.confidence;
+            self.idle_confidence = if weak { fact.confidence.max(Confidence::Weak) } else { fact.confidence };
         } else {
-            let end = End { fact, contact, weak };
+            let user_agent = self
+                .user_agent_of(contact.as_ref())
+                .or_else(|| known.and_then(|at| self.ends.get(at)?.user_agent.clone()));
+            let end = End { fact, contact, user_agent, weak };
             let room = self.ends.len() < MOST_OF_ONE;
             match known.and_then(|at| self.ends.get_mut(at)) {
                 Some(known) => *known = end,
@@ -193,6 +199,12 @@ impl Presentity {
         self.bindings.last().map(|known| &known.binding.contact)
     }
 
+    /// The User-Agent that registered this contact.
+    fn user_agent_of(&self, contact: Option<&Arc<str>>) -> Option<Arc<str>> {
+        let known = self.bindings.iter().find(|known| Some(&known.binding.contact) == contact)?;
+        known.binding.user_agent.clone()
+    }
+
     /// All that is now true of it. `assumed`: the capture is young enough that its beginning still matters.
     pub(super) fn state(
         &mut self,
@@ -203,11 +215,8 @@ impl Presentity {
         let engaged = self.engaged();
         let contact = engaged.and_then(|end| end.contact.as_ref().or(end.fact.identity.contact.as_ref()));
         let contact = contact.or(self.newest_contact()).cloned();
-        let user_agent = self
-            .bindings
-            .iter()
-            .find(|known| Some(&known.binding.contact) == contact.as_ref())
-            .and_then(|known| known.binding.user_agent.clone());
+        let user_agent =
+            self.user_agent_of(contact.as_ref()).or_else(|| engaged.and_then(|end| end.user_agent.clone()));
         let mut dialogs: Vec<DialogView> = self.ends.iter().filter_map(|end| listing(&end.fact)).collect();
         let confidence = self.confidence(engaged, assumed);
         let state = PresentityState {

@@ -38,7 +38,7 @@ impl Call {
             dialog.talking = true;
             if let (Some(offer), Some(answer)) = (dialog.offer_in_ok.take(), Description::of(heard).sdp()) {
                 dialog.held = held(&offer, &answer).unwrap_or(false);
-                self.set_media(at, &answer);
+                self.set_media(at, &answer, Rule::Ack, heard);
             }
             return self.engage(at, Rule::Ack, heard.frame);
         }
@@ -343,7 +343,7 @@ impl Call {
         answer: &crate::sip::Sdp,
         heard: &Heard<'_, '_>,
     ) {
-        self.set_media(at, answer);
+        self.set_media(at, answer, Rule::InDialog200, heard);
         let Some(held) = held(offer, answer) else {
             return;
         };
@@ -355,11 +355,15 @@ impl Call {
         }
     }
 
-    fn set_media(&mut self, at: usize, answer: &crate::sip::Sdp) {
+    /// What the session carries from now on: news even where nobody's engagement changes.
+    fn set_media(&mut self, at: usize, answer: &crate::sip::Sdp, rule: Rule, heard: &Heard<'_, '_>) {
         let media = media_of(answer);
         for end in self.parties(at) {
-            if let Some(end) = self.ends.get_mut(end) {
+            if let Some(end) = self.ends.get_mut(end)
+                && end.media != media
+            {
                 end.edit().media = Arc::clone(&media);
+                end.news(rule, heard.frame);
             }
         }
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::super::heard::{Heard, aor, text};
-use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
+use super::super::{AuthUser, Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Attempt, Branch, Call, Dialog, Early, Progress, hop_mark};
 use super::media::{Description, held, media_of};
 use super::{ACK_PRESUMED_S, Context, RETRY_S, T2_S, TIMER_B_S, TIMER_C_S};
@@ -239,7 +239,7 @@ impl Call {
         let Some(branch) = self.branches.get(at) else {
             return;
         };
-        let auth = branch.auth.clone();
+        let auth = self.credentials_of(at);
         let Some(attempt) = self.attempts.get(branch.attempt).filter(|attempt| !attempt.over) else {
             return;
         };
@@ -255,6 +255,21 @@ impl Call {
                 end.news(rule, heard.frame);
             }
         }
+    }
+
+    /// The caller's digest user: proxies take the credentials out, and what one of them forwarded was let
+    /// through on all hops before it.
+    fn credentials_of(&self, at: usize) -> Option<AuthUser> {
+        let mut nearest_the_caller = None;
+        let mut next = Some(at);
+        for _ in 0..self.branches.len() {
+            let Some(branch) = next.and_then(|at| self.branches.get(at)) else {
+                break;
+            };
+            nearest_the_caller = branch.auth.as_ref().or(nearest_the_caller);
+            next = branch.parent;
+        }
+        nearest_the_caller.cloned()
     }
 
     /// A phone alerts its user.
