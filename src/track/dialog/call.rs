@@ -16,6 +16,8 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::super::{
     AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
     Media, Rule, Side,
@@ -65,7 +67,8 @@ pub(super) struct Branch {
     pub final_status: Option<u16>,
     pub cancelled: bool,
     pub early: Vec<Early>,
-    pub called: Option<usize>,
+    /// The phones behind it: one for each To-tag, for a proxy out of sight may fork.
+    pub called: SmallVec<[usize; 1]>,
     pub no_response_at: Due,
     pub lost_at: Due,
 }
@@ -403,8 +406,9 @@ impl Call {
                 branch.no_response_at = None;
                 branch.final_status.get_or_insert(408);
                 branch.lost_at = Some((now.after_s(TIMER_B_S), frame));
-                let (called, attempt, is_root) = (branch.called, branch.attempt, branch.parent.is_none());
-                if let Some(called) = called {
+                let (called, attempt, is_root) =
+                    (branch.called.clone(), branch.attempt, branch.parent.is_none());
+                for called in called {
                     self.end_end(called, EndReason::NoResponse, Rule::NoResponse, frame);
                 }
                 if is_root && self.all_roots_failed(attempt) {
@@ -413,7 +417,7 @@ impl Call {
             } else if let Some(frame) = due(branch.lost_at) {
                 branch.lost_at = None;
                 branch.no_response_at = None;
-                if let Some(called) = branch.called {
+                for called in branch.called.clone() {
                     self.end_lost_fork(called, frame);
                 }
             }

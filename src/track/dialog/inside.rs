@@ -175,9 +175,12 @@ impl Call {
                 self.attempts
                     .get(branch.attempt)
                     .is_some_and(|attempt| attempt.from_tag.as_bytes() == from_tag)
-                    && branch.early.iter().any(|early| early.tag.as_bytes() == to_tag)
             })
-            .filter_map(|branch| branch.called)
+            .flat_map(|branch| branch.called.iter().copied())
+            .filter(|&called| {
+                let tag = self.ends.get(called).and_then(|end| end.local_tag.as_ref());
+                tag.is_some_and(|tag| tag.as_bytes() == to_tag)
+            })
             .collect();
         for called in called {
             self.end_end(called, EndReason::Bye, Rule::Bye, heard.frame);

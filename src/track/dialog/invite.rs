@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::super::heard::{Heard, aor, text};
 use super::super::{AuthUser, Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Attempt, Branch, Call, Dialog, Early, Progress, hop_mark};
@@ -54,7 +56,7 @@ impl Call {
         if let Some(parent) = parent.and_then(|at| self.branches.get_mut(at)) {
             parent.children = parent.children.saturating_add(1);
             // It was taken for a phone's own, and is a server's.
-            if let Some(called) = parent.called.take() {
+            for called in std::mem::take(&mut parent.called) {
                 self.end_end(called, EndReason::ForkLost, Rule::ForkLost, heard.frame);
             }
         }
@@ -75,7 +77,7 @@ impl Call {
             final_status: None,
             cancelled: false,
             early: Vec::new(),
-            called: None,
+            called: SmallVec::new(),
             no_response_at: Some((heard.at.after_s(TIMER_B_S), heard.frame)),
             lost_at: None,
         });
@@ -286,12 +288,18 @@ impl Call {
         }
     }
 
-    /// The end at the far side of a leaf branch, made when there is none.
+    /// The end with this response's To-tag at the far side of a leaf branch, made when there is none.
     fn called_end(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
         let branch = self.branches.get(at)?;
         let attempt = self.attempts.get(branch.attempt)?;
-        let known = branch.called;
         let local_tag = heard.message.to_tag().map(text);
+        let known = branch.called.iter().rev().copied().find(|&called| {
+            let tag = self.ends.get(called).and_then(|end| end.local_tag.as_ref());
+            tag.is_none() || local_tag.is_none() || tag == local_tag.as_ref()
+        });
+        if known.is_none() && branch.called.len() >= context.branches_per_call {
+            return None;
+        }
         let claimed: Vec<_> = heard.message.asserted().filter_map(|who| aor(&who)).take(2).collect();
         let identity = EndIdentity {
             flow: Some(branch.destination),
@@ -309,7 +317,7 @@ impl Call {
             Some(called) => called,
             None => {
                 let called = self.new_end(Side::Called, EndIdentity::default(), context);
-                self.branches.get_mut(at)?.called = Some(called);
+                self.branches.get_mut(at)?.called.push(called);
                 called
             }
         };
@@ -336,12 +344,12 @@ impl Call {
         branch.final_status = Some(status);
         branch.no_response_at = None;
         let (called, attempt_at, is_root, vias) =
-            (branch.called, branch.attempt, branch.parent.is_none(), branch.vias);
+            (branch.called.clone(), branch.attempt, branch.parent.is_none(), branch.vias);
         let (reason, rule) = match status {
             487 => (EndReason::Cancelled, Rule::Cancel),
             _ => (EndReason::Rejected, Rule::InviteFailed),
         };
-        if let Some(called) = called {
+        for called in called {
             self.end_end(called, reason, rule, heard.frame);
         }
         if !is_root || !self.all_roots_failed(attempt_at) {
@@ -380,12 +388,14 @@ impl Call {
         branch.cancelled = true;
         let until = Some((context.now.after_s(TIMER_B_S), heard.frame));
         branch.lost_at = until;
-        let (called, attempt, is_root) = (branch.called, branch.attempt, branch.parent.is_none());
-        if let Some(end) = called.and_then(|called| self.ends.get_mut(called))
-            && end.engagement == Engagement::Ringing
-        {
-            end.edit().engagement = Engagement::None;
-            end.news(Rule::Cancel, heard.frame);
+        let (called, attempt, is_root) = (branch.called.clone(), branch.attempt, branch.parent.is_none());
+        for called in called {
+            if let Some(end) = self.ends.get_mut(called)
+                && end.engagement == Engagement::Ringing
+            {
+                end.edit().engagement = Engagement::None;
+                end.news(Rule::Cancel, heard.frame);
+            }
         }
         if is_root
             && let Some(attempt) = self.attempts.get_mut(attempt)
