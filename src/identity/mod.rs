@@ -92,7 +92,7 @@ impl Identifier {
     pub fn new(rules: &Rules, limits: &Limits) -> Self {
         Self {
             directory: Directory::new(limits),
-            domains: Domains::new(&rules.domains),
+            domains: Domains::new(&rules.domains, limits.known_addresses),
             servers: HashSet::new(),
             claims: HashMap::new(),
             ends: HashMap::new(),

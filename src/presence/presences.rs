@@ -71,7 +71,7 @@ impl Presences {
         let Some(presentity) = self.presentities.get_mut(id as usize) else {
             return;
         };
-        if !self.touched.contains(&id) {
+        if !std::mem::replace(&mut presentity.touched, true) {
             self.touched.push(id);
         }
         let (at, evidence) = (attributed.observation.at, attributed.observation.evidence.clone());
@@ -100,7 +100,7 @@ impl Presences {
                 presentity.offline(Evidence { rule: Rule::GraceOver, ..because });
                 presentity.listing_changed = true;
             }
-            if !self.touched.contains(&id) {
+            if !std::mem::replace(&mut presentity.touched, true) {
                 self.touched.push(id);
             }
         }
@@ -123,6 +123,7 @@ impl Presences {
             let Some(presentity) = self.presentities.get_mut(id as usize) else {
                 continue;
             };
+            presentity.touched = false;
             let status = presentity.status();
             let before = std::mem::replace(&mut presentity.announced, status);
             let contact = presentity.newest_contact().cloned();

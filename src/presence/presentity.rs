@@ -53,6 +53,8 @@ pub(super) struct Presentity {
     pub grace_because: Option<Evidence>,
     pub because: Option<Evidence>,
     pub listing_changed: bool,
+    /// Something happened to it in this frame or moment.
+    pub touched: bool,
     pub announced: (Terminal, Session, bool),
     pub announced_contact: Option<Arc<str>>,
 }
@@ -74,6 +76,7 @@ impl Presentity {
             grace_because: None,
             because: None,
             listing_changed: false,
+            touched: false,
             announced: (Terminal::Unknown, Session::Idle, false),
             announced_contact: None,
         }

@@ -50,6 +50,8 @@ pub(super) struct Registrar {
     spoke: HashMap<SocketAddr, Timestamp>,
     /// REGISTERs to be believed as soon as their registrar speaks.
     silent: HashMap<SocketAddr, Vec<Box<[u8]>>>,
+    /// How many there are in `silent`.
+    silent_keys: usize,
     domains: HashSet<Arc<str>>,
     limits: Limits,
     key: Vec<u8>,
@@ -79,6 +81,7 @@ impl Registrar {
             presumable: VecDeque::new(),
             spoke: HashMap::new(),
             silent: HashMap::new(),
+            silent_keys: 0,
             domains: HashSet::new(),
             limits: limits.clone(),
             key: Vec::new(),
@@ -108,7 +111,9 @@ impl Registrar {
     pub(super) fn notice(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
         let Some(spoke) = self.spoke.get_mut(&heard.source) else { return };
         *spoke = heard.at;
-        for key in self.silent.remove(&heard.source).unwrap_or_default() {
+        let silent = self.silent.remove(&heard.source).unwrap_or_default();
+        self.silent_keys = self.silent_keys.saturating_sub(silent.len());
+        for key in silent {
             self.presume(&key, heard.at, out);
         }
     }
@@ -181,6 +186,25 @@ impl Registrar {
         };
         self.order.push_back((heard.at, key.clone()));
         self.pending.insert(key, pending);
+        self.sweep();
+    }
+
+    /// Answered transactions leave their place in the queues, and those of a registrar that is never heard
+    /// wait for it in vain: swept when they are the most of what is queued.
+    fn sweep(&mut self) {
+        let Self { pending, order, silent, silent_keys, .. } = self;
+        let most = 2 * pending.len() + 64;
+        if order.len() > most {
+            order.retain(|(at, key)| pending.get(key).is_some_and(|pending| pending.at == *at));
+        }
+        if *silent_keys > most {
+            *silent_keys = 0;
+            silent.retain(|_, keys| {
+                keys.retain(|key| pending.contains_key(key));
+                *silent_keys += keys.len();
+                !keys.is_empty()
+            });
+        }
     }
 
     /// A domain for which a REGISTER passes has a registrar: its bindings will tell who answers a call.
@@ -213,12 +237,21 @@ impl Registrar {
             }
             granted.push(Asked::read(&contact));
         }
+        let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
+        if granted.is_empty() && wanted {
+            // A copy of one that was applied says nothing. Any other is not remembered as applied: its request
+            // may be seen after it, and be believed.
+            let known = self.table.index.get(&aor).and_then(|&id| self.table.registrations.get(id as usize));
+            if !known.is_some_and(|known| known.has_applied(message.call_id(), message.cseq().number)) {
+                oddities.note(Oddity::RegisterWithoutContact);
+            }
+            return;
+        }
         let Some(id) = self.table.registration(&aor, oddities) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
         let cseq = message.cseq().number;
         let (call_id, order) = registration.order(message.call_id(), cseq, heard.source);
-        let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
         let step = Step {
             frame: heard.frame,
             call_id,
@@ -235,7 +268,6 @@ impl Registrar {
         match order {
             Order::Repeated => return,
             Order::Older => return oddities.note(Oddity::RegisterOutOfOrder),
-            _ if granted.is_empty() && wanted => return oddities.note(Oddity::RegisterWithoutContact),
             Order::SameOnOtherHop => registration.other_hop(&step, &granted, out),
             Order::Newer => {
                 registration.reconcile(&step, granted, out, self.limits.bindings_per_aor, next_binding);
@@ -255,6 +287,7 @@ impl Registrar {
         if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.at) {
             // It has not spoken yet: `notice` will see when it does.
             self.silent.entry(pending.registrar).or_default().push(key.into());
+            self.silent_keys += 1;
             return;
         }
         let Some(pending) = self.pending.remove(key) else { return };
@@ -296,6 +329,7 @@ impl Registrar {
         if self.pending.is_empty() {
             self.spoke.clear();
             self.silent.clear();
+            self.silent_keys = 0;
         }
     }
 }

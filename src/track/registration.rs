@@ -175,6 +175,11 @@ impl Registration {
         self.held.iter().map(|held| held.expires_at).min()
     }
 
+    /// Whether the 2xx of this transaction, or of a later one, was applied.
+    pub(super) fn has_applied(&self, call_id: &[u8], cseq: u32) -> bool {
+        self.applied.iter().any(|last| last.call_id.as_bytes() == call_id && last.cseq >= cseq)
+    }
+
     /// Where a 2xx stands among those of its Call-ID (RFC 3261 section 10.3 step 7), remembering it.
     pub(super) fn order(&mut self, call_id: &[u8], cseq: u32, registrar: SocketAddr) -> (Arc<str>, Order) {
         let known = self.applied.iter_mut().find(|last| last.call_id.as_bytes() == call_id);

@@ -55,6 +55,8 @@ pub(super) struct Branch {
     pub cseq: u32,
     pub id: Box<[u8]>,
     pub parent: Option<usize>,
+    /// The second Via's branch, while the INVITE of that hop has not been seen.
+    pub parent_id: Option<Box<[u8]>>,
     pub children: u16,
     pub vias: usize,
     pub source: SocketAddr,
@@ -216,6 +218,25 @@ impl Call {
     }
 
     pub(super) fn new_end(&mut self, side: Side, identity: EndIdentity, context: &mut Context<'_>) -> usize {
+        self.ends.push(self.fresh_end(side, identity, context));
+        self.ends.len() - 1
+    }
+
+    /// A new end in place of one that is over, which nobody will ask for again.
+    pub(super) fn renew_end(&mut self, at: usize, identity: EndIdentity, context: &mut Context<'_>) -> usize {
+        let over = |end: &&End| end.state == DialogState::Terminated && end.news.is_none();
+        let Some(side) = self.ends.get(at).filter(over).map(|end| end.side) else {
+            let side = self.ends.get(at).map_or(Side::Caller, |end| end.side);
+            return self.new_end(side, identity, context);
+        };
+        let fresh = self.fresh_end(side, identity, context);
+        if let Some(end) = self.ends.get_mut(at) {
+            *end = fresh;
+        }
+        at
+    }
+
+    fn fresh_end(&self, side: Side, identity: EndIdentity, context: &mut Context<'_>) -> End {
         *context.next_end += 1;
         let fact = DialogFact {
             end: EndId(*context.next_end),
@@ -234,8 +255,7 @@ impl Call {
             identity,
             confidence: Confidence::Full,
         };
-        self.ends.push(End { fact: Arc::new(fact), told: false, news: None });
-        self.ends.len() - 1
+        End { fact: Arc::new(fact), told: false, news: None }
     }
 
     /// The dialog with these tags, and whether `from_tag` is its caller's.
@@ -431,7 +451,7 @@ impl Call {
     }
 
     /// A phone that rings although its call is settled elsewhere; a party of a dialog is none.
-    fn end_lost_fork(&mut self, called: usize, frame: FrameId) {
+    pub(super) fn end_lost_fork(&mut self, called: usize, frame: FrameId) {
         if self.ends.get(called).is_some_and(|end| end.state == DialogState::Early) {
             self.end_end(called, EndReason::ForkLost, Rule::ForkLost, frame);
         }
@@ -478,6 +498,31 @@ impl Call {
             dialog.ok_branches = Vec::new();
             dialog.hops.shrink_to_fit();
         }
+        self.forget_ends();
+    }
+
+    /// Drops the ends that are over and that no dialog has as its party.
+    fn forget_ends(&mut self) {
+        let party = |dialogs: &[Dialog], at| {
+            dialogs.iter().any(|dialog| dialog.caller == Some(at) || dialog.called == Some(at))
+        };
+        let mut kept = Vec::with_capacity(self.ends.len());
+        for (at, end) in std::mem::take(&mut self.ends).into_iter().enumerate() {
+            let over = end.state == DialogState::Terminated && end.news.is_none();
+            if over && !party(&self.dialogs, at) {
+                continue;
+            }
+            // Places move towards the front only, and in order: none is mistaken for one that moved before.
+            for dialog in &mut self.dialogs {
+                for place in [&mut dialog.caller, &mut dialog.called] {
+                    if *place == Some(at) {
+                        *place = Some(kept.len());
+                    }
+                }
+            }
+            kept.push(end);
+        }
+        self.ends = kept;
     }
 
     /// Every INVITE that the caller itself sent last was refused.

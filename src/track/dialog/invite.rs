@@ -53,19 +53,23 @@ impl Call {
         };
         let Some(attempt) = attempt else { return };
         let parent = self.parent_of(attempt, heard);
+        let children = self.adopt_children(attempt, heard);
         if let Some(parent) = parent.and_then(|at| self.branches.get_mut(at)) {
             parent.children = parent.children.saturating_add(1);
-            // It was taken for a phone's own, and is a server's.
-            for called in std::mem::take(&mut parent.called) {
-                self.end_end(called, EndReason::ForkLost, Rule::ForkLost, heard.frame);
+            // It was taken for a phone's own, and is a server's. Who answered on it already stays: the
+            // mirror showed its 2xx before this INVITE.
+            for called in parent.called.clone() {
+                self.end_lost_fork(called, heard.frame);
             }
         }
+        let second_via = message.vias().nth(1).and_then(|via| via.branch);
         self.branches.push(Branch {
             attempt,
             cseq,
             id: message.top_branch().into(),
             parent,
-            children: 0,
+            parent_id: second_via.filter(|_| parent.is_none()).map(Into::into),
+            children,
             vias,
             source: heard.source,
             destination: Flow { address: heard.destination, transport: heard.transport },
@@ -188,6 +192,21 @@ impl Call {
         })
     }
 
+    /// The next hop's INVITE may be seen first: it becomes the child of the branch that is about to be entered.
+    fn adopt_children(&mut self, attempt: usize, heard: &Heard<'_, '_>) -> u16 {
+        let (id, cseq) = (heard.message.top_branch(), heard.message.cseq().number);
+        let at = self.branches.len();
+        let mut children = 0_u16;
+        for branch in &mut self.branches {
+            let orphan = branch.attempt == attempt && branch.cseq == cseq && branch.parent.is_none();
+            if orphan && branch.parent_id.as_deref().is_some_and(|parent| parent == id) {
+                (branch.parent, branch.parent_id) = (Some(at), None);
+                children = children.saturating_add(1);
+            }
+        }
+        children
+    }
+
     /// The INVITE that a response or a CANCEL belongs to: same branch, same CSeq (RFC 3261 section 17.1.3).
     fn branch_of(&self, heard: &Heard<'_, '_>) -> Option<usize> {
         let message = heard.message;
@@ -218,7 +237,8 @@ impl Call {
         }
         branch.responded = true;
         let until = match branch.expires_s {
-            Some(expires_s) => branch.at.after_s(expires_s).max(heard.at),
+            // No call that is not even answered outlasts the longest that is.
+            Some(expires_s) => branch.at.after_s(expires_s.min(context.rules.dialog_cap_s)).max(heard.at),
             None => heard.at.after_s(TIMER_C_S),
         };
         branch.no_response_at = Some((until, heard.frame));
@@ -423,6 +443,10 @@ impl Call {
             return;
         };
         let from_tag = text(message.from_tag().unwrap_or_default());
+        let known = self.find_dialog(from_tag.as_bytes(), to_tag.as_bytes());
+        if known.is_none() && self.dialogs.len() >= context.branches_per_call {
+            return; // the attempt keeps its timers, so that nobody calls or rings for ever
+        }
         if let Some(at) = at {
             self.answered(at, heard);
             if let Some(branch) = self.branches.get_mut(at) {
@@ -430,12 +454,9 @@ impl Call {
                 branch.no_response_at = None;
             }
         }
-        let dialog = match self.find_dialog(from_tag.as_bytes(), to_tag.as_bytes()) {
+        let dialog = match known {
             Some((dialog, _)) => dialog,
-            None => match self.confirm(at, from_tag, to_tag, heard, context) {
-                Some(dialog) => dialog,
-                None => return,
-            },
+            None => self.confirm(at, from_tag, to_tag, heard, context),
         };
         self.seen_on_hop(dialog, at, heard, context);
     }
@@ -448,10 +469,7 @@ impl Call {
         to_tag: Arc<str>,
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
-    ) -> Option<usize> {
-        if self.dialogs.len() >= context.branches_per_call {
-            return None;
-        }
+    ) -> usize {
         let attempt = self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag);
         let caller = self.caller_of(attempt, &from_tag, heard, context);
         let cseq = heard.message.cseq().number;
@@ -516,7 +534,7 @@ impl Call {
             self.confirm_end(end, dialog, &media);
         }
         self.engage(dialog, Rule::Invite200, heard.frame);
-        Some(dialog)
+        dialog
     }
 
     /// The end that becomes the dialog's caller: the one that was calling, or one like it for a further fork.
@@ -716,7 +734,7 @@ impl Call {
         let id = message.top_branch();
         if dialog.ok_branches.iter().any(|seen| &**seen == id) {
             repeated(dialog, heard);
-        } else {
+        } else if dialog.ok_branches.len() < context.branches_per_call {
             dialog.ok_branches.push(id.into());
         }
         // The 2xx came by on the caller's side first; now the phone's own hop shows who answered.
