@@ -34,9 +34,12 @@ impl Domains {
         self.any || aor.domain().is_some_and(|domain| self.given.contains(domain))
     }
 
-    /// It may be a presentity: somebody (not a mere host) of a managed domain. Without a given list all are.
+    /// It may be a presentity: somebody (not a mere host, not nobody) of a managed domain. Without a given list
+    /// all are.
     pub(super) fn may_show(&self, aor: &Aor) -> bool {
-        !aor.user().is_empty() && (self.given.is_empty() || self.is_given(aor))
+        // RFC 3323 section 4.1.1.3: who withholds the name is anonymous@anonymous.invalid.
+        let nobody = aor.user().is_empty() || aor.domain().is_some_and(|domain| domain.ends_with(".invalid"));
+        !nobody && (self.given.is_empty() || self.is_given(aor))
     }
 
     /// A registration in this domain succeeded.
@@ -88,6 +91,8 @@ mod tests {
         let domains = Domains::new(&[], 8);
         assert!(domains.may_show(&aor("sip:alice@example.com")));
         assert!(!domains.is_given(&aor("sip:alice@example.com")));
+        assert!(!domains.may_show(&aor("sip:anonymous@anonymous.invalid")));
+        assert!(!domains.may_show(&aor("sip:example.com")));
         assert!(Domains::new(&["any".to_owned()], 8).is_given(&aor("sip:bob@192.0.2.1")));
     }
 }
