@@ -282,6 +282,12 @@ impl Call {
             let tag = self.ends.get(called).and_then(|end| end.local_tag.as_ref());
             tag.is_none() || local_tag.is_none() || tag == local_tag.as_ref()
         });
+        // A 2xx proves an inferred end wrong; terminated is final for the old id.
+        let answers = heard.message.status().is_none_or(|status| status >= 200);
+        let was_inferred = |called: &usize| {
+            self.ends.get(*called).is_some_and(|end| end.ended.is_some_and(EndReason::is_inferred))
+        };
+        let known = known.filter(|called| !(answers && was_inferred(called)));
         if known.is_none() && branch.called.len() >= context.branches_per_call {
             return None;
         }
