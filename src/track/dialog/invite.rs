@@ -46,13 +46,14 @@ impl Call {
         }
         let from_tag = text(message.from_tag().unwrap_or_default());
         let vias = message.via_count();
-        let attempt = match self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag) {
+        let known = self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag);
+        let parent = known.and_then(|attempt| self.parent_of(attempt, heard));
+        let attempt = match known {
             Some(at) if cseq < self.attempts.get(at).map_or(0, |attempt| attempt.cseq) => return,
-            Some(at) => self.again(at, cseq, vias, heard, context),
+            Some(at) => self.again(at, parent.is_some(), heard, context),
             None => self.attempt(from_tag, heard, context),
         };
         let Some(attempt) = attempt else { return };
-        let parent = self.parent_of(attempt, heard);
         if let Some(parent) = parent.and_then(|at| self.branches.get_mut(at)) {
             parent.children = parent.children.saturating_add(1);
             // It was taken for a phone's own, and is a server's.
@@ -136,16 +137,19 @@ impl Call {
     fn again(
         &mut self,
         at: usize,
-        cseq: u32,
-        vias: usize,
+        forwarded: bool,
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
     ) -> Option<usize> {
+        let (cseq, vias) = (heard.message.cseq().number, heard.message.via_count());
         let attempt = self.attempts.get_mut(at)?;
         let newer = cseq > attempt.cseq;
         if attempt.bound {
             // A dialog came of it already; other forks of that INVITE may still be on their way.
             return (!newer).then_some(at);
+        }
+        if attempt.over && forwarded {
+            return Some(at); // what the caller heard ended it; a further hop of the same INVITE comes late
         }
         if newer {
             attempt.cseq = cseq;
