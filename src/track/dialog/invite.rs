@@ -109,7 +109,6 @@ impl Call {
             offer: Description::of(heard),
             retry_until: None,
             retry_or: (EndReason::NotRetried, Rule::NotRetried),
-            cancel_until: None,
         });
         Some(self.attempts.len() - 1)
     }
@@ -381,23 +380,14 @@ impl Call {
             return;
         }
         branch.cancelled = true;
-        let until = Some((context.now.after_s(TIMER_B_S), heard.frame));
-        branch.lost_at = until;
-        let (called, attempt, is_root) = (branch.called.clone(), branch.attempt, branch.parent.is_none());
-        for called in called {
+        branch.lost_at = Some((context.now.after_s(TIMER_B_S), heard.frame));
+        for called in branch.called.clone() {
             if let Some(end) = self.ends.get_mut(called)
                 && end.engagement == Engagement::Ringing
             {
                 end.edit().engagement = Engagement::None;
                 end.news(Rule::Cancel, heard.frame);
             }
-        }
-        if is_root
-            && let Some(attempt) = self.attempts.get_mut(attempt)
-            && !attempt.over
-            && !attempt.bound
-        {
-            attempt.cancel_until = until;
         }
     }
 
@@ -524,7 +514,7 @@ impl Call {
     ) -> usize {
         if let Some(attempt) = attempt.and_then(|at| self.attempts.get_mut(at)) {
             let free = !attempt.bound && !attempt.over;
-            (attempt.bound, attempt.retry_until, attempt.cancel_until) = (true, None, None);
+            (attempt.bound, attempt.retry_until) = (true, None);
             let caller = attempt.caller;
             if free {
                 return caller;
