@@ -436,7 +436,7 @@ impl Call {
     }
 
     /// A phone that rings although its call is settled elsewhere; a party of a dialog is none.
-    fn end_lost_fork(&mut self, called: usize, frame: FrameId) {
+    pub(super) fn end_lost_fork(&mut self, called: usize, frame: FrameId) {
         if self.ends.get(called).is_some_and(|end| end.state == DialogState::Early) {
             self.end_end(called, EndReason::ForkLost, Rule::ForkLost, frame);
         }

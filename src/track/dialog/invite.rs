@@ -56,9 +56,9 @@ impl Call {
         let Some(attempt) = attempt else { return };
         if let Some(parent) = parent.and_then(|at| self.branches.get_mut(at)) {
             parent.children = parent.children.saturating_add(1);
-            // It was taken for a phone's own, and is a server's.
+            // It was taken for a phone's own, and is a server's. Who has answered on it is in a dialog by now.
             for called in std::mem::take(&mut parent.called) {
-                self.end_end(called, EndReason::ForkLost, Rule::ForkLost, heard.frame);
+                self.end_lost_fork(called, heard.frame);
             }
         }
         self.branches.push(Branch {
@@ -264,6 +264,10 @@ impl Call {
 
     /// A phone alerts its user.
     fn ring(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let tags = (heard.message.from_tag().unwrap_or_default(), heard.message.to_tag());
+        if tags.1.is_some_and(|to_tag| self.find_dialog(tags.0, to_tag).is_some()) {
+            return; // it has answered: this hop comes late
+        }
         let called = self.called_end(at, heard, context);
         if let Some(end) = called.and_then(|called| self.ends.get_mut(called))
             && end.state < DialogState::Confirmed
@@ -410,10 +414,6 @@ impl Call {
         let from_tag = text(message.from_tag().unwrap_or_default());
         if let Some(at) = at {
             self.answered(at, heard);
-            if let Some(branch) = self.branches.get_mut(at) {
-                branch.final_status = Some(200);
-                branch.no_response_at = None;
-            }
         }
         let dialog = match self.find_dialog(from_tag.as_bytes(), to_tag.as_bytes()) {
             Some((dialog, _)) => dialog,
@@ -422,6 +422,11 @@ impl Call {
                 None => return,
             },
         };
+        if let Some(branch) = at.and_then(|at| self.branches.get_mut(at)) {
+            branch.final_status = Some(200);
+            branch.no_response_at = None;
+            branch.lost_at = branch.lost_at.or(Some((heard.at.after_s(TIMER_B_S), heard.frame)));
+        }
         self.seen_on_hop(dialog, at, heard, context);
     }
 
