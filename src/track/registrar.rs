@@ -49,7 +49,7 @@ pub(super) struct Registrar {
     /// Registrars that owe answers, and when each was last heard.
     spoke: HashMap<SocketAddr, Timestamp>,
     /// REGISTERs to be believed as soon as their registrar speaks.
-    silent: HashMap<SocketAddr, Vec<Box<[u8]>>>,
+    silent: HashMap<SocketAddr, VecDeque<Box<[u8]>>>,
     domains: HashSet<Arc<str>>,
     limits: Limits,
     key: Vec<u8>,
@@ -254,7 +254,7 @@ impl Registrar {
         }
         if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.at) {
             // It has not spoken yet: `notice` will see when it does.
-            self.silent.entry(pending.registrar).or_default().push(key.into());
+            self.silent.entry(pending.registrar).or_default().push_back(key.into());
             return;
         }
         let Some(pending) = self.pending.remove(key) else { return };
@@ -289,13 +289,26 @@ impl Registrar {
         {
             if let Some((at, key)) = self.order.pop_front()
                 && self.pending.get(&key).is_some_and(|pending| pending.at == at)
+                && let Some(forgotten) = self.pending.remove(&key)
             {
-                self.pending.remove(&key);
+                self.stop_waiting_for(forgotten.registrar);
             }
         }
         if self.pending.is_empty() {
             self.spoke.clear();
             self.silent.clear();
+        }
+    }
+
+    /// A registrar that is never heard, since the mirror shows one direction only, holds up no more REGISTERs
+    /// than are under way.
+    fn stop_waiting_for(&mut self, registrar: SocketAddr) {
+        let Some(held_up) = self.silent.get_mut(&registrar) else { return };
+        while held_up.front().is_some_and(|key| !self.pending.contains_key(key)) {
+            held_up.pop_front();
+        }
+        if held_up.is_empty() {
+            self.silent.remove(&registrar);
         }
     }
 }
