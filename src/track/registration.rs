@@ -404,6 +404,13 @@ impl Registration {
         }
     }
 
+    /// Nobody will notice the end of these bindings any more: they end now.
+    pub(super) fn evict(&mut self, out: &mut Findings) {
+        for held in self.held.drain(..) {
+            out.push(Rule::Evicted, held.frame, &held.call_id, held.removed(Confidence::Weak));
+        }
+    }
+
     /// Removes what the granted time of ran out.
     pub(super) fn expire(&mut self, now: Timestamp, out: &mut Findings) {
         self.held.retain(|held| {
