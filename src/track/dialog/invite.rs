@@ -416,7 +416,10 @@ impl Call {
             self.answered(at, heard);
         }
         let dialog = match self.find_dialog(from_tag.as_bytes(), to_tag.as_bytes()) {
-            Some((dialog, _)) => dialog,
+            Some((dialog, _)) => {
+                self.end_copied_attempt(at, heard, context);
+                dialog
+            }
             None => match self.confirm(at, from_tag, to_tag, heard, context) {
                 Some(dialog) => dialog,
                 None => return,
@@ -428,6 +431,14 @@ impl Call {
             branch.lost_at = branch.lost_at.or(Some((heard.at.after_s(TIMER_B_S), heard.frame)));
         }
         self.seen_on_hop(dialog, at, heard, context);
+    }
+
+    /// The 2xx belongs to a dialog that had its caller before: what this INVITE began was a late copy of it.
+    fn end_copied_attempt(&mut self, at: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let attempt = at.and_then(|at| self.branches.get(at)).map(|branch| branch.attempt);
+        if let Some(at) = attempt.filter(|&at| self.attempts.get(at).is_some_and(|attempt| !attempt.bound)) {
+            self.end_attempt(at, EndReason::CopyEnded, Rule::CopyEnded, heard.frame, context);
+        }
     }
 
     /// The first 2xx with these tags.
