@@ -113,11 +113,13 @@ impl Directory {
         true
     }
 
-    pub(super) fn remove(&mut self, id: u64) {
-        let Some(known) = self.bindings.remove(&id) else { return };
+    /// Says whether there was such a binding.
+    pub(super) fn remove(&mut self, id: u64) -> bool {
+        let Some(known) = self.bindings.remove(&id) else { return false };
         for key in self.keys_of(&known) {
             self.by_key.remove(key, id);
         }
+        true
     }
 
     fn remember_user(&mut self, auth: &AuthUser, aor: &Aor) {

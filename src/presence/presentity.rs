@@ -46,6 +46,8 @@ pub(super) struct Presentity {
     given: bool,
     /// Its first INVITE set-up or end was seen: idle is no longer only assumed.
     set_up_seen: bool,
+    /// How sure it is that nothing is registered.
+    offline_confidence: Confidence,
     /// How sure it is that it is idle.
     idle_confidence: Confidence,
     /// When `registration.grace` is over, and why it began.
@@ -71,6 +73,7 @@ impl Presentity {
             supported: false,
             given: false,
             set_up_seen: false,
+            offline_confidence: Confidence::Full,
             idle_confidence: Confidence::Full,
             grace: None,
             grace_because: None,
@@ -132,6 +135,7 @@ impl Presentity {
                 if let Some(at) = known {
                     self.bindings.remove(at);
                 }
+                self.offline_confidence = confidence;
                 self.bindings.is_empty()
                     && !matches!(self.stored.terminal, Terminal::Offline | Terminal::OfflineWaiting)
             }
@@ -252,7 +256,7 @@ impl Presentity {
     /// The worst of the evidence that holds the status.
     fn confidence(&self, engaged: Option<&End>, assumed: bool) -> Confidence {
         let terminal =
-            self.bindings.iter().map(|binding| binding.confidence).min().unwrap_or(Confidence::Full);
+            self.bindings.iter().map(|binding| binding.confidence).min().unwrap_or(self.offline_confidence);
         let session = match engaged {
             Some(end) if end.weak => end.fact.confidence.max(Confidence::Weak),
             Some(end) => end.fact.confidence,

@@ -84,7 +84,7 @@ names! {
         CopyEnded = "copy-ended",
         /// The dialog reached the longest time that one is believed.
         DialogCap = "dialog-cap",
-        /// A table was full and the dialog had to go.
+        /// A table was full and the dialog or binding had to go.
         Evicted = "evicted",
         /// A 2xx to SUBSCRIBE.
         Subscribe200 = "subscribe-200",

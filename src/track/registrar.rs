@@ -247,7 +247,7 @@ impl Registrar {
             }
             return;
         }
-        let Some(id) = self.table.registration(&aor, oddities) else { return };
+        let Some(id) = self.table.registration(&aor, out, oddities) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
         let cseq = message.cseq().number;
@@ -343,10 +343,10 @@ impl Pending {
 
 impl Table {
     /// The registration of `aor`, made when there is none; another one goes when the table is full.
-    fn registration(&mut self, aor: &Aor, oddities: &mut Oddities) -> Option<u32> {
+    fn registration(&mut self, aor: &Aor, out: &mut Findings, oddities: &mut Oddities) -> Option<u32> {
         if self.registrations.len() >= self.most && !self.index.contains_key(aor) {
             oddities.note(Oddity::TableFull);
-            self.drop_one();
+            self.drop_one(out);
         }
         self.registration_if_room(aor)
     }
@@ -364,13 +364,14 @@ impl Table {
     }
 
     /// Room for another: the registration that ends soonest goes, else any.
-    fn drop_one(&mut self) {
+    fn drop_one(&mut self, out: &mut Findings) {
         let soonest = self.deadlines.first_key();
         let id = soonest.or_else(|| self.registrations.iter().next().map(|(id, _)| id as u32));
         let Some(id) = id else { return };
         if let Some(mut gone) = self.registrations.try_remove(id as usize) {
             self.index.remove(&gone.aor);
             self.deadlines.set(&mut gone.deadline, id, None);
+            gone.evict(out);
         }
     }
 
@@ -389,4 +390,46 @@ pub(super) fn transaction_key(key: &mut Vec<u8>, heard: &Heard<'_, '_>) {
     key.push(0);
     key.extend_from_slice(&heard.message.cseq().number.to_be_bytes());
     key.extend_from_slice(heard.message.top_branch());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::Scanner;
+    use crate::track::{BindingEvent, Observation};
+
+    fn registered(registrar: &mut Registrar, limits: &Limits, user: &str, out: &mut Findings) {
+        let text = format!(
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bK{user}\r\nFrom: <sip:{user}@example.com>;tag=1\r\n\
+             To: <sip:{user}@example.com>;tag=2\r\nCall-ID: {user}\r\nCSeq: 1 REGISTER\r\n\
+             Contact: <sip:{user}@192.0.2.11>;expires=600\r\nContent-Length: 0\r\n\r\n"
+        );
+        let mut scanner = Scanner::new(limits);
+        let message = scanner.scan(text.as_bytes()).expect("a message");
+        let heard = Heard {
+            at: out.at,
+            frame: FrameId::default(),
+            source: "192.0.2.1:5060".parse().expect("an address"),
+            destination: "192.0.2.11:5060".parse().expect("an address"),
+            transport: Transport::Udp,
+            whole: true,
+            message: &message,
+        };
+        registrar.handle(&heard, out, &mut Oddities::default());
+    }
+
+    #[test]
+    fn who_has_to_go_from_a_full_table_is_said_to_be_gone() {
+        let limits = Limits { registered_aors: 1, ..Limits::default() };
+        let mut registrar = Registrar::new(&limits);
+        let mut out = Findings { at: Timestamp::from_secs(1), sequence: 0, queue: VecDeque::new() };
+        registered(&mut registrar, &limits, "alice", &mut out);
+        registered(&mut registrar, &limits, "bob", &mut out);
+        let gone = |observation: &Observation| {
+            matches!(&observation.fact, Fact::Binding(fact)
+                if fact.event == BindingEvent::Removed && fact.binding.aor.user() == "alice")
+                && observation.evidence.rule == Rule::Evicted
+        };
+        assert!(out.queue.iter().any(gone), "{:?}", out.queue);
+    }
 }

@@ -63,9 +63,9 @@ impl Held {
         }
     }
 
-    fn removed(&self) -> Fact {
+    fn removed(&self, confidence: Confidence) -> Fact {
         let (binding, event) = (Arc::clone(&self.binding), BindingEvent::Removed);
-        Fact::Binding(BindingFact { binding, confidence: Confidence::Full, event })
+        Fact::Binding(BindingFact { binding, confidence, event })
     }
 
     fn registered(&self, confidence: Confidence) -> Fact {
@@ -146,6 +146,11 @@ impl Step<'_> {
                 .filter(|own| only_one_of_each && own.expires_s.or(asked.expires_s) != Some(0))
         };
         Some((asked, own.or_else(other_name)?))
+    }
+
+    /// By what a binding goes that the request took back: its 2xx, if that was seen.
+    fn removal_rule(&self) -> Rule {
+        if self.rule == Rule::Register200 { Rule::Unregister200 } else { self.rule }
     }
 
     /// The request took this binding back.
@@ -336,13 +341,13 @@ impl Registration {
                 return true;
             }
             let rule = if step.asked_away(held) {
-                Rule::Unregister200
+                step.removal_rule()
             } else if held.listed_by.contains(&step.registrar) {
                 Rule::RegisterMissing
             } else {
                 return true;
             };
-            gone.push((rule, held.removed()));
+            gone.push((rule, held.removed(step.confidence)));
             false
         });
         if had == 0
@@ -368,7 +373,7 @@ impl Registration {
                 confidence: step.confidence,
                 event: BindingEvent::Removed,
             };
-            gone.push((Rule::Unregister200, Fact::Binding(fact)));
+            gone.push((step.removal_rule(), Fact::Binding(fact)));
         }
         for (rule, fact) in gone {
             out.push(rule, step.frame, &step.call_id, fact);
@@ -404,13 +409,20 @@ impl Registration {
         }
     }
 
+    /// Nobody will notice the end of these bindings any more: they end now.
+    pub(super) fn evict(&mut self, out: &mut Findings) {
+        for held in self.held.drain(..) {
+            out.push(Rule::Evicted, held.frame, &held.call_id, held.removed(Confidence::Weak));
+        }
+    }
+
     /// Removes what the granted time of ran out.
     pub(super) fn expire(&mut self, now: Timestamp, out: &mut Findings) {
         self.held.retain(|held| {
             if held.expires_at > now {
                 return true;
             }
-            out.push(Rule::RegisterExpired, held.frame, &held.call_id, held.removed());
+            out.push(Rule::RegisterExpired, held.frame, &held.call_id, held.removed(Confidence::Full));
             false
         });
     }

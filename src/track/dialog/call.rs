@@ -46,7 +46,6 @@ pub(super) struct Attempt {
     pub retry_until: Due,
     /// How it will have ended if nothing follows until then.
     pub retry_or: (EndReason, Rule),
-    pub cancel_until: Due,
 }
 
 /// One INVITE on one hop.
@@ -331,7 +330,7 @@ impl Call {
             return;
         }
         attempt.over = true;
-        (attempt.retry_until, attempt.cancel_until) = (None, None);
+        attempt.retry_until = None;
         if attempt.bound {
             return;
         }
@@ -393,7 +392,7 @@ impl Call {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let attempts = self.attempts.iter().flat_map(|attempt| [attempt.retry_until, attempt.cancel_until]);
+        let attempts = self.attempts.iter().map(|attempt| attempt.retry_until);
         let branches = self.branches.iter().flat_map(|branch| [branch.no_response_at, branch.lost_at]);
         let dialogs =
             self.dialogs.iter().flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
@@ -413,9 +412,6 @@ impl Call {
                 attempt.retry_until = None;
                 let (reason, rule) = attempt.retry_or;
                 self.end_attempt(at, reason, rule, frame, context);
-            } else if let Some(frame) = due(attempt.cancel_until) {
-                attempt.cancel_until = None;
-                self.end_attempt(at, EndReason::Cancelled, Rule::Cancel, frame, context);
             }
         }
         for at in 0..self.branches.len() {
@@ -437,8 +433,17 @@ impl Call {
             } else if let Some(frame) = due(branch.lost_at) {
                 branch.lost_at = None;
                 branch.no_response_at = None;
-                for called in branch.called.clone() {
+                let given_up = branch.cancelled && branch.final_status.is_none();
+                if given_up {
+                    branch.final_status = Some(487);
+                }
+                let (called, attempt, is_root) =
+                    (branch.called.clone(), branch.attempt, branch.parent.is_none());
+                for called in called {
                     self.end_lost_fork(called, frame);
+                }
+                if given_up && is_root && self.all_roots_failed(attempt) {
+                    self.end_attempt(attempt, EndReason::Cancelled, Rule::Cancel, frame, context);
                 }
             }
         }

@@ -46,19 +46,19 @@ impl Call {
         }
         let from_tag = text(message.from_tag().unwrap_or_default());
         let vias = message.via_count();
-        let attempt = match self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag) {
+        let known = self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag);
+        let parent = known.and_then(|attempt| self.parent_of(attempt, heard));
+        let attempt = match known {
             Some(at) if cseq < self.attempts.get(at).map_or(0, |attempt| attempt.cseq) => return,
-            Some(at) => self.again(at, cseq, vias, heard, context),
+            Some(at) => self.again(at, parent.is_some(), heard, context),
             None => self.attempt(from_tag, heard, context),
         };
         let Some(attempt) = attempt else { return };
-        let parent = self.parent_of(attempt, heard);
         let children = self.adopt_children(attempt, heard);
         if let Some(parent) = parent.and_then(|at| self.branches.get_mut(at)) {
             parent.children = parent.children.saturating_add(1);
-            // It was taken for a phone's own, and is a server's. Who answered on it already stays: the
-            // mirror showed its 2xx before this INVITE.
-            for called in parent.called.clone() {
+            // It was taken for a phone's own, and is a server's. Who has answered on it is in a dialog by now.
+            for called in std::mem::take(&mut parent.called) {
                 self.end_lost_fork(called, heard.frame);
             }
         }
@@ -112,7 +112,6 @@ impl Call {
             offer: Description::of(heard),
             retry_until: None,
             retry_or: (EndReason::NotRetried, Rule::NotRetried),
-            cancel_until: None,
         });
         Some(self.attempts.len() - 1)
     }
@@ -140,16 +139,19 @@ impl Call {
     fn again(
         &mut self,
         at: usize,
-        cseq: u32,
-        vias: usize,
+        forwarded: bool,
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
     ) -> Option<usize> {
+        let (cseq, vias) = (heard.message.cseq().number, heard.message.via_count());
         let attempt = self.attempts.get_mut(at)?;
         let newer = cseq > attempt.cseq;
         if attempt.bound {
             // A dialog came of it already; other forks of that INVITE may still be on their way.
             return (!newer).then_some(at);
+        }
+        if attempt.over && forwarded {
+            return Some(at); // what the caller heard ended it; a further hop of the same INVITE comes late
         }
         if newer {
             attempt.cseq = cseq;
@@ -296,6 +298,10 @@ impl Call {
 
     /// A phone alerts its user.
     fn ring(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let tags = (heard.message.from_tag().unwrap_or_default(), heard.message.to_tag());
+        if tags.1.is_some_and(|to_tag| self.find_dialog(tags.0, to_tag).is_some()) {
+            return; // it has answered: this hop comes late
+        }
         let called = self.called_end(at, heard, context);
         if let Some(end) = called.and_then(|called| self.ends.get_mut(called))
             && end.state < DialogState::Confirmed
@@ -317,6 +323,12 @@ impl Call {
             let tag = self.ends.get(called).and_then(|end| end.local_tag.as_ref());
             tag.is_none() || local_tag.is_none() || tag == local_tag.as_ref()
         });
+        // A 2xx proves an inferred end wrong; terminated is final for the old id.
+        let answers = heard.message.status().is_none_or(|status| status >= 200);
+        let was_inferred = |called: &usize| {
+            self.ends.get(*called).is_some_and(|end| end.ended.is_some_and(EndReason::is_inferred))
+        };
+        let known = known.filter(|called| !(answers && was_inferred(called)));
         if known.is_none() && branch.called.len() >= context.branches_per_call {
             return None;
         }
@@ -406,23 +418,14 @@ impl Call {
             return;
         }
         branch.cancelled = true;
-        let until = Some((context.now.after_s(TIMER_B_S), heard.frame));
-        branch.lost_at = until;
-        let (called, attempt, is_root) = (branch.called.clone(), branch.attempt, branch.parent.is_none());
-        for called in called {
+        branch.lost_at = Some((context.now.after_s(TIMER_B_S), heard.frame));
+        for called in branch.called.clone() {
             if let Some(end) = self.ends.get_mut(called)
                 && end.engagement == Engagement::Ringing
             {
                 end.edit().engagement = Engagement::None;
                 end.news(Rule::Cancel, heard.frame);
             }
-        }
-        if is_root
-            && let Some(attempt) = self.attempts.get_mut(attempt)
-            && !attempt.over
-            && !attempt.bound
-        {
-            attempt.cancel_until = until;
         }
     }
 
@@ -449,16 +452,28 @@ impl Call {
         }
         if let Some(at) = at {
             self.answered(at, heard);
-            if let Some(branch) = self.branches.get_mut(at) {
-                branch.final_status = Some(200);
-                branch.no_response_at = None;
-            }
         }
         let dialog = match known {
-            Some((dialog, _)) => dialog,
+            Some((dialog, _)) => {
+                self.end_copied_attempt(at, heard, context);
+                dialog
+            }
             None => self.confirm(at, from_tag, to_tag, heard, context),
         };
+        if let Some(branch) = at.and_then(|at| self.branches.get_mut(at)) {
+            branch.final_status = Some(200);
+            branch.no_response_at = None;
+            branch.lost_at = branch.lost_at.or(Some((heard.at.after_s(TIMER_B_S), heard.frame)));
+        }
         self.seen_on_hop(dialog, at, heard, context);
+    }
+
+    /// The 2xx belongs to a dialog that had its caller before: what this INVITE began was a late copy of it.
+    fn end_copied_attempt(&mut self, at: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let attempt = at.and_then(|at| self.branches.get(at)).map(|branch| branch.attempt);
+        if let Some(at) = attempt.filter(|&at| self.attempts.get(at).is_some_and(|attempt| !attempt.bound)) {
+            self.end_attempt(at, EndReason::CopyEnded, Rule::CopyEnded, heard.frame, context);
+        }
     }
 
     /// The first 2xx with these tags.
@@ -547,7 +562,7 @@ impl Call {
     ) -> usize {
         if let Some(attempt) = attempt.and_then(|at| self.attempts.get_mut(at)) {
             let free = !attempt.bound && !attempt.over;
-            (attempt.bound, attempt.retry_until, attempt.cancel_until) = (true, None, None);
+            (attempt.bound, attempt.retry_until) = (true, None);
             let caller = attempt.caller;
             if free {
                 return caller;
