@@ -1,6 +1,7 @@
 //! Which binding has which contact, address and digest user.
 //! In: bindings that came and went. Out: the bindings that fit. Knows nothing of ends.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,31 +20,60 @@ const AORS_PER_USER: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key(u64);
 
-/// Many ids by key, in no order.
+/// So many ids of one key are found by going through them all: more than one phone, or one AOR, has.
+const FEW: usize = 32;
+
+/// Many ids by key. Nearly all keys have one or two ids; that of a border controller's address may have
+/// 100,000, which must not be gone through for each of them.
 #[derive(Default)]
 pub(super) struct Multimap {
-    table: HashTable<(Key, u64)>,
+    few: HashTable<(Key, u64)>,
+    /// What did not fit among the few of its key.
+    many: BTreeSet<(Key, u64)>,
 }
 
 impl Multimap {
     pub(super) fn insert(&mut self, key: Key, id: u64) {
-        if self.table.find(key.0, |&entry| entry == (key, id)).is_none() {
-            self.table.insert_unique(key.0, (key, id), |entry| entry.0.0);
+        let mut ids = 0;
+        for entry in self.few.iter_hash(key.0).filter(|entry| entry.0 == key) {
+            if entry.1 == id {
+                return;
+            }
+            ids += 1;
+        }
+        if ids < FEW && !self.many.contains(&(key, id)) {
+            self.few.insert_unique(key.0, (key, id), |entry| entry.0.0);
+        } else {
+            self.many.insert((key, id));
         }
     }
 
     pub(super) fn remove(&mut self, key: Key, id: u64) {
-        if let Ok(entry) = self.table.find_entry(key.0, |&entry| entry == (key, id)) {
-            entry.remove();
+        match self.few.find_entry(key.0, |&entry| entry == (key, id)) {
+            Ok(entry) => {
+                entry.remove();
+            }
+            Err(_) => {
+                self.many.remove(&(key, id));
+            }
         }
+    }
+
+    /// More ids than one phone could have.
+    pub(super) fn is_crowded(&self, key: Key) -> bool {
+        self.of_many(key).next().is_some()
     }
 
     /// The ids of a key, smallest first: the order in which they came.
     pub(super) fn ids(&self, key: Key) -> Vec<u64> {
-        let mut ids: Vec<u64> =
-            self.table.iter_hash(key.0).filter(|entry| entry.0 == key).map(|entry| entry.1).collect();
+        let few = self.few.iter_hash(key.0).filter(|entry| entry.0 == key).map(|entry| entry.1);
+        let mut ids: Vec<u64> = few.chain(self.of_many(key)).collect();
         ids.sort_unstable();
         ids
+    }
+
+    fn of_many(&self, key: Key) -> impl Iterator<Item = u64> + '_ {
+        self.many.range((key, 0)..=(key, u64::MAX)).map(|entry| entry.1)
     }
 }
 
@@ -86,7 +116,13 @@ impl Directory {
         keys.extend(identity.flow.map(|flow| self.key(1, flow)));
         keys.extend(identity.auth.as_ref().map(|auth| self.key(2, auth)));
         keys.extend(identity.flow.map(|flow| self.address_key(flow.address.ip())));
+        keys.extend(identity.claimed.iter().chain(&identity.called).map(|aor| self.aor_key(aor)));
         keys
+    }
+
+    /// What is common to the bindings of an AOR, and to the ends that say that they are its.
+    pub(super) fn aor_key(&self, aor: &Aor) -> Key {
+        self.key(4, aor)
     }
 
     /// All by which ends of this binding may be told.
@@ -111,7 +147,7 @@ impl Directory {
         if let Some(auth) = &binding.auth {
             self.remember_user(auth, &binding.aor);
         }
-        for key in self.keys_of(binding) {
+        for key in self.keys_of(binding).into_iter().chain([self.aor_key(&binding.aor)]) {
             self.by_key.insert(key, binding.id);
         }
         self.bindings.insert(binding.id, Arc::clone(binding));
@@ -120,7 +156,7 @@ impl Directory {
 
     pub(super) fn remove(&mut self, id: u64) {
         let Some(known) = self.bindings.remove(&id) else { return };
-        for key in self.keys_of(&known) {
+        for key in self.keys_of(&known).into_iter().chain([self.aor_key(&known.aor)]) {
             self.by_key.remove(key, id);
         }
     }
@@ -135,20 +171,43 @@ impl Directory {
         }
     }
 
-    fn with_key(&self, key: Option<Key>) -> impl Iterator<Item = &Arc<Binding>> + '_ {
-        let ids = key.map(|key| self.by_key.ids(key)).unwrap_or_default();
+    /// The bindings with this key. Where they are many, only those of the AORs by which [`super::choose`]
+    /// would tell them apart: digest user, From and To.
+    fn with_key(&self, key: Option<Key>, identity: &EndIdentity) -> impl Iterator<Item = &Arc<Binding>> + '_ {
+        let ids = match key {
+            Some(key) if self.by_key.is_crowded(key) => self.ids_of_named(identity),
+            Some(key) => self.by_key.ids(key),
+            None => Vec::new(),
+        };
         ids.into_iter().filter_map(|id| self.bindings.get(&id))
     }
 
+    fn ids_of_named(&self, identity: &EndIdentity) -> Vec<u64> {
+        let users = identity.auth.as_ref().map_or(&[][..], |auth| self.by_digest(auth));
+        let aors = users.iter().chain(&identity.claimed).chain(&identity.called);
+        let mut ids: Vec<u64> = aors.flat_map(|aor| self.by_key.ids(self.aor_key(aor))).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
     /// Bindings whose contact, on any hop, is this URI (RFC 3261 section 19.1.4).
-    pub(super) fn by_contact<'a>(&'a self, uri: &'a str) -> impl Iterator<Item = &'a Arc<Binding>> + 'a {
-        self.with_key(self.contact_key(uri))
+    pub(super) fn by_contact<'a>(
+        &'a self,
+        uri: &'a str,
+        identity: &EndIdentity,
+    ) -> impl Iterator<Item = &'a Arc<Binding>> + 'a {
+        self.with_key(self.contact_key(uri), identity)
             .filter(move |binding| uris(binding).any(|own| same_uri(own, uri)))
     }
 
     /// Bindings that were registered from this address.
-    pub(super) fn by_flow(&self, flow: Flow) -> impl Iterator<Item = &Arc<Binding>> + '_ {
-        self.with_key(Some(self.key(1, flow))).filter(move |binding| binding.flow == Some(flow))
+    pub(super) fn by_flow(
+        &self,
+        flow: Flow,
+        identity: &EndIdentity,
+    ) -> impl Iterator<Item = &Arc<Binding>> + '_ {
+        self.with_key(Some(self.key(1, flow)), identity).filter(move |binding| binding.flow == Some(flow))
     }
 
     /// AORs whose accepted REGISTER used this digest user, also when their bindings are gone.
