@@ -434,10 +434,20 @@ impl Call {
             None => self.confirm(at, from_tag, to_tag, heard, context),
         };
         self.seen_on_hop(dialog, at, heard, context);
-        // Behind a hop that saw the 2xx nobody rings any more, whoever it was that answered.
         let called = at.and_then(|at| self.branches.get(at)).and_then(|branch| branch.called);
-        if let Some(called) = called.filter(|called| !self.parties(dialog).contains(called)) {
-            self.end_lost_fork(called, heard.frame);
+        match called {
+            // Behind a hop that saw the 2xx nobody rings any more, whoever it was that answered.
+            Some(called) if !self.parties(dialog).contains(&called) => {
+                self.end_lost_fork(called, heard.frame);
+            }
+            // Its own hop shows who answered, which may have been presumed before.
+            Some(called) => {
+                if let Some(end) = self.ends.get_mut(called).filter(|end| end.confidence == Confidence::Weak)
+                {
+                    end.edit().confidence = Confidence::Full;
+                }
+            }
+            None => {}
         }
     }
 
@@ -582,6 +592,8 @@ impl Call {
         let Some(tag) = self.dialogs.get(dialog).map(|dialog| Arc::clone(&dialog.called_tag)) else {
             return;
         };
+        // It is but the only phone that was seen to be called: the INVITE to another may have been lost.
+        let mut presumed = false;
         let leaf = match at.and_then(|at| self.branches.get(at).map(|branch| (at, branch.is_leaf()))) {
             Some((at, true)) => Some(at),
             Some((_, false)) => {
@@ -597,6 +609,7 @@ impl Call {
                 let tagged = leaves().find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag));
                 let mut all = leaves();
                 let only = all.next().filter(|_| all.next().is_none());
+                presumed = tagged.is_none();
                 tagged.or(only).map(|(at, _)| at)
             }
             None => None,
@@ -610,6 +623,9 @@ impl Call {
             dialog.called = called;
         }
         if let Some(called) = called {
+            if presumed && let Some(end) = self.ends.get_mut(called) {
+                end.edit().confidence = Confidence::Weak;
+            }
             self.confirm_end(called, dialog, media);
         }
     }
