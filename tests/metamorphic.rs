@@ -131,6 +131,18 @@ fn claims(changes: &[PresentityChange]) -> BTreeSet<(String, &'static str)> {
     claims
 }
 
+/// What of `shown` goes beyond `whole`. Who talks may be rung by another call, which shows when the first is lost.
+fn beyond(
+    shown: &[PresentityChange],
+    whole: &BTreeSet<(String, &'static str)>,
+) -> Vec<(String, &'static str)> {
+    let covered = |(aor, what): &(String, &'static str)| {
+        whole.contains(&(aor.clone(), what))
+            || (*what == "ringing" && whole.contains(&(aor.clone(), "talking")))
+    };
+    claims(shown).into_iter().filter(|claim| !covered(claim)).collect()
+}
+
 /// Invariants of the lines themselves, whatever was on the wire.
 fn assert_sound(name: &str, changes: &[PresentityChange]) {
     let mut last = std::collections::BTreeMap::new();
@@ -215,14 +227,14 @@ fn vlan_tags_change_nothing() {
 fn lost_frames_show_nothing_that_all_frames_do_not() {
     for Capture { name, frames } in captures() {
         let whole = claims(&changes(&frames, 0));
-        for seed in 0..24 {
+        for seed in 0..40 {
             let lost_in_100 = [1, 5, 20, 40][seed % 4];
             let mut dice = Dice(seed as u64);
             let mut kept = frames.clone();
             kept.retain(|_| dice.below(100) >= lost_in_100);
             let shown = changes(&kept, 0);
             assert_sound(&name, &shown);
-            let new: Vec<_> = claims(&shown).difference(&whole).cloned().collect();
+            let new = beyond(&shown, &whole);
             assert!(new.is_empty(), "{name}, seed {seed}, {lost_in_100} % lost: {new:?}");
         }
     }
@@ -232,7 +244,7 @@ fn lost_frames_show_nothing_that_all_frames_do_not() {
 fn swapped_neighbours_leave_nobody_ringing() {
     for Capture { name, frames } in captures() {
         let whole = claims(&changes(&frames, 0));
-        for seed in 0..16 {
+        for seed in 0..40 {
             let mut dice = Dice(seed);
             let mut swapped = frames.clone();
             let mut at = 0;
@@ -248,7 +260,7 @@ fn swapped_neighbours_leave_nobody_ringing() {
             }
             let shown = changes(&swapped, 400);
             assert_sound(&name, &shown);
-            let new: Vec<_> = claims(&shown).difference(&whole).cloned().collect();
+            let new = beyond(&shown, &whole);
             assert!(new.is_empty(), "{name}, seed {seed}: {new:?}");
             let mut last = std::collections::BTreeMap::new();
             for change in &shown {
@@ -292,7 +304,7 @@ fn frames_cut_anywhere_show_nothing_new() {
             }
             let shown = changes(&cut, 0);
             assert_sound(&name, &shown);
-            let new: Vec<_> = claims(&shown).difference(&whole).cloned().collect();
+            let new = beyond(&shown, &whole);
             assert!(new.is_empty(), "{name}, frames of {length} bytes: {new:?}");
         }
     }
@@ -301,7 +313,7 @@ fn frames_cut_anywhere_show_nothing_new() {
 #[test]
 fn any_bytes_give_sound_lines() {
     for Capture { name, frames } in captures() {
-        for seed in 0..16 {
+        for seed in 0..40 {
             let mut dice = Dice(seed);
             let mut broken = frames.clone();
             for seen in &mut broken {
@@ -345,6 +357,7 @@ fn cost_of_calls(calls: u32) -> Duration {
         frames.push(Seen::datagram(at, phone, pbx, &invite));
         frames.push(Seen::datagram(at, pbx, phone, &accepted));
     }
+    #[expect(clippy::disallowed_methods, reason = "what is measured here is this machine")]
     let begin = Instant::now();
     assert!(changes(&frames, 0).len() > calls as usize);
     begin.elapsed()
