@@ -466,6 +466,15 @@ impl Call {
             branch.lost_at = branch.lost_at.or(Some((heard.at.after_s(TIMER_B_S), heard.frame)));
         }
         self.seen_on_hop(dialog, at, heard, context);
+        // Its own hop shows who answered, which may have been presumed before.
+        let called = self.dialogs.get(dialog).and_then(|dialog| dialog.called);
+        let shown = |branch: &Branch| called.is_some_and(|called| branch.called.contains(&called));
+        if at.and_then(|at| self.branches.get(at)).is_some_and(shown)
+            && let Some(end) = called.and_then(|called| self.ends.get_mut(called))
+            && end.confidence == Confidence::Weak
+        {
+            end.edit().confidence = Confidence::Full;
+        }
     }
 
     /// The 2xx belongs to a dialog that had its caller before: what this INVITE began was a late copy of it.
@@ -617,6 +626,8 @@ impl Call {
         let Some(tag) = self.dialogs.get(dialog).map(|dialog| Arc::clone(&dialog.called_tag)) else {
             return;
         };
+        // It is but the only phone that was seen to be called: the INVITE to another may have been lost.
+        let mut presumed = false;
         let leaf = match at.and_then(|at| self.branches.get(at).map(|branch| (at, branch.is_leaf()))) {
             Some((at, true)) => Some(at),
             Some((_, false)) => {
@@ -632,6 +643,7 @@ impl Call {
                 let tagged = leaves().find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag));
                 let mut all = leaves();
                 let only = all.next().filter(|_| all.next().is_none());
+                presumed = tagged.is_none();
                 tagged.or(only).map(|(at, _)| at)
             }
             None => None,
@@ -645,6 +657,9 @@ impl Call {
             dialog.called = called;
         }
         if let Some(called) = called {
+            if presumed && let Some(end) = self.ends.get_mut(called) {
+                end.edit().confidence = Confidence::Weak;
+            }
             self.confirm_end(called, dialog, media);
         }
     }
