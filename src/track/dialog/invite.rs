@@ -717,7 +717,7 @@ impl Call {
         let id = message.top_branch();
         if dialog.ok_branches.iter().any(|seen| &**seen == id) {
             repeated(dialog, heard);
-        } else {
+        } else if dialog.ok_branches.len() < context.branches_per_call {
             dialog.ok_branches.push(id.into());
         }
         // The 2xx came by on the caller's side first; now the phone's own hop shows who answered.
