@@ -195,9 +195,7 @@ impl Registration {
                 last.cseq = cseq;
                 last.hops = smallvec![registrar];
                 Order::Newer
-            } else if last.hops.contains(&registrar) {
-                Order::Repeated
-            } else if last.hops.len() >= HOPS {
+            } else if last.hops.contains(&registrar) || last.hops.len() >= HOPS {
                 Order::Repeated
             } else {
                 last.hops.push(registrar);
