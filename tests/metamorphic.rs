@@ -227,7 +227,8 @@ fn vlan_tags_change_nothing() {
 fn lost_frames_show_nothing_that_all_frames_do_not() {
     for Capture { name, frames } in captures() {
         let whole = claims(&changes(&frames, 0));
-        for seed in 0..40 {
+        // Two that once were wrong among the many.
+        for seed in (0..40).chain([163, 331]) {
             let lost_in_100 = [1, 5, 20, 40][seed % 4];
             let mut dice = Dice(seed as u64);
             let mut kept = frames.clone();

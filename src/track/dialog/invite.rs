@@ -316,6 +316,15 @@ impl Call {
 
     /// The end with this response's To-tag at the far side of a leaf branch, made when there is none.
     fn called_end(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
+        let mut known = self.branches.get(at)?.called;
+        if let Some(called) = known.filter(|&called| self.rings_under_another_tag(called, heard)) {
+            // Behind this hop more than one phone rings: what a proxy sent them was not seen.
+            if heard.message.status().is_some_and(|status| status < 200) {
+                return None;
+            }
+            self.end_lost_fork(called, heard.frame);
+            known = None;
+        }
         let branch = self.branches.get(at)?;
         let attempt = self.attempts.get(branch.attempt)?;
         let local_tag = heard.message.to_tag().map(text);
@@ -364,6 +373,13 @@ impl Call {
             end.identity.contact = contact;
         }
         Some(called)
+    }
+
+    fn rings_under_another_tag(&self, called: usize, heard: &Heard<'_, '_>) -> bool {
+        self.ends.get(called).is_some_and(|end| {
+            let tag = end.local_tag.as_ref().map(|tag| tag.as_bytes());
+            end.state == DialogState::Early && tag.is_some() && tag != heard.message.to_tag()
+        })
     }
 
     fn refused(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
