@@ -35,6 +35,11 @@ pub(super) fn text(bytes: &[u8]) -> Arc<str> {
     }
 }
 
+/// The mirror's copy of a message comes within microseconds, a retransmission of it after T1 (500 ms).
+pub(super) fn is_copy(first: Timestamp, again: Timestamp) -> bool {
+    again.since(first).as_millis() < 100
+}
+
 impl Heard<'_, '_> {
     /// The Call-ID as text.
     pub(super) fn call_id(&self) -> Arc<str> {

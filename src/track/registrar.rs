@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use slab::Slab;
 
-use super::heard::{Heard, aor, text};
+use super::heard::{Heard, aor, is_copy, text};
 use super::registration::{Asked, Order, Registration, Step};
 use super::{AuthUser, Confidence, Fact, Findings, Rule};
 use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Timestamp, Transport};
@@ -138,8 +138,8 @@ impl Registrar {
         };
         self.notice_domain(&aor, heard, out);
         if let Some(pending) = self.pending.get_mut(&*self.key) {
-            // The mirror's copy comes within microseconds; a repetition shows that no answer arrived.
-            if heard.transport == Transport::Udp && heard.at.since(pending.at).as_millis() >= 100 {
+            // A repetition shows that no answer arrived.
+            if heard.transport == Transport::Udp && !is_copy(pending.at, heard.at) {
                 pending.presume_at = None;
             }
             return;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::super::heard::{Heard, aor, text};
+use super::super::heard::{Heard, aor, is_copy, text};
 use super::super::{AuthUser, Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Attempt, Branch, Call, Dialog, Early, Progress, hop_mark};
 use super::media::{Description, held, media_of};
@@ -77,7 +77,6 @@ impl Call {
             auth: heard.auth_user(),
             at: heard.at,
             expires_s: message.expires().filter(|&expires_s| expires_s > 0),
-            responded: false,
             final_status: None,
             cancelled: false,
             early: Vec::new(),
@@ -237,13 +236,14 @@ impl Call {
         if branch.final_status.is_some() {
             return;
         }
-        branch.responded = true;
         let until = match branch.expires_s {
             // No call that is not even answered outlasts the longest that is.
             Some(expires_s) => branch.at.after_s(expires_s.min(context.rules.dialog_cap_s)).max(heard.at),
             None => heard.at.after_s(TIMER_C_S),
         };
-        branch.no_response_at = Some((until, heard.frame));
+        if !branch.no_response_at.is_some_and(|(before, _)| is_copy(before, until)) {
+            branch.no_response_at = Some((until, heard.frame));
+        }
         if status == 100 {
             return;
         }
@@ -316,15 +316,6 @@ impl Call {
 
     /// The end with this response's To-tag at the far side of a leaf branch, made when there is none.
     fn called_end(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
-        let mut known = self.branches.get(at)?.called;
-        if let Some(called) = known.filter(|&called| self.rings_under_another_tag(called, heard)) {
-            // Behind this hop more than one phone rings: what a proxy sent them was not seen.
-            if heard.message.status().is_some_and(|status| status < 200) {
-                return None;
-            }
-            self.end_lost_fork(called, heard.frame);
-            known = None;
-        }
         let branch = self.branches.get(at)?;
         let attempt = self.attempts.get(branch.attempt)?;
         let local_tag = heard.message.to_tag().map(text);
@@ -373,13 +364,6 @@ impl Call {
             end.identity.contact = contact;
         }
         Some(called)
-    }
-
-    fn rings_under_another_tag(&self, called: usize, heard: &Heard<'_, '_>) -> bool {
-        self.ends.get(called).is_some_and(|end| {
-            let tag = end.local_tag.as_ref().map(|tag| tag.as_bytes());
-            end.state == DialogState::Early && tag.is_some() && tag != heard.message.to_tag()
-        })
     }
 
     fn refused(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
@@ -807,8 +791,8 @@ pub(super) fn session_end(heard: &Heard<'_, '_>) -> super::call::Due {
 
 /// The called end repeats its 2xx: it has not seen an ACK (RFC 3261 section 13.3.1.4).
 fn repeated(dialog: &mut Dialog, heard: &Heard<'_, '_>) {
-    if dialog.acked || heard.at.since(dialog.confirmed_at).as_millis() < 100 {
-        return; // a copy by the mirror comes within microseconds, a repetition after T1
+    if dialog.acked || is_copy(dialog.confirmed_at, heard.at) {
+        return;
     }
     dialog.ok_repeated_at = Some(heard.at);
     if dialog.presume_at.is_some() {
