@@ -85,7 +85,7 @@ struct Replay {
     /// How fast time passes: `max` without waiting, 1 as it did, 10 ten times as fast.
     #[arg(long, value_name = "max|N", default_value = "max", value_parser = speed)]
     speed: Speed,
-    /// No progress bar, and no summary on standard error.
+    /// No progress bar.
     #[arg(short, long)]
     quiet: bool,
 }
@@ -219,7 +219,11 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
             let Some(file) = file.or(configured) else {
                 return Err(usage(&format!("name a file, here, by --config or by {CONFIG_VARIABLE}")));
             };
-            read_config_file(&file)?;
+            let config = read_config_file(&file)?;
+            if let Some(server) = &config.publish.server {
+                NextHop::parse(server)
+                    .map_err(|error| anyhow::anyhow!("{}: publish.server: {error}", file.display()))?;
+            }
             writeln!(out, "{}: ok", file.display())?;
         }
         ConfigCommand::Show => out.write_all(read_config(configured)?.to_toml().as_bytes())?,

@@ -590,7 +590,10 @@ fn a_presence_server_that_is_not_there_is_told_and_exit_1() {
     // Port 9 discards, where anything listens there at all.
     let ran = run(&["replay", "--format", "jsonl", "--publish", "sip:127.0.0.1:9", &file]);
     assert_eq!(ran.code, 1);
-    ran.says(&["did not acknowledge everything"]);
+    let told: Vec<&str> = ran.err.lines().collect();
+    let [waiting, failed] = told[..] else { panic!("not two sentences: {}", ran.err) };
+    assert!(waiting.contains("waiting up to 40 s for sip:127.0.0.1:9"), "{waiting}");
+    assert!(failed.contains("sip:127.0.0.1:9 did not acknowledge everything"), "{failed}");
     let ran = run(&["replay", "--publish", "sip:presence.invalid", &file]);
     assert_eq!((ran.code, ran.out.as_str()), (1, ""));
     ran.says(&["presence.invalid"]);

@@ -16,7 +16,9 @@ fn recordings() -> Option<PathBuf> {
     if directory.is_dir() {
         return Some(directory);
     }
-    println!("skipped: {} is not here", directory.display());
+    // Past the test runner, which shows nothing of a test that passes.
+    let line = format!("skipped: {} is not here\n", directory.display());
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
     None
 }
 

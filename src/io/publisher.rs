@@ -3,6 +3,7 @@
 //! captures.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
@@ -55,6 +56,12 @@ pub enum PublishError {
 pub struct NextHop {
     host: String,
     port: u16,
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sip:{}:{}", self.host, self.port)
+    }
 }
 
 impl NextHop {

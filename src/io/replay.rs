@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -122,6 +123,8 @@ const LONG_INPUT_BYTES: u64 = 16 << 20;
 const FRAMES_PER_LOOK: u64 = 4_096;
 /// Publications are given so long to be acknowledged at the end.
 const SETTLE: Duration = Duration::from_secs(40);
+/// A wait of so long needs no remark.
+const UNREMARKED: Duration = Duration::from_secs(2);
 /// While waiting for packet time, outcomes of publications are looked for so often.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -132,6 +135,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     stop::on_signals().map_err(ReplayError::Signals)?;
     let mut capture = MergedCapture::open(&options.inputs, options.filter.as_deref())?;
+    let server =
+        options.publishing.as_ref().map(|publishing| publishing.next_hop.to_string()).unwrap_or_default();
     let publisher = options.publishing.map(start_publisher).transpose()?;
     let sources = Sources::new(capture.names());
     let out = stdout();
@@ -170,7 +175,9 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     let mut settled = true;
     if let Some(publisher) = &mut results.publisher {
         results.outlet.flush()?;
+        let patience = tell_if_it_takes_long(&server);
         settled = publisher.finish(SETTLE).settled;
+        drop(patience);
         let (not_taken, _) = publisher.lost();
         if not_taken > 0 {
             eprintln!("offhook: {not_taken} changes were not published: there are too many presentities");
@@ -181,10 +188,11 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     if !(settled && results.unpublished.is_empty()) {
         let count = results.unpublished.len();
         eprintln!(
-            "offhook: the presence server did not acknowledge everything: {}",
+            "offhook: the presence server {server} did not acknowledge everything: {}",
             match count {
                 0 => format!("not within {} s", SETTLE.as_secs()),
-                _ => format!("{count} of the publications failed"),
+                1 => "one publication failed to the end".to_owned(),
+                _ => format!("{count} publications failed to the end"),
             }
         );
         complete = false;
@@ -225,6 +233,19 @@ pub fn explain(options: ExplainOptions) -> Result<Ended, ReplayError> {
         return Ok(Ended::Incomplete);
     }
     Ok(if run.failed_inputs == 0 { Ended::Done } else { Ended::Incomplete })
+}
+
+/// Says after a while what the wait is for, unless what it gives is dropped before.
+fn tell_if_it_takes_long(server: &str) -> Sender<()> {
+    let (waiting, over) = mpsc::channel();
+    let sentence = format!("offhook: waiting up to {} s for {server} to acknowledge", SETTLE.as_secs());
+    // Without the thread the wait is the same, only silent.
+    let _ = thread::Builder::new().name("patience".to_owned()).spawn(move || {
+        if over.recv_timeout(UNREMARKED) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{sentence}");
+        }
+    });
+    waiting
 }
 
 fn stdout() -> BufWriter<StdoutLock<'static>> {

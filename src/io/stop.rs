@@ -13,6 +13,8 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// How often a wait looks whether a stop was asked for.
 const LOOK: Duration = Duration::from_millis(100);
+/// Signals that come so soon after the first belong to it.
+const ONE_STOP: Duration = Duration::from_millis(500);
 /// Read from standard input at once, and how many such pieces may wait.
 const PIECE_BYTES: usize = 1 << 16;
 const PIECES: usize = 16;
@@ -24,12 +26,13 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
-/// From now on the first SIGINT or SIGTERM asks for an orderly end, the second ends the program at once.
+/// From now on the first SIGINT or SIGTERM asks for an orderly end, one that comes half a second
+/// later or more ends the program at once.
 ///
 /// # Errors
 /// When the system lets no handler be installed.
 pub fn on_signals() -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupt, mut terminate) = {
         let _inside = runtime.enter();
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
@@ -37,6 +40,13 @@ pub fn on_signals() -> io::Result<()> {
     let wait = async move {
         next_of(&mut interrupt, &mut terminate).await;
         REQUESTED.store(true, Ordering::Relaxed);
+        // Who signals a program and its group says it twice, and means it once.
+        let _ = tokio::time::timeout(ONE_STOP, async {
+            loop {
+                next_of(&mut interrupt, &mut terminate).await;
+            }
+        })
+        .await;
         next_of(&mut interrupt, &mut terminate).await;
         std::process::exit(EXIT_INTERRUPTED);
     };

@@ -11,7 +11,9 @@ use offhook::sip::{Aor, HeaderName, Params, Scanner, Sdp, SipMessage, Uri, looks
 pub fn collection() -> Option<PathBuf> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/messages"));
     if !folder.is_dir() {
-        println!("skipped: the collected messages are not at hand");
+        // Past the test runner, which shows nothing of a test that passes.
+        let line = b"skipped: the collected messages are not at hand\n";
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line);
         return None;
     }
     Some(folder.to_owned())

@@ -86,8 +86,10 @@ impl Kamailio {
         let Some(mut child) = self.child.take() else {
             return;
         };
+        // The shell's own kill: the program of that name is not on every machine.
         let signal = |name: &str, target: String| {
-            let _ = Command::new("kill").args([name, "--", &target]).status();
+            let sent = Command::new("bash").args(["-c", "kill \"$0\" -- \"$1\"", name, &target]).status();
+            assert!(sent.is_ok_and(|status| status.success()), "no signal {name} to {target}");
         };
         signal("-TERM", child.id().to_string());
         let until = Instant::now() + Duration::from_secs(5);

@@ -354,6 +354,14 @@ impl<W: Write> Outlet for Ladder<W> {
             write!(self.out, " in {}", in_words(last.since(start)))?;
         }
         writeln!(self.out, ".")?;
+        if counters.frames > 0 && counters.sip_messages == 0 {
+            writeln!(
+                self.out,
+                "No SIP was seen: it may be encrypted, inside a tunnel, or not in this capture."
+            )?;
+        } else if counters.sip_messages > 0 && counters.presentities == 0 {
+            writeln!(self.out, "Nobody of a managed domain was seen.")?;
+        }
         if !counters.ends.is_empty() {
             let ends: Vec<String> = counters
                 .ends
@@ -363,7 +371,9 @@ impl<W: Write> Outlet for Ladder<W> {
             writeln!(self.out, "Dialogs ended: {}.", ends.join(", "))?;
         }
         if counters.oddities.is_empty() {
-            writeln!(self.out, "Nothing strange was seen.")?;
+            if counters.sip_messages > 0 {
+                writeln!(self.out, "Nothing strange was seen.")?;
+            }
         } else {
             writeln!(self.out, "Strange:")?;
             for (name, count) in &counters.oddities {
