@@ -2,6 +2,7 @@
 //! In: `Frame`. Out: `TapOutput`. Knows nothing of clocks, sockets, files, output.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -66,6 +67,8 @@ pub struct MessageSeen {
     pub title: String,
     /// Its Call-ID.
     pub call_id: Arc<str>,
+    /// The same for a retransmission or a copy of it on the same hop, and for nothing else.
+    pub mark: u64,
     /// It carries a session description.
     pub has_sdp: bool,
     /// The From URI.
@@ -259,6 +262,9 @@ impl Spine {
 fn message_seen(heard: &Heard<'_, '_>) -> MessageSeen {
     let message: &SipMessage<'_> = heard.message;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut mark = DefaultHasher::new();
+    (heard.source, heard.destination, message.status(), message.method_text()).hash(&mut mark);
+    (message.call_id(), message.cseq().number, message.top_branch(), message.to_tag()).hash(&mut mark);
     let title = match message.status() {
         Some(status) => {
             format!("{status} {} ({})", text(message.reason()), message.cseq().method.name())
@@ -275,6 +281,7 @@ fn message_seen(heard: &Heard<'_, '_>) -> MessageSeen {
         transport: heard.transport,
         title,
         call_id: Arc::from(text(message.call_id())),
+        mark: mark.finish(),
         has_sdp: message.sdp().is_some(),
         from: text(message.from().uri),
         to: text(message.to().uri),
