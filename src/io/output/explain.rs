@@ -84,8 +84,8 @@ impl<W: Write> Story<W> {
 
     fn frame(&self, frame: FrameId) -> String {
         match self.sources.name(frame) {
-            Some(source) => format!("frame {} of {}", frame.number, clean(source)),
-            None => format!("frame {}", frame.number),
+            Some(source) => format!("frame {} of {}", frame.number(), clean(source)),
+            None => format!("frame {}", frame.number()),
         }
     }
 
@@ -320,7 +320,7 @@ mod tests {
     }
 
     fn evidence() -> Evidence {
-        Evidence { rule: Rule::Register200, frame: FrameId { source: 0, number: 2 }, call_id: "r1".into() }
+        Evidence { rule: Rule::Register200, frame: FrameId::new(0, 2), call_id: "r1".into() }
     }
 
     fn registered(user: &str) -> [TapOutput; 2] {
