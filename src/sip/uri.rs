@@ -2,6 +2,7 @@
 //! In: the text of a URI. Out: `Uri`, borrowed. Knows nothing of fields and messages.
 //! RFC 3261 section 19.1, RFC 3966, RFC 5118.
 
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use memchr::{memchr, memchr2, memchr3, memrchr};
@@ -174,7 +175,7 @@ impl<'a> Uri<'a> {
                 push_host(&mut key, self.host);
                 if let Some(port) = self.port {
                     key.push(':');
-                    key.push_str(&port.to_string());
+                    let _ = write!(key, "{port}");
                 }
             }
             Scheme::Tel => {
@@ -217,11 +218,18 @@ pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
         _ => (host, false),
     };
     let text = std::str::from_utf8(inside).ok()?;
+    // Most hosts are names: told by what no address is made of.
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':')) {
+        return None;
+    }
     match text.parse() {
         Ok(IpAddr::V4(_)) if bracketed => None,
         Ok(address) => Some(address),
         // RFC 5118 section 4.10: the old grammar gave three colons before an embedded IPv4 address.
-        Err(_) => text.replacen(":::", "::", 1).parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        Err(_) if text.contains(":::") => {
+            text.replacen(":::", "::", 1).parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+        }
+        Err(_) => None,
     }
 }
 
@@ -321,6 +329,12 @@ const fn hex_value(digit: u8) -> Option<u8> {
 
 /// The user in its one spelling: needless escapes decoded, the others in upper-case hex.
 pub(super) fn push_user(out: &mut String, user: &[u8]) {
+    // Nearly all users are of letters and digits.
+    if let Ok(plain) = std::str::from_utf8(user)
+        && user.iter().all(|&byte| is_unreserved(byte))
+    {
+        return out.push_str(plain);
+    }
     const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
     for Unescaped { byte, escaped_reserved } in unescape(user) {
         let plain =
@@ -338,8 +352,13 @@ pub(super) fn push_user(out: &mut String, user: &[u8]) {
 /// The host in lower case, an IPv6 address in brackets as RFC 5952 writes it.
 pub(super) fn push_host(out: &mut String, host: &[u8]) {
     match host_ip(host) {
-        Some(IpAddr::V6(address)) => out.push_str(&format!("[{address}]")),
-        Some(IpAddr::V4(address)) => out.push_str(&address.to_string()),
+        // Writing to a String does not fail.
+        Some(IpAddr::V6(address)) => {
+            let _ = write!(out, "[{address}]");
+        }
+        Some(IpAddr::V4(address)) => {
+            let _ = write!(out, "{address}");
+        }
         None => out.extend(host.iter().map(|byte| char::from(byte.to_ascii_lowercase()))),
     }
 }

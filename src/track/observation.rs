@@ -5,6 +5,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::base::{Flow, FrameId, Timestamp};
 use crate::sip::Aor;
 
@@ -357,7 +359,7 @@ pub struct EndIdentity {
     /// Digest user of the end's own request.
     pub auth: Option<AuthUser>,
     /// P-Asserted-Identity, or the From of its own request: what the end says of itself.
-    pub claimed: Vec<Aor>,
+    pub claimed: SmallVec<[Aor; 1]>,
     /// The To of a called end: who was called, not who answered.
     pub called: Option<Aor>,
     /// A 101–2xx to its INVITE, or a 2xx in its dialog, was seen.

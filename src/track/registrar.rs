@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use slab::Slab;
+use smallvec::SmallVec;
 
-use super::heard::{Heard, aor, text};
+use super::heard::Heard;
 use super::registration::{Asked, Order, Registration, Step};
+use super::transactions::{Ticket, Transactions};
 use super::{AuthUser, Confidence, Fact, Findings, Rule};
 use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Timestamp, Transport};
 use crate::sip::{Aor, Uri};
@@ -25,12 +27,13 @@ pub(super) struct Pending {
     pub aor: Aor,
     pub at: Timestamp,
     pub frame: FrameId,
-    pub call_id: Arc<str>,
+    /// So many bytes of its key are its Call-ID.
+    call_id_bytes: usize,
     pub cseq: u32,
     pub flow: Option<Flow>,
     pub registrar: SocketAddr,
     pub vias: usize,
-    pub contacts: Vec<Asked>,
+    pub contacts: SmallVec<[Asked; 1]>,
     pub star: bool,
     pub expires_s: Option<u32>,
     pub auth: Option<AuthUser>,
@@ -42,14 +45,14 @@ pub(super) struct Pending {
 /// The REGISTERs under way, and what came of them.
 pub(super) struct Registrar {
     table: Table,
-    pending: HashMap<Box<[u8]>, Pending>,
-    order: VecDeque<(Timestamp, Box<[u8]>)>,
+    pending: Transactions<Pending>,
+    order: VecDeque<(Timestamp, Ticket)>,
     /// REGISTERs that nobody answered, in the order in which they may come to be believed.
-    presumable: VecDeque<(Timestamp, Box<[u8]>)>,
+    presumable: VecDeque<(Timestamp, Ticket)>,
     /// Registrars that owe answers, and when each was last heard.
     spoke: HashMap<SocketAddr, Timestamp>,
     /// REGISTERs to be believed as soon as their registrar speaks.
-    silent: HashMap<SocketAddr, Vec<Box<[u8]>>>,
+    silent: HashMap<SocketAddr, Vec<Ticket>>,
     domains: HashSet<Arc<str>>,
     limits: Limits,
     key: Vec<u8>,
@@ -74,7 +77,7 @@ impl Registrar {
                 most: limits.registered_aors,
                 next_binding: 0,
             },
-            pending: HashMap::new(),
+            pending: Transactions::new(),
             order: VecDeque::new(),
             presumable: VecDeque::new(),
             spoke: HashMap::new(),
@@ -99,8 +102,8 @@ impl Registrar {
             self.table.settle(id);
         }
         while self.presumable.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, key)) = self.presumable.pop_front() else { break };
-            self.presume(&key, now, out);
+            let Some((_, ticket)) = self.presumable.pop_front() else { break };
+            self.presume(ticket, now, out);
         }
     }
 
@@ -108,8 +111,8 @@ impl Registrar {
     pub(super) fn notice(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
         let Some(spoke) = self.spoke.get_mut(&heard.source) else { return };
         *spoke = heard.at;
-        for key in self.silent.remove(&heard.source).unwrap_or_default() {
-            self.presume(&key, heard.at, out);
+        for ticket in self.silent.remove(&heard.source).unwrap_or_default() {
+            self.presume(ticket, heard.at, out);
         }
     }
 
@@ -120,7 +123,7 @@ impl Registrar {
             None => self.request(heard, out, oddities),
             Some(200..=299) => self.accepted(heard, out, oddities),
             Some(300..) => {
-                self.pending.remove(&*self.key);
+                self.pending.remove(&self.key);
             }
             Some(_) => {}
         }
@@ -128,11 +131,11 @@ impl Registrar {
 
     fn request(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         let message = heard.message;
-        let Some(aor) = aor(&message.to()) else {
+        let Some(aor) = heard.aor(&message.to()) else {
             return oddities.note(Oddity::MalformedMessage);
         };
         self.notice_domain(&aor, heard, out);
-        if let Some(pending) = self.pending.get_mut(&*self.key) {
+        if let Some(pending) = self.pending.get_mut(&self.key) {
             // The mirror's copy comes within microseconds; a repetition shows that no answer arrived.
             if heard.transport == Transport::Udp && heard.at.since(pending.at).as_millis() >= 100 {
                 pending.presume_at = None;
@@ -142,32 +145,25 @@ impl Registrar {
         if self.pending.len() >= self.limits.pending_transactions {
             oddities.note(Oddity::TableFull);
             if let Some((_, oldest)) = self.order.pop_front() {
-                self.pending.remove(&oldest);
+                self.pending.remove_ticket(oldest);
             }
         }
         let known = self.table.index.get(&aor).and_then(|&id| self.table.registrations.get(id as usize));
         let accepted_bare = known.is_some_and(|registration| registration.accepted_bare);
         let auth = heard.auth_user();
-        let contacts: Vec<Asked> = message
+        let contacts: SmallVec<[Asked; 1]> = message
             .contacts()
             .filter(|contact| !contact.star)
             .take(self.limits.bindings_per_aor)
-            .map(|contact| Asked::read(&contact))
+            .map(|contact| Asked::read(&contact, heard))
             .collect();
         let asks = !contacts.is_empty() && heard.whole;
         let presume_at = (asks && (auth.is_some() || accepted_bare)).then(|| heard.at.after_s(PRESUMED_S));
-        let key: Box<[u8]> = self.key.as_slice().into();
-        if let Some(at) = presume_at {
-            self.presumable.push_back((at, key.clone()));
-            if self.spoke.len() < self.limits.known_addresses {
-                self.spoke.entry(heard.destination).or_insert(Timestamp::EPOCH);
-            }
-        }
         let pending = Pending {
             aor,
             at: heard.at,
             frame: heard.frame,
-            call_id: heard.call_id(),
+            call_id_bytes: message.call_id().len(),
             cseq: message.cseq().number,
             flow: heard.origin(),
             registrar: heard.destination,
@@ -176,11 +172,17 @@ impl Registrar {
             star: message.contacts().any(|contact| contact.star),
             expires_s: message.expires(),
             auth,
-            user_agent: message.user_agent().map(text),
+            user_agent: message.user_agent().map(|agent| heard.shared(agent)),
             presume_at,
         };
-        self.order.push_back((heard.at, key.clone()));
-        self.pending.insert(key, pending);
+        let ticket = self.pending.insert(&self.key, pending);
+        self.order.push_back((heard.at, ticket));
+        if let Some(at) = presume_at {
+            self.presumable.push_back((at, ticket));
+            if self.spoke.len() < self.limits.known_addresses {
+                self.spoke.entry(heard.destination).or_insert(Timestamp::EPOCH);
+            }
+        }
     }
 
     /// A domain for which a REGISTER passes has a registrar: its bindings will tell who answers a call.
@@ -201,17 +203,18 @@ impl Registrar {
             // A list that was cut off is no list of all bindings.
             return oddities.note(Oddity::MessageCut);
         }
-        let asked = self.pending.remove(&*self.key);
-        let Some(aor) = asked.as_ref().map(|asked| asked.aor.clone()).or_else(|| aor(&message.to())) else {
+        let asked = self.pending.remove(&self.key);
+        let Some(aor) = asked.as_ref().map(|asked| asked.aor.clone()).or_else(|| heard.aor(&message.to()))
+        else {
             return oddities.note(Oddity::MalformedMessage);
         };
-        let mut granted = Vec::new();
+        let mut granted: SmallVec<[Asked; 1]> = SmallVec::new();
         for contact in message.contacts().take(self.limits.bindings_per_aor) {
             if contact.star || Uri::parse(contact.addr.uri).is_none() {
                 oddities.note(Oddity::ContactUnreadable);
                 continue;
             }
-            granted.push(Asked::read(&contact));
+            granted.push(Asked::read(&contact, heard));
         }
         let Some(id) = self.table.registration(&aor, oddities) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
@@ -247,22 +250,22 @@ impl Registrar {
 
     /// SPEC section 4: a REGISTER whose 2xx was lost is believed when it could prove who it is, was not
     /// repeated, nothing later corrects it, and its registrar spoke since.
-    fn presume(&mut self, key: &[u8], now: Timestamp, out: &mut Findings) {
-        let Some(pending) = self.pending.get(key) else { return };
+    fn presume(&mut self, ticket: Ticket, now: Timestamp, out: &mut Findings) {
+        let Some(pending) = self.pending.get(ticket) else { return };
         if pending.presume_at.is_none_or(|at| at > now) {
             return;
         }
         if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.at) {
             // It has not spoken yet: `notice` will see when it does.
-            self.silent.entry(pending.registrar).or_default().push(key.into());
+            self.silent.entry(pending.registrar).or_default().push(ticket);
             return;
         }
-        let Some(pending) = self.pending.remove(key) else { return };
+        let Some((key, pending)) = self.pending.remove_ticket(ticket) else { return };
+        let call_id = key.get(..pending.call_id_bytes).unwrap_or_default();
         let Some(id) = self.table.registration_if_room(&pending.aor) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
-        let (call_id, order) =
-            registration.order(pending.call_id.as_bytes(), pending.cseq, pending.registrar);
+        let (call_id, order) = registration.order(call_id, pending.cseq, pending.registrar);
         if !matches!(order, Order::Newer) {
             return;
         }
@@ -287,10 +290,8 @@ impl Registrar {
         while let Some((at, _)) = self.order.front()
             && at.after_s(TRANSACTION_S) < now
         {
-            if let Some((at, key)) = self.order.pop_front()
-                && self.pending.get(&key).is_some_and(|pending| pending.at == at)
-            {
-                self.pending.remove(&key);
+            if let Some((_, ticket)) = self.order.pop_front() {
+                self.pending.remove_ticket(ticket);
             }
         }
         if self.pending.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::heard::text;
+use super::heard::{Heard, text};
 use super::registrar::Pending;
 use super::{Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, Rule};
 use crate::base::{Flow, FrameId, Timestamp};
@@ -31,12 +31,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn read(contact: &Contact<'_>) -> Self {
+    pub(super) fn read(contact: &Contact<'_>, heard: &Heard<'_, '_>) -> Self {
         let instance = contact.param(b"+sip.instance").map(|instance| {
             let flow = contact.param(b"reg-id").unwrap_or_default();
-            text(&[instance, b";", flow].concat())
+            heard.shared(&[instance, b";", flow].concat())
         });
-        Self { uri: text(contact.addr.uri), expires_s: contact.expires(), instance }
+        Self { uri: heard.shared(contact.addr.uri), expires_s: contact.expires(), instance }
     }
 }
 
@@ -205,7 +205,7 @@ impl Registration {
     pub(super) fn reconcile(
         &mut self,
         step: &Step<'_>,
-        granted: Vec<Asked>,
+        granted: SmallVec<[Asked; 1]>,
         out: &mut Findings,
         most: usize,
         next_binding: &mut u64,

@@ -287,11 +287,7 @@ mod tests {
             kind: ChangeKind::Status,
             previous: (Terminal::Online, Session::Ringing),
             previous_contact: None,
-            because: Evidence {
-                rule: Rule::Invite200,
-                frame: FrameId::new(0, 42),
-                call_id: "c1".into(),
-            },
+            because: Evidence { rule: Rule::Invite200, frame: FrameId::new(0, 42), call_id: "c1".into() },
             state: Arc::new(PresentityState {
                 terminal: Terminal::Online,
                 session: Session::Talking,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::super::heard::{Heard, aor, text};
+use super::super::heard::{Heard, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::call::{Call, Dialog, Pending, Progress, hop_mark};
 use super::invite::session_end;
@@ -439,8 +439,8 @@ impl Call {
         receiver.contact = heard.contact().or(receiver.contact.take());
         let parties = [(Side::Caller, answered(&pending.sender)), (Side::Called, receiver)];
         let media = Description::of(heard).sdp().map_or_else(|| Arc::from([]), |sdp| media_of(&sdp));
-        let [from, to] = [heard.message.from(), heard.message.to()]
-            .map(|who| aor(&who).map(|aor| Arc::<str>::from(aor.as_str())));
+        let [from, to] =
+            [heard.message.from(), heard.message.to()].map(|who| heard.aor(&who).map(|aor| aor.to_text()));
         let mut ends = Vec::new();
         for (side, identity) in parties {
             let end = self.new_end(side, identity, context);

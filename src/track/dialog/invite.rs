@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::super::heard::{Heard, aor, text};
+use super::super::heard::{Heard, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Attempt, Branch, Call, Dialog, Early, Progress, hop_mark};
 use super::media::{Description, held, media_of};
@@ -42,12 +42,13 @@ impl Call {
         if self.branch_of(heard).is_some() || self.branches.len() >= context.branches_per_call {
             return; // a retransmission, the mirror's copy, or a loop
         }
-        let from_tag = text(message.from_tag().unwrap_or_default());
+        let from_tag = message.from_tag().unwrap_or_default();
         let vias = message.via_count();
-        let attempt = match self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag) {
+        let known = self.attempts.iter().rposition(|attempt| is_text(&attempt.from_tag, from_tag));
+        let attempt = match known {
             Some(at) if cseq < self.attempts.get(at).map_or(0, |attempt| attempt.cseq) => return,
             Some(at) => self.again(at, cseq, vias, heard, context),
-            None => self.attempt(from_tag, heard, context),
+            None => self.attempt(text(from_tag), heard, context),
         };
         let Some(attempt) = attempt else { return };
         let parent = self.parent_of(attempt, heard);
@@ -67,7 +68,7 @@ impl Call {
             vias,
             source: heard.source,
             destination: Flow { address: heard.destination, transport: heard.transport },
-            request_uri: text(message.request_uri().unwrap_or_default()),
+            request_uri: heard.shared(message.request_uri().unwrap_or_default()),
             auth: heard.auth_user(),
             at: heard.at,
             expires_s: message.expires().filter(|&expires_s| expires_s > 0),
@@ -99,9 +100,9 @@ impl Call {
             caller,
             bound: false,
             over: false,
-            from: aor(&message.from()),
-            to: aor(&message.to()),
-            dialled: message.request_uri().map(text),
+            from: heard.aor(&message.from()),
+            to: heard.aor(&message.to()),
+            dialled: message.request_uri().map(|uri| heard.shared(uri)),
             caller_vias: message.via_count(),
             offer: Description::of(heard),
             retry_until: None,
@@ -123,8 +124,8 @@ impl Call {
             let fact = end.edit();
             fact.engagement = Engagement::Calling;
             fact.local_tag = Some(Arc::clone(from_tag));
-            fact.peer = aor(&message.to()).map(|to| Arc::from(to.as_str()));
-            fact.dialled = message.request_uri().map(text);
+            fact.peer = heard.aor(&message.to()).map(|to| to.to_text());
+            fact.dialled = message.request_uri().map(|uri| heard.shared(uri));
             end.news(Rule::Invite, heard.frame);
         }
         caller
@@ -149,7 +150,7 @@ impl Call {
             attempt.cseq = cseq;
             attempt.caller_vias = vias;
             attempt.offer = Description::of(heard);
-            attempt.dialled = heard.message.request_uri().map(text);
+            attempt.dialled = heard.message.request_uri().map(|uri| heard.shared(uri));
         }
         attempt.retry_until = None;
         if attempt.over {
@@ -277,7 +278,7 @@ impl Call {
         let attempt = self.attempts.get(branch.attempt)?;
         let known = branch.called;
         let local_tag = heard.message.to_tag().map(text);
-        let claimed: Vec<_> = heard.message.asserted().filter_map(|who| aor(&who)).take(2).collect();
+        let claimed = heard.asserted();
         let identity = EndIdentity {
             flow: Some(branch.destination),
             neighbour: Some(branch.source),
@@ -289,7 +290,7 @@ impl Call {
             answered: true,
         };
         let (remote_tag, dialled) = (Arc::clone(&attempt.from_tag), attempt.dialled.clone());
-        let peer = attempt.from.as_ref().map(|from| Arc::from(from.as_str()));
+        let peer = attempt.from.as_ref().map(|from| from.to_text());
         let called = match known {
             Some(called) => called,
             None => {
@@ -394,10 +395,10 @@ impl Call {
     /// A 2xx to INVITE: there is a dialog. `at` is its branch, when its INVITE was seen on this hop.
     pub(super) fn accepted(&mut self, at: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
-        let Some(to_tag) = message.to_tag().map(text) else {
+        let Some(to_tag) = message.to_tag() else {
             return;
         };
-        let from_tag = text(message.from_tag().unwrap_or_default());
+        let from_tag = message.from_tag().unwrap_or_default();
         if let Some(at) = at {
             self.answered(at, heard);
             if let Some(branch) = self.branches.get_mut(at) {
@@ -405,14 +406,20 @@ impl Call {
                 branch.no_response_at = None;
             }
         }
-        let dialog = match self.find_dialog(from_tag.as_bytes(), to_tag.as_bytes()) {
+        let dialog = match self.find_dialog(from_tag, to_tag) {
             Some((dialog, _)) => dialog,
-            None => match self.confirm(at, from_tag, to_tag, heard, context) {
+            None => match self.confirm(at, self.tag(from_tag), text(to_tag), heard, context) {
                 Some(dialog) => dialog,
                 None => return,
             },
         };
         self.seen_on_hop(dialog, at, heard, context);
+    }
+
+    /// A caller's tag as its attempt has it.
+    fn tag(&self, from_tag: &[u8]) -> Arc<str> {
+        let attempt = self.attempts.iter().rfind(|attempt| is_text(&attempt.from_tag, from_tag));
+        attempt.map_or_else(|| text(from_tag), |attempt| Arc::clone(&attempt.from_tag))
     }
 
     /// The first 2xx with these tags.
@@ -530,14 +537,14 @@ impl Call {
         let identity = EndIdentity {
             flow,
             neighbour: (message.via_count() == 1).then_some(heard.source),
-            claimed: aor(&message.from()).into_iter().collect(),
+            claimed: heard.aor(&message.from()).into_iter().collect(),
             answered: true,
             ..EndIdentity::default()
         };
         let caller = self.new_end(Side::Caller, identity, context);
         if let Some(end) = self.ends.get_mut(caller) {
             let fact = end.edit();
-            fact.peer = aor(&message.to()).map(|to| Arc::from(to.as_str()));
+            fact.peer = heard.aor(&message.to()).map(|to| to.to_text());
             fact.local_tag = Some(Arc::clone(from_tag));
             fact.confidence = Confidence::Weak;
         }
@@ -598,15 +605,15 @@ impl Call {
             flow: Some(heard.source_flow()),
             neighbour: Some(heard.destination),
             contact: heard.contact(),
-            claimed: message.asserted().filter_map(|who| aor(&who)).take(2).collect(),
-            called: aor(&message.to()),
+            claimed: heard.asserted(),
+            called: heard.aor(&message.to()),
             answered: true,
             ..EndIdentity::default()
         };
         let called = self.new_end(Side::Called, identity, context);
         if let Some(end) = self.ends.get_mut(called) {
             let fact = end.edit();
-            fact.peer = aor(&message.from()).map(|from| Arc::from(from.as_str()));
+            fact.peer = heard.aor(&message.from()).map(|from| from.to_text());
             fact.confidence = Confidence::Weak;
         }
         called
