@@ -88,10 +88,7 @@ impl Pool {
             let place = if self.hand < self.texts.len() { self.hand } else { 0 };
             self.hand = place + 1;
             let Some(slot) = self.texts.get_mut(place) else { return };
-            if !slot.as_ref().is_some_and(|text| Arc::strong_count(text) == 1) {
-                continue;
-            }
-            let Some(gone) = slot.take() else { continue };
+            let Some(gone) = slot.take_if(|text| Arc::strong_count(text) == 1) else { continue };
             let place = place as u32;
             let hash = self.hasher.hash_one(&*gone);
             if let Ok(entry) = self.index.find_entry(hash, |&known| known == place) {

@@ -166,13 +166,19 @@ impl<'a> Uri<'a> {
     /// lower case, without parameters. URIs with equal keys need not be equivalent.
     pub fn key(&self) -> String {
         let mut key = String::with_capacity(self.text.len());
+        self.push_key(&mut key);
+        key
+    }
+
+    /// Appends [`Self::key`].
+    pub fn push_key(&self, key: &mut String) {
         match self.scheme {
             Scheme::Sip | Scheme::Sips => {
                 if let Some(user) = self.user {
-                    push_user(&mut key, user);
+                    push_user(key, user);
                     key.push('@');
                 }
-                push_host(&mut key, self.host);
+                push_host(key, self.host);
                 if let Some(port) = self.port {
                     key.push(':');
                     let _ = write!(key, "{port}");
@@ -184,7 +190,6 @@ impl<'a> Uri<'a> {
             }
             Scheme::Other => key.push_str(&String::from_utf8_lossy(self.text).to_ascii_lowercase()),
         }
-        key
     }
 
     /// The host as an IP address, when it is written as one.

@@ -3,10 +3,11 @@
 //! RFC 3261 section 10; RFC 5626 for instances.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -61,7 +62,9 @@ pub(super) struct Registrar {
 /// All addresses of record with bindings.
 struct Table {
     registrations: Slab<Registration>,
-    index: HashMap<Aor, u32>,
+    /// By AOR.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     deadlines: Deadlines<u32>,
     most: usize,
     next_binding: u64,
@@ -72,7 +75,8 @@ impl Registrar {
         Self {
             table: Table {
                 registrations: Slab::new(),
-                index: HashMap::new(),
+                index: HashTable::new(),
+                hasher: DefaultHashBuilder::default(),
                 deadlines: Deadlines::new(),
                 most: limits.registered_aors,
                 next_binding: 0,
@@ -148,7 +152,7 @@ impl Registrar {
                 self.pending.remove_ticket(oldest);
             }
         }
-        let known = self.table.index.get(&aor).and_then(|&id| self.table.registrations.get(id as usize));
+        let known = self.table.find(&aor).and_then(|id| self.table.registrations.get(id as usize));
         let accepted_bare = known.is_some_and(|registration| registration.accepted_bare);
         let auth = heard.auth_user();
         let contacts: SmallVec<[Asked; 1]> = message
@@ -311,7 +315,7 @@ impl Pending {
 impl Table {
     /// The registration of `aor`, made when there is none; another one goes when the table is full.
     fn registration(&mut self, aor: &Aor, oddities: &mut Oddities) -> Option<u32> {
-        if self.registrations.len() >= self.most && !self.index.contains_key(aor) {
+        if self.registrations.len() >= self.most && self.find(aor).is_none() {
             oddities.note(Oddity::TableFull);
             self.drop_one();
         }
@@ -319,15 +323,23 @@ impl Table {
     }
 
     fn registration_if_room(&mut self, aor: &Aor) -> Option<u32> {
-        if let Some(&id) = self.index.get(aor) {
+        if let Some(id) = self.find(aor) {
             return Some(id);
         }
         if self.registrations.len() >= self.most {
             return None;
         }
         let id = self.registrations.insert(Registration::new(aor.clone())) as u32;
-        self.index.insert(aor.clone(), id);
+        let Self { index, registrations, hasher, .. } = self;
+        index.insert_unique(hasher.hash_one(aor), id, |&id| {
+            registrations.get(id as usize).map_or(0, |known| hasher.hash_one(&known.aor))
+        });
         Some(id)
+    }
+
+    fn find(&self, aor: &Aor) -> Option<u32> {
+        let is = |id: &u32| self.registrations.get(*id as usize).is_some_and(|known| known.aor == *aor);
+        self.index.find(self.hasher.hash_one(aor), is).copied()
     }
 
     /// Room for another: the registration that ends soonest goes, else any.
@@ -336,7 +348,9 @@ impl Table {
         let id = soonest.or_else(|| self.registrations.iter().next().map(|(id, _)| id as u32));
         let Some(id) = id else { return };
         if let Some(mut gone) = self.registrations.try_remove(id as usize) {
-            self.index.remove(&gone.aor);
+            if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&gone.aor), |&known| known == id) {
+                entry.remove();
+            }
             self.deadlines.set(&mut gone.deadline, id, None);
         }
     }

@@ -2,6 +2,7 @@
 //! In: what a REGISTER asked and its 2xx lists. Out: facts about bindings. Knows nothing of messages.
 //! RFC 3261 section 10.3. A 2xx lists all bindings there are: reconcile to it, never add up.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -49,7 +50,8 @@ struct Held {
     cseq: u32,
     /// Vias on the hop that showed its flow: the fewer, the nearer to the phone.
     vias: usize,
-    listed_by: SmallVec<[SocketAddr; 1]>,
+    /// Marks of the registrars that listed it (see [`mark`]).
+    listed_by: SmallVec<[u64; 1]>,
 }
 
 impl Held {
@@ -58,8 +60,8 @@ impl Held {
     }
 
     fn listed_by(&mut self, registrar: SocketAddr) {
-        if !self.listed_by.contains(&registrar) {
-            self.listed_by.push(registrar);
+        if !self.listed_by.contains(&mark(registrar)) {
+            self.listed_by.push(mark(registrar));
         }
     }
 
@@ -72,6 +74,13 @@ impl Held {
         let event = BindingEvent::Registered { expires_at: self.expires_at };
         Fact::Binding(BindingFact { binding: Arc::clone(&self.binding), confidence, event })
     }
+}
+
+/// Stands for an address in a quarter of its size.
+fn mark(address: SocketAddr) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn same_uri(one: &str, other: &str) -> bool {
@@ -88,7 +97,8 @@ fn same_uri(one: &str, other: &str) -> bool {
 struct Applied {
     call_id: Arc<str>,
     cseq: u32,
-    hops: SmallVec<[SocketAddr; 1]>,
+    /// Marks of the registrars that answered.
+    hops: SmallVec<[u64; 1]>,
 }
 
 /// One AOR.
@@ -183,12 +193,12 @@ impl Registration {
                 Order::Older
             } else if cseq > last.cseq {
                 last.cseq = cseq;
-                last.hops = smallvec![registrar];
+                last.hops = smallvec![mark(registrar)];
                 Order::Newer
-            } else if last.hops.contains(&registrar) {
+            } else if last.hops.contains(&mark(registrar)) {
                 Order::Repeated
             } else {
-                last.hops.push(registrar);
+                last.hops.push(mark(registrar));
                 Order::SameOnOtherHop
             };
             return (Arc::clone(&last.call_id), order);
@@ -197,7 +207,7 @@ impl Registration {
             self.applied.remove(0);
         }
         let call_id = text(call_id);
-        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, hops: smallvec![registrar] });
+        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, hops: smallvec![mark(registrar)] });
         (call_id, Order::Newer)
     }
 
@@ -332,7 +342,7 @@ impl Registration {
             }
             let rule = if step.asked_away(held) {
                 Rule::Unregister200
-            } else if held.listed_by.contains(&step.registrar) {
+            } else if held.listed_by.contains(&mark(step.registrar)) {
                 Rule::RegisterMissing
             } else {
                 return true;

@@ -231,6 +231,8 @@ impl Call {
             identity,
             confidence: Confidence::Full,
         };
+        // One or two ends are nearly all there ever are.
+        self.ends.reserve_exact(1);
         self.ends.push(End { fact: Arc::new(fact), told: false, news: None });
         self.ends.len() - 1
     }
@@ -469,6 +471,7 @@ impl Call {
         self.branches = Vec::new();
         self.attempts = Vec::new();
         self.pending.shrink_to_fit();
+        self.ends.shrink_to_fit();
         self.dialogs.shrink_to_fit();
         for dialog in &mut self.dialogs {
             dialog.ok_branches = Vec::new();

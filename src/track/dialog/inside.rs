@@ -207,6 +207,7 @@ impl Call {
         if self.pending.len() >= PENDING {
             self.pending.remove(0);
         }
+        self.pending.reserve_exact(1);
         self.pending.push(Pending {
             method,
             cseq,
@@ -452,6 +453,7 @@ impl Call {
             }
             ends.push(end);
         }
+        self.dialogs.reserve_exact(1);
         self.dialogs.push(Dialog {
             caller_tag: from_tag,
             called_tag: to_tag,

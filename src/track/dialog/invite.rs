@@ -59,6 +59,7 @@ impl Call {
                 self.end_end(called, EndReason::ForkLost, Rule::ForkLost, heard.frame);
             }
         }
+        self.branches.reserve_exact(1);
         self.branches.push(Branch {
             attempt,
             cseq,
@@ -94,6 +95,7 @@ impl Call {
         }
         let message = heard.message;
         let caller = self.calling_end(&from_tag, heard, context);
+        self.attempts.reserve_exact(1);
         self.attempts.push(Attempt {
             from_tag,
             cseq: message.cseq().number,
@@ -490,6 +492,7 @@ impl Call {
         if wait_for_ack {
             dialog.presume_at = Some((heard.at.after_s(ACK_PRESUMED_S), heard.frame));
         }
+        self.dialogs.reserve_exact(1);
         self.dialogs.push(dialog);
         let dialog = self.dialogs.len() - 1;
         self.settle_attempt(attempt, at, heard);

@@ -15,9 +15,10 @@ mod invite;
 mod media;
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 
 use super::heard::{Heard, text};
@@ -54,7 +55,9 @@ struct Context<'a> {
 /// All calls.
 pub(super) struct Dialogs {
     calls: Slab<Call>,
-    index: HashMap<Arc<str>, u32>,
+    /// By Call-ID.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     order: VecDeque<(u32, u64)>,
     born: u64,
     deadlines: Deadlines<u32>,
@@ -68,7 +71,8 @@ impl Dialogs {
     pub(super) fn new(rules: &Rules, limits: &Limits) -> Self {
         Self {
             calls: Slab::new(),
-            index: HashMap::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             order: VecDeque::new(),
             born: 0,
             deadlines: Deadlines::new(),
@@ -92,8 +96,8 @@ impl Dialogs {
 
     pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         let known = match std::str::from_utf8(heard.message.call_id()) {
-            Ok(call_id) => self.index.get(call_id).copied(),
-            Err(_) => self.index.get(&*text(heard.message.call_id())).copied(),
+            Ok(call_id) => self.find(call_id),
+            Err(_) => self.find(&text(heard.message.call_id())),
         };
         let id = match known {
             Some(id) => id,
@@ -147,8 +151,12 @@ impl Dialogs {
             self.evict_oldest(out);
         }
         self.born += 1;
-        let id = self.calls.insert(Call::new(Arc::clone(&call_id), self.born)) as u32;
-        self.index.insert(call_id, id);
+        let hash = self.hasher.hash_one(&*call_id);
+        let id = self.calls.insert(Call::new(call_id, self.born)) as u32;
+        let Self { index, calls, hasher, .. } = self;
+        index.insert_unique(hash, id, |&id| {
+            calls.get(id as usize).map_or(0, |call| hasher.hash_one(&*call.call_id))
+        });
         self.order.push_back((id, self.born));
         // Calls that ended leave their place in the queue: swept when they are the most of it.
         if self.order.len() > 2 * self.calls.len() + 64 {
@@ -171,8 +179,17 @@ impl Dialogs {
     fn remove(&mut self, id: u32) {
         if let Some(mut call) = self.calls.try_remove(id as usize) {
             self.deadlines.set(&mut call.deadline, id, None);
-            self.index.remove(&call.call_id);
+            if let Ok(entry) =
+                self.index.find_entry(self.hasher.hash_one(&*call.call_id), |&known| known == id)
+            {
+                entry.remove();
+            }
         }
+    }
+
+    fn find(&self, call_id: &str) -> Option<u32> {
+        let is = |id: &u32| self.calls.get(*id as usize).is_some_and(|call| *call.call_id == *call_id);
+        self.index.find(self.hasher.hash_one(call_id), is).copied()
     }
 }
 
