@@ -270,7 +270,7 @@ impl Presentity {
             user_agent,
             peer: engaged.and_then(|end| end.fact.peer.clone()),
             session_type: engaged.map(|end| session_type(&end.fact)),
-            media: engaged.map_or_else(|| Arc::from([]), |end| Arc::clone(&end.fact.media)),
+            media: engaged.map_or_else(Arc::default, |end| Arc::clone(&end.fact.media)),
             bindings: self
                 .bindings
                 .iter()

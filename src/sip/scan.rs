@@ -239,7 +239,9 @@ impl Scanner {
             headers_are_whole: section.whole,
             rest: rest_of(bytes, section.end),
         };
-        message.via_count = message.vias().count();
+        // The first was read already.
+        message.via_count =
+            1 + message.values(HeaderName::Via).skip(1).filter(|via| Via::is_readable(via)).count();
         Ok(message)
     }
 }

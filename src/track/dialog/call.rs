@@ -225,7 +225,7 @@ impl Call {
             confirmed_at: None,
             ended: None,
             whole: true,
-            media: Arc::from([]),
+            media: Arc::default(),
             peer: None,
             dialled: None,
             identity,

@@ -8,7 +8,7 @@ use super::super::heard::{Heard, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::call::{Call, Dialog, Pending, Progress, hop_mark};
 use super::invite::session_end;
-use super::media::{Description, held, media_of};
+use super::media::{Description, held};
 use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::EndedOn;
 use crate::sip::Method;
@@ -38,7 +38,7 @@ impl Call {
             dialog.talking = true;
             if let (Some(offer), Some(answer)) = (dialog.offer_in_ok.take(), Description::of(heard).sdp()) {
                 dialog.held = held(&offer, &answer).unwrap_or(false);
-                self.set_media(at, &answer);
+                self.set_media(at, &answer, context);
             }
             return self.engage(at, Rule::Ack, heard.frame);
         }
@@ -53,7 +53,7 @@ impl Call {
             && let Some(answer) = Description::of(heard).sdp()
             && let Description::Present(offer) = std::mem::replace(&mut pending.offer, Description::Unseen)
         {
-            self.renegotiated(at, &offer, &answer, heard);
+            self.renegotiated(at, &offer, &answer, heard, context);
         }
     }
 
@@ -287,7 +287,7 @@ impl Call {
             })
         });
         if matches!(method, Method::Prack | Method::Update) {
-            self.negotiated_early(from_tag, to_tag, heard);
+            self.negotiated_early(from_tag, to_tag, heard, context);
         }
         let at = match self.find_dialog(from_tag, to_tag) {
             Some((at, _)) => at,
@@ -316,13 +316,19 @@ impl Call {
                 dialog.session_ends_at = session_end(heard);
             }
             if first_answer {
-                self.answered_offer(at, pending, heard);
+                self.answered_offer(at, pending, heard, context);
             }
         }
     }
 
     /// A 2xx to a re-INVITE or UPDATE: its answer counts from now (RFC 3264 section 8).
-    fn answered_offer(&mut self, at: usize, pending: Option<usize>, heard: &Heard<'_, '_>) {
+    fn answered_offer(
+        &mut self,
+        at: usize,
+        pending: Option<usize>,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         let Some(pending) = pending.and_then(|pending| self.pending.get_mut(pending)) else {
             return;
         };
@@ -330,7 +336,7 @@ impl Call {
             return;
         };
         match std::mem::replace(&mut pending.offer, Description::Unseen) {
-            Description::Present(offer) => self.renegotiated(at, &offer, &answer, heard),
+            Description::Present(offer) => self.renegotiated(at, &offer, &answer, heard, context),
             // The 2xx carries the offer; the ACK will answer it.
             Description::Absent => pending.offer = Description::Present(answer),
             Description::Unseen => {}
@@ -343,8 +349,9 @@ impl Call {
         offer: &crate::sip::Sdp,
         answer: &crate::sip::Sdp,
         heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
     ) {
-        self.set_media(at, answer);
+        self.set_media(at, answer, context);
         let Some(held) = held(offer, answer) else {
             return;
         };
@@ -356,8 +363,8 @@ impl Call {
         }
     }
 
-    fn set_media(&mut self, at: usize, answer: &crate::sip::Sdp) {
-        let media = media_of(answer);
+    fn set_media(&mut self, at: usize, answer: &crate::sip::Sdp, context: &mut Context<'_>) {
+        let media = context.media.of(answer);
         for end in self.parties(at) {
             if let Some(end) = self.ends.get_mut(end) {
                 end.edit().media = Arc::clone(&media);
@@ -366,11 +373,17 @@ impl Call {
     }
 
     /// PRACK and UPDATE before the 2xx: the offer and answer are done, the 2xx has not the first offer.
-    fn negotiated_early(&mut self, from_tag: &[u8], to_tag: &[u8], heard: &Heard<'_, '_>) {
+    fn negotiated_early(
+        &mut self,
+        from_tag: &[u8],
+        to_tag: &[u8],
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         let Some(sdp) = Description::of(heard).sdp() else {
             return;
         };
-        let media = media_of(&sdp);
+        let media = context.media.of(&sdp);
         let early = self.branches.iter_mut().flat_map(|branch| branch.early.iter_mut());
         for early in early.filter(|early| [from_tag, to_tag].contains(&early.tag.as_bytes())) {
             early.negotiated = true;
@@ -439,7 +452,7 @@ impl Call {
         let mut receiver = answered(&pending.receiver);
         receiver.contact = heard.contact().or(receiver.contact.take());
         let parties = [(Side::Caller, answered(&pending.sender)), (Side::Called, receiver)];
-        let media = Description::of(heard).sdp().map_or_else(|| Arc::from([]), |sdp| media_of(&sdp));
+        let media = Description::of(heard).sdp().map_or_else(Arc::default, |sdp| context.media.of(&sdp));
         let [from, to] =
             [heard.message.from(), heard.message.to()].map(|who| heard.aor(&who).map(|aor| aor.to_text()));
         let mut ends = Vec::new();

@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::super::heard::{Heard, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Attempt, Branch, Call, Dialog, Early, Progress, hop_mark};
-use super::media::{Description, held, media_of};
+use super::media::{Description, MediaTable, held};
 use super::{ACK_PRESUMED_S, Context, RETRY_S, T2_S, TIMER_B_S, TIMER_C_S};
 use crate::base::{Flow, TalkingOn};
 use crate::sip::Method;
@@ -228,7 +230,7 @@ impl Call {
         }
         let tag = heard.message.to_tag();
         if let Some(tag) = tag {
-            remember_early(&mut branch.early, tag, heard, context.branches_per_call);
+            remember_early(&mut branch.early, tag, heard, context.branches_per_call, context.media);
         }
         let ringing = status == 180 && branch.is_leaf() && !branch.cancelled;
         self.answered(at, heard);
@@ -469,18 +471,18 @@ impl Call {
         };
         let offer = attempt.and_then(|at| self.attempts.get(at)).map(|attempt| &attempt.offer);
         let answer = Description::of(heard);
-        let mut media = early_media.unwrap_or_else(|| Arc::from([]));
+        let mut media = early_media.unwrap_or_default();
         let offers_first = !negotiated && matches!(offer, Some(Description::Absent));
         match (offer, answer) {
             (_, Description::Present(sdp)) if offers_first => {
-                media = media_of(&sdp);
+                media = context.media.of(&sdp);
                 dialog.offer_in_ok = Some(sdp);
             }
             (Some(Description::Present(offer)), Description::Present(answer)) => {
-                media = media_of(&answer);
+                media = context.media.of(&answer);
                 dialog.held = held(offer, &answer).unwrap_or(false);
             }
-            (_, Description::Present(answer)) => media = media_of(&answer),
+            (_, Description::Present(answer)) => media = context.media.of(&answer),
             _ => {}
         }
         let wait_for_ack = match context.rules.talking_on {
@@ -645,7 +647,7 @@ impl Call {
         end.news(Rule::Invite200, dialog.confirmed_in);
     }
 
-    pub(super) fn parties(&self, dialog: usize) -> Vec<usize> {
+    pub(super) fn parties(&self, dialog: usize) -> SmallVec<[usize; 2]> {
         self.dialogs
             .get(dialog)
             .map(|dialog| [dialog.caller, dialog.called].into_iter().flatten().collect())
@@ -712,7 +714,7 @@ impl Call {
                 .parties(at)
                 .first()
                 .and_then(|&end| self.ends.get(end))
-                .map_or_else(|| Arc::from([]), |end| Arc::clone(&end.media));
+                .map_or_else(Arc::default, |end| Arc::clone(&end.media));
             let attempt = branch.and_then(|branch| self.branches.get(branch)).map(|branch| branch.attempt);
             self.join_called(at, branch, attempt, &media, heard, context);
             self.engage(at, Rule::Invite200, heard.frame);
@@ -741,10 +743,16 @@ fn repeated(dialog: &mut Dialog, heard: &Heard<'_, '_>) {
     }
 }
 
-fn remember_early(early: &mut Vec<Early>, tag: &[u8], heard: &Heard<'_, '_>, most: usize) {
+fn remember_early(
+    early: &mut Vec<Early>,
+    tag: &[u8],
+    heard: &Heard<'_, '_>,
+    most: usize,
+    table: &mut MediaTable,
+) {
     let description = Description::of(heard);
     let negotiated = heard.message.requires_100rel() && !matches!(description, Description::Absent);
-    let media = description.sdp().map(|sdp| media_of(&sdp));
+    let media = description.sdp().map(|sdp| table.of(&sdp));
     let room = early.len() < most;
     match early.iter_mut().find(|early| early.tag.as_bytes() == tag) {
         Some(known) => {

@@ -26,6 +26,7 @@ use super::{EndReason, Findings};
 use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Rules, Timestamp};
 use crate::sip::Method;
 use call::Call;
+use media::MediaTable;
 
 /// 64·T1 (RFC 3261 section 17.1.1.2): how long a transaction is given.
 const TIMER_B_S: u32 = 32;
@@ -50,6 +51,7 @@ struct Context<'a> {
     branches_per_call: usize,
     next_end: &'a mut u64,
     ends: &'a mut [u64],
+    media: &'a mut MediaTable,
 }
 
 /// All calls.
@@ -65,6 +67,7 @@ pub(super) struct Dialogs {
     limits: Limits,
     next_end: u64,
     ends: Vec<u64>,
+    media: MediaTable,
 }
 
 impl Dialogs {
@@ -80,6 +83,7 @@ impl Dialogs {
             limits: limits.clone(),
             next_end: 0,
             ends: vec![0; EndReason::ALL.len()],
+            media: MediaTable::default(),
         }
     }
 
@@ -134,6 +138,7 @@ impl Dialogs {
             branches_per_call: self.limits.branches_per_call,
             next_end: &mut self.next_end,
             ends: &mut self.ends,
+            media: &mut self.media,
         };
         act(call, &mut context);
         call.tell(out);
