@@ -356,15 +356,21 @@ pub(super) fn push_user(out: &mut String, user: &[u8]) {
 
 /// The host in lower case, an IPv6 address in brackets as RFC 5952 writes it.
 pub(super) fn push_host(out: &mut String, host: &[u8]) {
-    match host_ip(host) {
+    // An IPv4 address has but one spelling: the text itself.
+    let v6 = memchr(b':', host).and_then(|_| host_ip(host));
+    if let Some(IpAddr::V6(address)) = v6 {
         // Writing to a String does not fail.
-        Some(IpAddr::V6(address)) => {
-            let _ = write!(out, "[{address}]");
+        let _ = write!(out, "[{address}]");
+    } else if host.is_ascii()
+        && let Ok(text) = std::str::from_utf8(host)
+    {
+        let begin = out.len();
+        out.push_str(text);
+        if let Some(pushed) = out.get_mut(begin..) {
+            pushed.make_ascii_lowercase();
         }
-        Some(IpAddr::V4(address)) => {
-            let _ = write!(out, "{address}");
-        }
-        None => out.extend(host.iter().map(|byte| char::from(byte.to_ascii_lowercase()))),
+    } else {
+        out.extend(host.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
     }
 }
 
