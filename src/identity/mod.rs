@@ -19,7 +19,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
-use crate::base::{Limits, Oddities, Oddity, Rules, Timestamp};
+use crate::base::{Address, Limits, Oddities, Oddity, Rules, Timestamp};
 use crate::sip::Aor;
 use crate::track::{
     Binding, BindingEvent, BindingFact, DialogState, EndId, EndIdentity, Evidence, Fact, Observation, Rule,
@@ -80,7 +80,7 @@ pub struct Identifier {
     domains: Domains,
     servers: HashSet<IpAddr>,
     /// Addresses and the AOR that their INVITEs say they come from; `None` when they say several.
-    claims: HashMap<std::net::SocketAddr, Option<Aor>>,
+    claims: HashMap<Address, Option<Aor>>,
     ends: HashMap<EndId, Known>,
     /// Live ends whose owner may yet change, by what could tell whose they are.
     waiting: Multimap,

@@ -63,7 +63,7 @@ impl Heard<'_, '_> {
 
     /// This hop's sender.
     pub(super) fn source_flow(&self) -> Flow {
-        Flow { address: self.source, transport: self.transport }
+        Flow { address: self.source.into(), transport: self.transport }
     }
 
     /// Where the request came from in the first place: the sender of the first hop, which on later hops
@@ -85,7 +85,7 @@ impl Heard<'_, '_> {
         }
         EndIdentity {
             flow: self.origin(),
-            neighbour: (message.via_count() <= 1).then_some(self.destination),
+            neighbour: (message.via_count() <= 1).then(|| self.destination.into()),
             contact: self.contact(),
             claimed,
             ..EndIdentity::default()
@@ -95,8 +95,8 @@ impl Heard<'_, '_> {
     /// What this request shows of its receiver.
     pub(super) fn receiver_identity(&self) -> EndIdentity {
         EndIdentity {
-            flow: Some(Flow { address: self.destination, transport: self.transport }),
-            neighbour: Some(self.source),
+            flow: Some(Flow { address: self.destination.into(), transport: self.transport }),
+            neighbour: Some(self.source.into()),
             request_uri: self.message.request_uri().map(|uri| self.shared(uri)),
             called: self.aor(&self.message.to()),
             ..EndIdentity::default()
@@ -130,5 +130,5 @@ fn via_flow(via: &Via<'_>) -> Option<Flow> {
     let ip = via.received.and_then(address).or_else(|| address(via.host))?;
     let transport = if via.transport.eq_ignore_ascii_case(b"UDP") { Transport::Udp } else { Transport::Tcp };
     let port = via.rport.or(via.port).unwrap_or(5060);
-    Some(Flow { address: SocketAddr::new(ip, port), transport })
+    Some(Flow { address: SocketAddr::new(ip, port).into(), transport })
 }

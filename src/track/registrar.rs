@@ -232,7 +232,7 @@ impl Registrar {
             cseq,
             registrar: heard.source,
             sole_hop: (message.via_count() == 1)
-                .then_some(Flow { address: heard.destination, transport: heard.transport }),
+                .then_some(Flow { address: heard.destination.into(), transport: heard.transport }),
             sole_contact: granted.len() == 1,
             expires_s: message.expires(),
             rule: Rule::Register200,

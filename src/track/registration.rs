@@ -276,7 +276,7 @@ impl Registration {
                     aor: self.aor.clone(),
                     contact: Arc::clone(&contact.uri),
                     flow: None,
-                    registrar: step.registrar,
+                    registrar: step.registrar.into(),
                     aliases: Vec::new(),
                     auth: None,
                     user_agent: None,
@@ -363,7 +363,7 @@ impl Registration {
                     .first()
                     .map_or_else(|| Arc::from("*"), |first| Arc::clone(&first.uri)),
                 flow: None,
-                registrar: step.registrar,
+                registrar: step.registrar.into(),
                 aliases: Vec::new(),
                 auth: None,
                 user_agent: None,

@@ -329,7 +329,7 @@ mod tests {
             aor: aor(user),
             contact: "sip:alice@192.0.2.10".into(),
             flow: None,
-            registrar: ([192, 0, 2, 1], 5060).into(),
+            registrar: std::net::SocketAddr::from(([192, 0, 2, 1], 5060)).into(),
             aliases: Vec::new(),
             auth: None,
             user_agent: Some("Phone/1".into()),

@@ -64,7 +64,7 @@ impl Call {
         let branch = self.branches.iter().position(|branch| {
             branch.cseq == cseq
                 && branch.source == heard.source
-                && branch.destination.address == heard.destination
+                && branch.destination.address == heard.destination.into()
                 && &*branch.id != message.top_branch()
                 && branch.final_status.is_none()
                 && self.attempts.get(branch.attempt).is_some_and(|attempt| {

@@ -70,7 +70,7 @@ impl Call {
             children: 0,
             vias,
             source: heard.source,
-            destination: Flow { address: heard.destination, transport: heard.transport },
+            destination: Flow { address: heard.destination.into(), transport: heard.transport },
             request_uri: heard.shared(message.request_uri().unwrap_or_default()),
             auth: heard.auth_user(),
             at: heard.at,
@@ -285,7 +285,7 @@ impl Call {
         let claimed = heard.asserted();
         let identity = EndIdentity {
             flow: Some(branch.destination),
-            neighbour: Some(branch.source),
+            neighbour: Some(branch.source.into()),
             contact: heard.contact(),
             request_uri: Some(Arc::clone(&branch.request_uri)),
             auth: None,
@@ -536,12 +536,12 @@ impl Call {
         // No INVITE was seen: the response tells where it went back to, and whom it is from and to.
         let message = heard.message;
         let flow = match message.via_count() {
-            1 => Some(Flow { address: heard.destination, transport: heard.transport }),
+            1 => Some(Flow { address: heard.destination.into(), transport: heard.transport }),
             _ => heard.origin(),
         };
         let identity = EndIdentity {
             flow,
-            neighbour: (message.via_count() == 1).then_some(heard.source),
+            neighbour: (message.via_count() == 1).then(|| heard.source.into()),
             claimed: heard.aor(&message.from()).into_iter().collect(),
             answered: true,
             ..EndIdentity::default()
@@ -608,7 +608,7 @@ impl Call {
         let message = heard.message;
         let identity = EndIdentity {
             flow: Some(heard.source_flow()),
-            neighbour: Some(heard.destination),
+            neighbour: Some(heard.destination.into()),
             contact: heard.contact(),
             claimed: heard.asserted(),
             called: heard.aor(&message.to()),
