@@ -619,3 +619,31 @@ fn scripts_are_there_and_run() {
         assert!(checked.success(), "{name} is no valid shell script");
     }
 }
+
+#[test]
+fn a_live_pipe_is_ended_in_order_by_a_signal() {
+    let mut child = offhook()
+        .args(["replay", "--format", "jsonl", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let capture = Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/busy-486.pcap");
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&fs::read(capture).unwrap()).unwrap();
+    let mut output = child.stdout.take().unwrap();
+    let mut first = [0; 1];
+    output.read_exact(&mut first).unwrap();
+
+    // Nothing more comes, and the pipe stays open: only the signal ends it.
+    let pid = child.id().to_string();
+    assert!(Command::new("sh").args(["-c", "kill -TERM \"$0\"", &pid]).status().unwrap().success());
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(finish(child).code, 0);
+    let last: Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
+    assert_eq!(last["kind"], "summary");
+    assert_eq!(last["frames"], 11);
+    drop(input);
+}

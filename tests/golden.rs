@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 use support::ladder::{Ladder, MIDNIGHT_S, START_US, Says, Truth};
@@ -107,7 +108,7 @@ fn ladders_give_the_committed_captures() {
     for_each_case(|case| {
         let compiled = capture_of(&case.ladder)?;
         if blessing() {
-            return fs::write(case.file("pcap"), compiled).map_err(|error| error.to_string());
+            return write_capture(case, &compiled);
         }
         let committed = fs::read(case.file("pcap"))
             .map_err(|error| format!("{error}: scripts/bless {} writes it", case.ladder.name))?;
@@ -173,10 +174,20 @@ fn every_case_says_what_it_proves_in_the_table() {
     assert!(untold.is_empty(), "not in captures/README.md: {untold:?}");
 }
 
+/// Puts the capture in its place at once: two tests write it, and the program must not read half of it.
+fn write_capture(case: &Case, capture: &[u8]) -> Outcome<()> {
+    static WRITTEN: AtomicU32 = AtomicU32::new(0);
+    let serial = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let aside = case.file(&format!("pcap.{}-{serial}", std::process::id()));
+    fs::write(&aside, capture)
+        .and_then(|()| fs::rename(&aside, case.file("pcap")))
+        .map_err(|error| error.to_string())
+}
+
 /// While blessing, the capture may not be written yet by the other test: it is written here too, with the same bytes.
 fn lines_from_ladder_or_file(case: &Case) -> Outcome<Vec<String>> {
     if blessing() {
-        fs::write(case.file("pcap"), capture_of(&case.ladder)?).map_err(|error| error.to_string())?;
+        write_capture(case, &capture_of(&case.ladder)?)?;
     }
     lines_of(case)
 }

@@ -10,6 +10,7 @@
 #[path = "support/kamailio.rs"]
 mod kamailio;
 
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -248,4 +249,56 @@ fn a_server_that_is_away_is_waited_for() {
     server.restart();
     let totals = publisher.finish(PATIENCE);
     assert!(totals.settled && totals.acknowledged >= 1, "{totals:?}");
+}
+
+/// The whole way: a recorded morning is replayed at twice its speed into Kamailio, by the program itself, and
+/// people who watch Alice, Bob and Carol are told what happened to them, in order.
+#[test]
+fn watchers_follow_a_replayed_morning() {
+    let server = Kamailio::start(Wanted::default());
+    let mut alice = Watcher::subscribe(&server, ALICE);
+    let mut bob = Watcher::subscribe(&server, "sip:bob@example.com");
+    let mut carol = Watcher::subscribe(&server, "sip:carol@example.com");
+    let replay = Command::new(env!("CARGO_BIN_EXE_offhook"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["replay", "captures/office-morning.pcap", "--format", "jsonl", "--speed", "2"])
+        .args(["--publish", &server.uri()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    alice.wait_for("presence", "open and free", |body| {
+        body.contains("<basic>open</basic>") && !is_on_the_phone(body)
+    });
+    alice.wait_for("presence", "on the phone", is_on_the_phone);
+    let confirmed = alice.wait_for("dialog", "confirmed", |body| body.contains("<state>confirmed</state>"));
+    assert!(confirmed.contains("direction=\"initiator\""), "{confirmed}");
+    assert!(confirmed.contains("sip:bob@example.com"), "{confirmed}");
+    bob.wait_for("dialog", "held", |body| body.contains("+sip.rendering"));
+    alice.wait_for("presence", "free again", |body| {
+        body.contains("<basic>open</basic>") && !is_on_the_phone(body)
+    });
+    carol.wait_for("dialog", "ringing", |body| body.contains("<state>early</state>"));
+    carol.wait_for("presence", "on the phone", is_on_the_phone);
+    // Bob's registration runs out while he talks: open until the BYE, then closed.
+    bob.wait_for("presence", "on the phone", is_on_the_phone);
+    bob.wait_for("presence", "closed", |body| body.contains("<basic>closed</basic>"));
+    alice.wait_for("presence", "closed", |body| body.contains("<basic>closed</basic>"));
+
+    let output = replay.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let lines: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let publications = lines.iter().filter(|line| line["kind"] == "publication").count();
+    let summary = lines.last().unwrap();
+    assert_eq!(summary["kind"], "summary");
+    assert_eq!(summary["publications"]["failed"], 0, "{summary}");
+    assert_eq!(summary["publications"]["acknowledged"], publications, "{summary}");
+    // The end of a replay takes back what it published.
+    carol.wait_for("presence", "nothing any more", |body| !body.contains("<basic>open</basic>"));
 }

@@ -2,11 +2,12 @@
 //! In: bindings that came and went. Out: the bindings that fit. Knows nothing of ends.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap};
 use smallvec::SmallVec;
 
 use crate::base::{Flow, Limits, Oddities, Oddity};
@@ -24,34 +25,25 @@ pub(super) struct Key(u64);
 /// All keys of one end or binding.
 pub(super) type Keys = SmallVec<[Key; 6]>;
 
-/// Ids of one key: mostly one.
-type Ids = SmallVec<[u64; 4]>;
-
-/// Many ids by key, in no order.
+/// Many ids by key. A tree, not a hash table: thousands of ends may wait for the same key (a gateway's address),
+/// and one of them must be found among the others without walking them.
 #[derive(Default)]
 pub(super) struct Multimap {
-    table: HashTable<(Key, u64)>,
+    entries: BTreeSet<(Key, u64)>,
 }
 
 impl Multimap {
     pub(super) fn insert(&mut self, key: Key, id: u64) {
-        if self.table.find(key.0, |&entry| entry == (key, id)).is_none() {
-            self.table.insert_unique(key.0, (key, id), |entry| entry.0.0);
-        }
+        self.entries.insert((key, id));
     }
 
     pub(super) fn remove(&mut self, key: Key, id: u64) {
-        if let Ok(entry) = self.table.find_entry(key.0, |&entry| entry == (key, id)) {
-            entry.remove();
-        }
+        self.entries.remove(&(key, id));
     }
 
     /// The ids of a key, smallest first: the order in which they came.
-    pub(super) fn ids(&self, key: Key) -> Ids {
-        let mut ids: Ids =
-            self.table.iter_hash(key.0).filter(|entry| entry.0 == key).map(|entry| entry.1).collect();
-        ids.sort_unstable();
-        ids
+    pub(super) fn ids(&self, key: Key) -> impl Iterator<Item = u64> + '_ {
+        self.entries.range((key, 0)..=(key, u64::MAX)).map(|&(_, id)| id)
     }
 }
 
@@ -133,11 +125,13 @@ impl Directory {
         true
     }
 
-    pub(super) fn remove(&mut self, id: u64) {
-        let Some(known) = self.bindings.remove(&id) else { return };
+    /// Says whether there was such a binding.
+    pub(super) fn remove(&mut self, id: u64) -> bool {
+        let Some(known) = self.bindings.remove(&id) else { return false };
         for key in self.keys_of(&known) {
             self.by_key.remove(key, id);
         }
+        true
     }
 
     fn remember_user(&mut self, auth: &AuthUser, aor: &Aor) {
@@ -151,8 +145,8 @@ impl Directory {
     }
 
     fn with_key(&self, key: Option<Key>) -> impl Iterator<Item = &Arc<Binding>> + '_ {
-        let ids = key.map(|key| self.by_key.ids(key)).unwrap_or_default();
-        ids.into_iter().filter_map(|id| self.bindings.get(&id))
+        let ids = key.into_iter().flat_map(|key| self.by_key.ids(key));
+        ids.filter_map(|id| self.bindings.get(&id))
     }
 
     /// Bindings whose contact, on any hop, is this URI (RFC 3261 section 19.1.4).

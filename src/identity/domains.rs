@@ -14,15 +14,18 @@ pub(super) struct Domains {
     given: HashSet<String>,
     learned: HashSet<String>,
     with_registrar: HashSet<Arc<str>>,
+    /// Learned ones that are remembered.
+    most: usize,
 }
 
 impl Domains {
-    pub(super) fn new(given: &[String]) -> Self {
+    pub(super) fn new(given: &[String], most: usize) -> Self {
         Self {
             any: given.iter().any(|domain| domain.eq_ignore_ascii_case("any")),
             given: given.iter().map(|domain| canonical(domain)).collect(),
             learned: HashSet::new(),
             with_registrar: HashSet::new(),
+            most,
         }
     }
 
@@ -31,14 +34,17 @@ impl Domains {
         self.any || aor.domain().is_some_and(|domain| self.given.contains(domain))
     }
 
-    /// It may be a presentity: somebody (not a mere host) of a managed domain. Without a given list all are.
+    /// It may be a presentity: somebody (not a mere host, not nobody) of a managed domain. Without a given list
+    /// all are.
     pub(super) fn may_show(&self, aor: &Aor) -> bool {
-        !aor.user().is_empty() && (self.given.is_empty() || self.is_given(aor))
+        // RFC 3323 section 4.1.1.3: who withholds the name is anonymous@anonymous.invalid.
+        let nobody = aor.user().is_empty() || aor.domain().is_some_and(|domain| domain.ends_with(".invalid"));
+        !nobody && (self.given.is_empty() || self.is_given(aor))
     }
 
     /// A registration in this domain succeeded.
     pub(super) fn learn(&mut self, domain: &str) {
-        if !self.learned.contains(domain) {
+        if self.learned.len() < self.most && !self.learned.contains(domain) {
             self.learned.insert(domain.to_owned());
         }
     }
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_given_list_leaves_all_others_out() {
-        let domains = Domains::new(&["Example.COM.".to_owned(), "2001:db8::0:1".to_owned()]);
+        let domains = Domains::new(&["Example.COM.".to_owned(), "2001:db8::0:1".to_owned()], 8);
         assert!(domains.may_show(&aor("sip:alice@example.com")));
         assert!(domains.may_show(&aor("sip:alice@[2001:db8::1]")));
         assert!(!domains.may_show(&aor("sip:alice@example.net")));
@@ -82,9 +88,11 @@ mod tests {
 
     #[test]
     fn without_a_list_everybody_is_shown_and_nobody_given() {
-        let domains = Domains::new(&[]);
+        let domains = Domains::new(&[], 8);
         assert!(domains.may_show(&aor("sip:alice@example.com")));
         assert!(!domains.is_given(&aor("sip:alice@example.com")));
-        assert!(Domains::new(&["any".to_owned()]).is_given(&aor("sip:bob@192.0.2.1")));
+        assert!(!domains.may_show(&aor("sip:anonymous@anonymous.invalid")));
+        assert!(!domains.may_show(&aor("sip:example.com")));
+        assert!(Domains::new(&["any".to_owned()], 8).is_given(&aor("sip:bob@192.0.2.1")));
     }
 }

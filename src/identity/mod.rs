@@ -93,7 +93,7 @@ impl Identifier {
     pub fn new(rules: &Rules, limits: &Limits) -> Self {
         Self {
             directory: Directory::new(limits),
-            domains: Domains::new(&rules.domains),
+            domains: Domains::new(&rules.domains, limits.known_addresses),
             servers: HashSet::new(),
             claims: HashMap::new(),
             ends: HashMap::new(),
@@ -134,10 +134,9 @@ impl Identifier {
     fn binding(&mut self, observation: Observation, oddities: &mut Oddities) {
         let Fact::Binding(BindingFact { binding, event, .. }) = &observation.fact else { return };
         let binding = Arc::clone(binding);
-        if self.is_trunk(&binding) && !self.domains.is_given(&binding.aor) {
-            return;
-        }
+        let is_nobodys = self.is_trunk(&binding) && !self.domains.is_given(&binding.aor);
         match event {
+            BindingEvent::Registered { .. } if is_nobodys => {}
             BindingEvent::Registered { .. } => {
                 if let Some(domain) = binding.aor.domain() {
                     self.domains.learn(domain);
@@ -149,8 +148,11 @@ impl Identifier {
                     self.judge_again(&self.directory.keys_of(&binding), at, &evidence, oddities);
                 }
             }
+            // One that was somebody's before its address proved to be a server's ends all the same.
             BindingEvent::Removed => {
-                self.directory.remove(binding.id);
+                if !self.directory.remove(binding.id) && is_nobodys {
+                    return;
+                }
                 self.pass(&binding.aor, observation, None, Ground::Contact, false);
             }
         }

@@ -7,3 +7,4 @@ pub mod output;
 pub mod publisher;
 pub mod replay;
 mod sip_socket;
+pub mod stop;

@@ -13,6 +13,7 @@ use super::capture::{CaptureError, MergedCapture};
 use super::output::explain::Story;
 use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style, Summary};
 use super::publisher::{NextHop, PublishError, PublisherHandle};
+use super::stop;
 use crate::base::{Limits, Rules, Timestamp};
 use crate::presence::PresentityChange;
 use crate::publish::{EventPackage, OnStop, PublishOptions};
@@ -107,6 +108,9 @@ pub enum ReplayError {
     /// Nothing can be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// The system lets no signal be caught.
+    #[error("SIGINT and SIGTERM cannot be caught: {0}")]
+    Signals(#[source] io::Error),
     /// Standard output is gone or full.
     #[error("standard output cannot be written")]
     Output(#[from] io::Error),
@@ -126,6 +130,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// # Errors
 /// [`ReplayError`].
 pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
+    stop::on_signals().map_err(ReplayError::Signals)?;
     let mut capture = MergedCapture::open(&options.inputs, options.filter.as_deref())?;
     let publisher = options.publishing.map(start_publisher).transpose()?;
     let sources = Sources::new(capture.names());
@@ -342,8 +347,13 @@ impl Run {
                 bar.set_position(capture.progress().0);
             }
             frames += 1;
+            if stop::requested() {
+                break;
+            }
             let frame = match capture.next() {
                 None => break,
+                // A pipe that ends because we were asked to stop was not cut off.
+                Some(Err(_)) if stop::requested() => break,
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
                     self.failed_inputs += 1;
@@ -351,9 +361,12 @@ impl Run {
                     continue;
                 }
             };
+            self.wait_for(frame.at, sink)?;
+            if stop::requested() {
+                break;
+            }
             // Merged inputs may still step back a little: the tap counts that, the end must not.
             self.last = self.last.max(Some(frame.at));
-            self.wait_for(frame.at, sink)?;
             self.tap.handle(&frame);
             self.drain(sink)?;
         }
@@ -427,7 +440,7 @@ impl Pace {
             Duration::try_from_secs_f64(at.since(first).as_secs_f64() / factor).unwrap_or(Duration::MAX);
         loop {
             let left = wanted.saturating_sub(began.elapsed());
-            if left.is_zero() {
+            if left.is_zero() || stop::requested() {
                 return Ok(());
             }
             meanwhile()?;

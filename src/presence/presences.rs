@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -79,7 +80,7 @@ impl Presences {
         let Some(presentity) = self.presentities.get_mut(id as usize) else {
             return;
         };
-        let touch = touch(&mut self.touched, id);
+        let touch = touch(&mut self.touched, presentity, id);
         let (at, evidence) = (attributed.observation.at, attributed.observation.evidence.clone());
         let mut grace = presentity.grace();
         if presentity.take(attributed, touch) {
@@ -107,7 +108,7 @@ impl Presences {
                 continue;
             };
             presentity.end_grace();
-            let touch = touch(&mut self.touched, id);
+            let touch = touch(&mut self.touched, presentity, id);
             if let Some(because) = presentity.rare().grace_because.take() {
                 presentity.offline(Evidence { rule: Rule::GraceOver, ..because }, touch);
                 touch.listing_changed = true;
@@ -134,6 +135,7 @@ impl Presences {
             let Some(presentity) = self.presentities.get_mut(id as usize) else {
                 continue;
             };
+            presentity.touched = None;
             let status = presentity.status();
             let before = std::mem::replace(&mut presentity.announced, status);
             let contact = presentity.newest_contact().cloned();
@@ -206,9 +208,11 @@ impl Presences {
 }
 
 /// What was done to this presentity since the last flush.
-fn touch(touched: &mut Vec<(u32, Touch)>, id: u32) -> &mut Touch {
-    let at = touched.iter().position(|&(known, _)| known == id).unwrap_or_else(|| {
+fn touch<'t>(touched: &'t mut Vec<(u32, Touch)>, presentity: &mut Presentity, id: u32) -> &'t mut Touch {
+    let known = presentity.touched.map(|place| place.get() as usize - 1);
+    let at = known.filter(|&at| at < touched.len()).unwrap_or_else(|| {
         touched.push((id, Touch::default()));
+        presentity.touched = u32::try_from(touched.len()).ok().and_then(NonZeroU32::new);
         touched.len() - 1
     });
     &mut touched[at].1

@@ -1,6 +1,7 @@
 //! What is known of one presentity, and the status that follows from it.
 //! In: attributed observations. Out: `PresentityState`. Knows nothing of other presentities.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -27,6 +28,8 @@ struct Registered {
 struct End {
     fact: Arc<DialogFact>,
     contact: Option<Arc<str>>,
+    /// The User-Agent of the phone, kept where its registration ends before the dialog does.
+    user_agent: Option<Arc<str>>,
     weak: bool,
 }
 
@@ -70,8 +73,12 @@ pub(super) struct Presentity {
     given: bool,
     /// Its first INVITE set-up or end was seen: idle is no longer only assumed.
     set_up_seen: bool,
+    /// How sure it is that nothing is registered.
+    offline_confidence: Confidence,
     /// How sure it is that it is idle.
     idle_confidence: Confidence,
+    /// Where what this frame or moment did to it is noted, plus one.
+    pub touched: Option<NonZeroU32>,
     pub announced: (Terminal, Session, bool),
     pub announced_contact: Option<Arc<str>>,
 }
@@ -87,7 +94,9 @@ impl Presentity {
             supported: false,
             given: false,
             set_up_seen: false,
+            offline_confidence: Confidence::Full,
             idle_confidence: Confidence::Full,
+            touched: None,
             announced: (Terminal::Unknown, Session::Idle, false),
             announced_contact: None,
         }
@@ -128,7 +137,7 @@ impl Presentity {
 
     /// Takes in one observation. Says whether the last binding went, so that grace may begin.
     pub(super) fn take(&mut self, attributed: Attributed, touch: &mut Touch) -> bool {
-        let before = self.status();
+        let before = (self.status(), self.newest_contact().cloned());
         let evidence = attributed.observation.evidence.clone();
         self.given |= attributed.given;
         let mut last_binding_went = false;
@@ -141,7 +150,8 @@ impl Presentity {
             Fact::Server(_) | Fact::Domain(_) => {}
         }
         touch.listing_changed = true;
-        if self.status() != before || touch.because.is_none() || last_binding_went {
+        let changed = self.status() != before.0 || self.newest_contact() != before.1.as_ref();
+        if changed || touch.because.is_none() || last_binding_went {
             touch.because = Some(evidence);
         }
         last_binding_went
@@ -170,6 +180,7 @@ impl Presentity {
                 if let Some(at) = known {
                     self.bindings.remove(at);
                 }
+                self.offline_confidence = confidence;
                 self.bindings.is_empty()
                     && !matches!(self.stored.terminal, Terminal::Offline | Terminal::OfflineWaiting)
             }
@@ -199,9 +210,12 @@ impl Presentity {
                     self.rare().over.push(view);
                 }
             }
-            self.idle_confidence = fact.confidence;
+            self.idle_confidence = if weak { fact.confidence.max(Confidence::Weak) } else { fact.confidence };
         } else {
-            let end = End { fact, contact, weak };
+            let user_agent = self
+                .user_agent_of(contact.as_ref())
+                .or_else(|| known.and_then(|at| self.ends.get(at)?.user_agent.clone()));
+            let end = End { fact, contact, user_agent, weak };
             let room = self.ends.len() < MOST_OF_ONE;
             match known.and_then(|at| self.ends.get_mut(at)) {
                 Some(known) => *known = end,
@@ -243,6 +257,12 @@ impl Presentity {
         self.bindings.last().map(|known| &known.binding.contact)
     }
 
+    /// The User-Agent that registered this contact.
+    fn user_agent_of(&self, contact: Option<&Arc<str>>) -> Option<Arc<str>> {
+        let known = self.bindings.iter().find(|known| Some(&known.binding.contact) == contact)?;
+        known.binding.user_agent.clone()
+    }
+
     /// All that is now true of it. `assumed`: the capture is young enough that its beginning still matters.
     pub(super) fn state(
         &mut self,
@@ -253,11 +273,8 @@ impl Presentity {
         let engaged = self.engaged();
         let contact = engaged.and_then(|end| end.contact.as_ref().or(end.fact.identity.contact.as_ref()));
         let contact = contact.or(self.newest_contact()).cloned();
-        let user_agent = self
-            .bindings
-            .iter()
-            .find(|known| Some(&known.binding.contact) == contact.as_ref())
-            .and_then(|known| known.binding.user_agent.clone());
+        let user_agent =
+            self.user_agent_of(contact.as_ref()).or_else(|| engaged.and_then(|end| end.user_agent.clone()));
         let mut dialogs: Vec<DialogView> = self.ends.iter().filter_map(|end| listing(&end.fact)).collect();
         let confidence = self.confidence(engaged, assumed);
         let state = PresentityState {
@@ -292,7 +309,7 @@ impl Presentity {
     /// The worst of the evidence that holds the status.
     fn confidence(&self, engaged: Option<&End>, assumed: bool) -> Confidence {
         let terminal =
-            self.bindings.iter().map(|binding| binding.confidence).min().unwrap_or(Confidence::Full);
+            self.bindings.iter().map(|binding| binding.confidence).min().unwrap_or(self.offline_confidence);
         let session = match engaged {
             Some(end) if end.weak => end.fact.confidence.max(Confidence::Weak),
             Some(end) => end.fact.confidence,

@@ -69,7 +69,8 @@ names! {
         Hold = "hold",
         /// A 2xx accepted a session description that no longer holds.
         Resume = "resume",
-        /// A request inside a dialog whose beginning was not seen was answered 2xx.
+        /// A request inside a dialog was answered 2xx: the dialog is up, though its beginning was not seen, or
+        /// carries other media from now on.
         InDialog200 = "in-dialog-200",
         /// A fork that lost: 64·T1 after another one's 2xx, or after the caller's final response.
         ForkLost = "fork-lost",
@@ -85,7 +86,7 @@ names! {
         CopyEnded = "copy-ended",
         /// The dialog reached the longest time that one is believed.
         DialogCap = "dialog-cap",
-        /// A table was full and the dialog had to go.
+        /// A table was full and the dialog or binding had to go.
         Evicted = "evicted",
         /// A 2xx to SUBSCRIBE.
         Subscribe200 = "subscribe-200",

@@ -54,6 +54,8 @@ pub(super) struct Registrar {
     spoke: HashMap<SocketAddr, Timestamp>,
     /// REGISTERs to be believed as soon as their registrar speaks.
     silent: HashMap<SocketAddr, Vec<Ticket>>,
+    /// How many there are in `silent`.
+    silent_tickets: usize,
     domains: HashSet<Arc<str>>,
     limits: Limits,
     key: Vec<u8>,
@@ -86,6 +88,7 @@ impl Registrar {
             presumable: VecDeque::new(),
             spoke: HashMap::new(),
             silent: HashMap::new(),
+            silent_tickets: 0,
             domains: HashSet::new(),
             limits: limits.clone(),
             key: Vec::new(),
@@ -115,7 +118,9 @@ impl Registrar {
     pub(super) fn notice(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
         let Some(spoke) = self.spoke.get_mut(&heard.source) else { return };
         *spoke = heard.at;
-        for ticket in self.silent.remove(&heard.source).unwrap_or_default() {
+        let silent = self.silent.remove(&heard.source).unwrap_or_default();
+        self.silent_tickets = self.silent_tickets.saturating_sub(silent.len());
+        for ticket in silent {
             self.presume(ticket, heard.at, out);
         }
     }
@@ -187,6 +192,25 @@ impl Registrar {
                 self.spoke.entry(heard.destination).or_insert(Timestamp::EPOCH);
             }
         }
+        self.sweep();
+    }
+
+    /// Answered transactions leave their place in the queues, and those of a registrar that is never heard
+    /// wait for it in vain: swept when they are the most of what is queued.
+    fn sweep(&mut self) {
+        let Self { pending, order, silent, silent_tickets, .. } = self;
+        let most = 2 * pending.len() + 64;
+        if order.len() > most {
+            order.retain(|&(_, ticket)| pending.get(ticket).is_some());
+        }
+        if *silent_tickets > most {
+            *silent_tickets = 0;
+            silent.retain(|_, tickets| {
+                tickets.retain(|&ticket| pending.get(ticket).is_some());
+                *silent_tickets += tickets.len();
+                !tickets.is_empty()
+            });
+        }
     }
 
     /// A domain for which a REGISTER passes has a registrar: its bindings will tell who answers a call.
@@ -220,12 +244,21 @@ impl Registrar {
             }
             granted.push(Asked::read(&contact, heard));
         }
-        let Some(id) = self.table.registration(&aor, oddities) else { return };
+        let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
+        if granted.is_empty() && wanted {
+            // A copy of one that was applied says nothing. Any other is not remembered as applied: its request
+            // may be seen after it, and be believed.
+            let known = self.table.find(&aor).and_then(|id| self.table.registrations.get(id as usize));
+            if !known.is_some_and(|known| known.has_applied(message.call_id(), message.cseq().number)) {
+                oddities.note(Oddity::RegisterWithoutContact);
+            }
+            return;
+        }
+        let Some(id) = self.table.registration(&aor, out, oddities) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
         let cseq = message.cseq().number;
         let (call_id, order) = registration.order(message.call_id(), cseq, heard.source);
-        let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
         let step = Step {
             frame: heard.frame,
             call_id,
@@ -242,7 +275,6 @@ impl Registrar {
         match order {
             Order::Repeated => return,
             Order::Older => return oddities.note(Oddity::RegisterOutOfOrder),
-            _ if granted.is_empty() && wanted => return oddities.note(Oddity::RegisterWithoutContact),
             Order::SameOnOtherHop => registration.other_hop(&step, &granted, out),
             Order::Newer => {
                 registration.reconcile(&step, granted, out, self.limits.bindings_per_aor, next_binding);
@@ -262,6 +294,7 @@ impl Registrar {
         if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.at) {
             // It has not spoken yet: `notice` will see when it does.
             self.silent.entry(pending.registrar).or_default().push(ticket);
+            self.silent_tickets += 1;
             return;
         }
         let Some((key, pending)) = self.pending.remove_ticket(ticket) else { return };
@@ -301,6 +334,7 @@ impl Registrar {
         if self.pending.is_empty() {
             self.spoke.clear();
             self.silent.clear();
+            self.silent_tickets = 0;
         }
     }
 }
@@ -314,10 +348,10 @@ impl Pending {
 
 impl Table {
     /// The registration of `aor`, made when there is none; another one goes when the table is full.
-    fn registration(&mut self, aor: &Aor, oddities: &mut Oddities) -> Option<u32> {
+    fn registration(&mut self, aor: &Aor, out: &mut Findings, oddities: &mut Oddities) -> Option<u32> {
         if self.registrations.len() >= self.most && self.find(aor).is_none() {
             oddities.note(Oddity::TableFull);
-            self.drop_one();
+            self.drop_one(out);
         }
         self.registration_if_room(aor)
     }
@@ -343,7 +377,7 @@ impl Table {
     }
 
     /// Room for another: the registration that ends soonest goes, else any.
-    fn drop_one(&mut self) {
+    fn drop_one(&mut self, out: &mut Findings) {
         let soonest = self.deadlines.first_key();
         let id = soonest.or_else(|| self.registrations.iter().next().map(|(id, _)| id as u32));
         let Some(id) = id else { return };
@@ -352,6 +386,7 @@ impl Table {
                 entry.remove();
             }
             self.deadlines.set(&mut gone.deadline, id, None);
+            gone.evict(out);
         }
     }
 
@@ -370,4 +405,48 @@ pub(super) fn transaction_key(key: &mut Vec<u8>, heard: &Heard<'_, '_>) {
     key.push(0);
     key.extend_from_slice(&heard.message.cseq().number.to_be_bytes());
     key.extend_from_slice(heard.message.top_branch());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Texts;
+    use crate::sip::Scanner;
+    use crate::track::{BindingEvent, Observation};
+
+    fn registered(registrar: &mut Registrar, limits: &Limits, user: &str, out: &mut Findings) {
+        let text = format!(
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bK{user}\r\nFrom: <sip:{user}@example.com>;tag=1\r\n\
+             To: <sip:{user}@example.com>;tag=2\r\nCall-ID: {user}\r\nCSeq: 1 REGISTER\r\n\
+             Contact: <sip:{user}@192.0.2.11>;expires=600\r\nContent-Length: 0\r\n\r\n"
+        );
+        let mut scanner = Scanner::new(limits);
+        let message = scanner.scan(text.as_bytes()).expect("a message");
+        let heard = Heard {
+            at: out.at,
+            frame: FrameId::default(),
+            source: "192.0.2.1:5060".parse().expect("an address"),
+            destination: "192.0.2.11:5060".parse().expect("an address"),
+            transport: Transport::Udp,
+            whole: true,
+            message: &message,
+            texts: &Texts::default(),
+        };
+        registrar.handle(&heard, out, &mut Oddities::default());
+    }
+
+    #[test]
+    fn who_has_to_go_from_a_full_table_is_said_to_be_gone() {
+        let limits = Limits { registered_aors: 1, ..Limits::default() };
+        let mut registrar = Registrar::new(&limits);
+        let mut out = Findings { at: Timestamp::from_secs(1), sequence: 0, queue: VecDeque::new() };
+        registered(&mut registrar, &limits, "alice", &mut out);
+        registered(&mut registrar, &limits, "bob", &mut out);
+        let gone = |observation: &Observation| {
+            matches!(&observation.fact, Fact::Binding(fact)
+                if fact.event == BindingEvent::Removed && fact.binding.aor.user() == "alice")
+                && observation.evidence.rule == Rule::Evicted
+        };
+        assert!(out.queue.iter().any(gone), "{:?}", out.queue);
+    }
 }

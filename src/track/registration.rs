@@ -65,9 +65,9 @@ impl Held {
         }
     }
 
-    fn removed(&self) -> Fact {
+    fn removed(&self, confidence: Confidence) -> Fact {
         let (binding, event) = (Arc::clone(&self.binding), BindingEvent::Removed);
-        Fact::Binding(BindingFact { binding, confidence: Confidence::Full, event })
+        Fact::Binding(BindingFact { binding, confidence, event })
     }
 
     fn registered(&self, confidence: Confidence) -> Fact {
@@ -158,6 +158,11 @@ impl Step<'_> {
         Some((asked, own.or_else(other_name)?))
     }
 
+    /// By what a binding goes that the request took back: its 2xx, if that was seen.
+    fn removal_rule(&self) -> Rule {
+        if self.rule == Rule::Register200 { Rule::Unregister200 } else { self.rule }
+    }
+
     /// The request took this binding back.
     fn asked_away(&self, held: &Held) -> bool {
         self.asked.is_some_and(|asked| {
@@ -183,6 +188,11 @@ impl Registration {
 
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
         self.held.iter().map(|held| held.expires_at).min()
+    }
+
+    /// Whether the 2xx of this transaction, or of a later one, was applied.
+    pub(super) fn has_applied(&self, call_id: &[u8], cseq: u32) -> bool {
+        self.applied.iter().any(|last| last.call_id.as_bytes() == call_id && last.cseq >= cseq)
     }
 
     /// Where a 2xx stands among those of its Call-ID (RFC 3261 section 10.3 step 7), remembering it.
@@ -341,13 +351,13 @@ impl Registration {
                 return true;
             }
             let rule = if step.asked_away(held) {
-                Rule::Unregister200
+                step.removal_rule()
             } else if held.listed_by.contains(&mark(step.registrar)) {
                 Rule::RegisterMissing
             } else {
                 return true;
             };
-            gone.push((rule, held.removed()));
+            gone.push((rule, held.removed(step.confidence)));
             false
         });
         if had == 0
@@ -373,7 +383,7 @@ impl Registration {
                 confidence: step.confidence,
                 event: BindingEvent::Removed,
             };
-            gone.push((Rule::Unregister200, Fact::Binding(fact)));
+            gone.push((step.removal_rule(), Fact::Binding(fact)));
         }
         for (rule, fact) in gone {
             out.push(rule, step.frame, &step.call_id, fact);
@@ -409,13 +419,20 @@ impl Registration {
         }
     }
 
+    /// Nobody will notice the end of these bindings any more: they end now.
+    pub(super) fn evict(&mut self, out: &mut Findings) {
+        for held in self.held.drain(..) {
+            out.push(Rule::Evicted, held.frame, &held.call_id, held.removed(Confidence::Weak));
+        }
+    }
+
     /// Removes what the granted time of ran out.
     pub(super) fn expire(&mut self, now: Timestamp, out: &mut Findings) {
         self.held.retain(|held| {
             if held.expires_at > now {
                 return true;
             }
-            out.push(Rule::RegisterExpired, held.frame, &held.call_id, held.removed());
+            out.push(Rule::RegisterExpired, held.frame, &held.call_id, held.removed(Confidence::Full));
             false
         });
     }

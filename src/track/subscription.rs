@@ -25,6 +25,8 @@ struct Pending {
     expires_s: Option<u32>,
     identity: EndIdentity,
     vias: usize,
+    /// Its 2xx was seen: further ones are the mirror's copies or repetitions.
+    accepted: bool,
 }
 
 struct Subscription {
@@ -95,19 +97,20 @@ impl Subscriptions {
         let presence = message.event().is_some_and(|event| event.eq_ignore_ascii_case(b"presence"));
         let (vias, expires_s) = (message.via_count(), message.expires());
         self.pending_order.push_back((heard.at, key.clone()));
-        self.pending.insert(key, Pending { at: heard.at, presence, expires_s, identity, vias });
+        self.pending
+            .insert(key, Pending { at: heard.at, presence, expires_s, identity, vias, accepted: false });
     }
 
     fn answer(&mut self, status: u16, heard: &Heard<'_, '_>, out: &mut Findings) {
         transaction_key(&mut self.key, heard);
         let message = heard.message;
         let key = (heard.call_id(), text(message.from_tag().unwrap_or_default()));
-        let Some(asked) = self.pending.get(&*self.key) else {
+        let Some(asked) = self.pending.get_mut(&*self.key) else {
             return;
         };
         debug_assert!(asked.at <= heard.at);
         match status {
-            200..=299 if asked.presence => {
+            200..=299 if asked.presence && !std::mem::replace(&mut asked.accepted, true) => {
                 let expires_s = message.expires().or(asked.expires_s).unwrap_or(3_600);
                 if expires_s == 0 {
                     return self.end(&key, Rule::Unsubscribed, heard.frame, out);

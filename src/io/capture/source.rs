@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::read::MultiGzDecoder;
 
 use super::error::{CaptureError, Compression, Place};
+use crate::io::stop::StandardInput;
 
 /// What stands for standard input on a command line.
 const STANDARD_INPUT: &str = "-";
@@ -32,7 +33,9 @@ pub(super) fn name_of(path: &str) -> String {
 /// Opens a file, or standard input, and looks at its first bytes for compression.
 pub(super) fn open(path: &str) -> Result<Source, CaptureError> {
     let (raw, size): (Box<dyn Read + Send>, _) = if path == STANDARD_INPUT {
-        (Box::new(io::stdin()), None)
+        let input = StandardInput::open()
+            .map_err(|reason| CaptureError::Unopenable { name: name_of(path), reason })?;
+        (Box::new(input), None)
     } else {
         let (file, size) = open_file(path)?;
         (Box::new(file), size)

@@ -16,6 +16,8 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::super::{
     AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
     Media, Rule, Side,
@@ -44,7 +46,6 @@ pub(super) struct Attempt {
     pub retry_until: Due,
     /// How it will have ended if nothing follows until then.
     pub retry_or: (EndReason, Rule),
-    pub cancel_until: Due,
 }
 
 /// One INVITE on one hop.
@@ -53,6 +54,8 @@ pub(super) struct Branch {
     pub cseq: u32,
     pub id: Box<[u8]>,
     pub parent: Option<usize>,
+    /// The second Via's branch, while the INVITE of that hop has not been seen.
+    pub parent_id: Option<Box<[u8]>>,
     pub children: u16,
     pub vias: usize,
     pub source: SocketAddr,
@@ -65,7 +68,8 @@ pub(super) struct Branch {
     pub final_status: Option<u16>,
     pub cancelled: bool,
     pub early: Vec<Early>,
-    pub called: Option<usize>,
+    /// The phones behind it: one for each To-tag, for a proxy out of sight may fork.
+    pub called: SmallVec<[usize; 1]>,
     pub no_response_at: Due,
     pub lost_at: Due,
 }
@@ -213,6 +217,27 @@ impl Call {
     }
 
     pub(super) fn new_end(&mut self, side: Side, identity: EndIdentity, context: &mut Context<'_>) -> usize {
+        // One or two ends are nearly all there ever are.
+        self.ends.reserve_exact(1);
+        self.ends.push(self.fresh_end(side, identity, context));
+        self.ends.len() - 1
+    }
+
+    /// A new end in place of one that is over, which nobody will ask for again.
+    pub(super) fn renew_end(&mut self, at: usize, identity: EndIdentity, context: &mut Context<'_>) -> usize {
+        let over = |end: &&End| end.state == DialogState::Terminated && end.news.is_none();
+        let Some(side) = self.ends.get(at).filter(over).map(|end| end.side) else {
+            let side = self.ends.get(at).map_or(Side::Caller, |end| end.side);
+            return self.new_end(side, identity, context);
+        };
+        let fresh = self.fresh_end(side, identity, context);
+        if let Some(end) = self.ends.get_mut(at) {
+            *end = fresh;
+        }
+        at
+    }
+
+    fn fresh_end(&self, side: Side, identity: EndIdentity, context: &mut Context<'_>) -> End {
         *context.next_end += 1;
         let fact = DialogFact {
             end: EndId(*context.next_end),
@@ -231,10 +256,7 @@ impl Call {
             identity,
             confidence: Confidence::Full,
         };
-        // One or two ends are nearly all there ever are.
-        self.ends.reserve_exact(1);
-        self.ends.push(End { fact: Arc::new(fact), told: false, news: None });
-        self.ends.len() - 1
+        End { fact: Arc::new(fact), told: false, news: None }
     }
 
     /// The dialog with these tags, and whether `from_tag` is its caller's.
@@ -310,7 +332,7 @@ impl Call {
             return;
         }
         attempt.over = true;
-        (attempt.retry_until, attempt.cancel_until) = (None, None);
+        attempt.retry_until = None;
         if attempt.bound {
             return;
         }
@@ -372,7 +394,7 @@ impl Call {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let attempts = self.attempts.iter().flat_map(|attempt| [attempt.retry_until, attempt.cancel_until]);
+        let attempts = self.attempts.iter().map(|attempt| attempt.retry_until);
         let branches = self.branches.iter().flat_map(|branch| [branch.no_response_at, branch.lost_at]);
         let dialogs =
             self.dialogs.iter().flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
@@ -392,9 +414,6 @@ impl Call {
                 attempt.retry_until = None;
                 let (reason, rule) = attempt.retry_or;
                 self.end_attempt(at, reason, rule, frame, context);
-            } else if let Some(frame) = due(attempt.cancel_until) {
-                attempt.cancel_until = None;
-                self.end_attempt(at, EndReason::Cancelled, Rule::Cancel, frame, context);
             }
         }
         for at in 0..self.branches.len() {
@@ -405,8 +424,9 @@ impl Call {
                 branch.no_response_at = None;
                 branch.final_status.get_or_insert(408);
                 branch.lost_at = Some((now.after_s(TIMER_B_S), frame));
-                let (called, attempt, is_root) = (branch.called, branch.attempt, branch.parent.is_none());
-                if let Some(called) = called {
+                let (called, attempt, is_root) =
+                    (branch.called.clone(), branch.attempt, branch.parent.is_none());
+                for called in called {
                     self.end_end(called, EndReason::NoResponse, Rule::NoResponse, frame);
                 }
                 if is_root && self.all_roots_failed(attempt) {
@@ -415,8 +435,17 @@ impl Call {
             } else if let Some(frame) = due(branch.lost_at) {
                 branch.lost_at = None;
                 branch.no_response_at = None;
-                if let Some(called) = branch.called {
+                let given_up = branch.cancelled && branch.final_status.is_none();
+                if given_up {
+                    branch.final_status = Some(487);
+                }
+                let (called, attempt, is_root) =
+                    (branch.called.clone(), branch.attempt, branch.parent.is_none());
+                for called in called {
                     self.end_lost_fork(called, frame);
+                }
+                if given_up && is_root && self.all_roots_failed(attempt) {
+                    self.end_attempt(attempt, EndReason::Cancelled, Rule::Cancel, frame, context);
                 }
             }
         }
@@ -429,7 +458,7 @@ impl Call {
     }
 
     /// A phone that rings although its call is settled elsewhere; a party of a dialog is none.
-    fn end_lost_fork(&mut self, called: usize, frame: FrameId) {
+    pub(super) fn end_lost_fork(&mut self, called: usize, frame: FrameId) {
         if self.ends.get(called).is_some_and(|end| end.state == DialogState::Early) {
             self.end_end(called, EndReason::ForkLost, Rule::ForkLost, frame);
         }
@@ -477,6 +506,31 @@ impl Call {
             dialog.ok_branches = Vec::new();
             dialog.hops.shrink_to_fit();
         }
+        self.forget_ends();
+    }
+
+    /// Drops the ends that are over and that no dialog has as its party.
+    fn forget_ends(&mut self) {
+        let party = |dialogs: &[Dialog], at| {
+            dialogs.iter().any(|dialog| dialog.caller == Some(at) || dialog.called == Some(at))
+        };
+        let mut kept = Vec::with_capacity(self.ends.len());
+        for (at, end) in std::mem::take(&mut self.ends).into_iter().enumerate() {
+            let over = end.state == DialogState::Terminated && end.news.is_none();
+            if over && !party(&self.dialogs, at) {
+                continue;
+            }
+            // Places move towards the front only, and in order: none is mistaken for one that moved before.
+            for dialog in &mut self.dialogs {
+                for place in [&mut dialog.caller, &mut dialog.called] {
+                    if *place == Some(at) {
+                        *place = Some(kept.len());
+                    }
+                }
+            }
+            kept.push(end);
+        }
+        self.ends = kept;
     }
 
     /// Every INVITE that the caller itself sent last was refused.

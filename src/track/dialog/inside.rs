@@ -38,7 +38,7 @@ impl Call {
             dialog.talking = true;
             if let (Some(offer), Some(answer)) = (dialog.offer_in_ok.take(), Description::of(heard).sdp()) {
                 dialog.held = held(&offer, &answer).unwrap_or(false);
-                self.set_media(at, &answer, context);
+                self.set_media(at, &answer, Rule::Ack, heard, context);
             }
             return self.engage(at, Rule::Ack, heard.frame);
         }
@@ -175,9 +175,12 @@ impl Call {
                 self.attempts
                     .get(branch.attempt)
                     .is_some_and(|attempt| attempt.from_tag.as_bytes() == from_tag)
-                    && branch.early.iter().any(|early| early.tag.as_bytes() == to_tag)
             })
-            .filter_map(|branch| branch.called)
+            .flat_map(|branch| branch.called.iter().copied())
+            .filter(|&called| {
+                let tag = self.ends.get(called).and_then(|end| end.local_tag.as_ref());
+                tag.is_some_and(|tag| tag.as_bytes() == to_tag)
+            })
             .collect();
         for called in called {
             self.end_end(called, EndReason::Bye, Rule::Bye, heard.frame);
@@ -351,7 +354,7 @@ impl Call {
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
     ) {
-        self.set_media(at, answer, context);
+        self.set_media(at, answer, Rule::InDialog200, heard, context);
         let Some(held) = held(offer, answer) else {
             return;
         };
@@ -363,11 +366,22 @@ impl Call {
         }
     }
 
-    fn set_media(&mut self, at: usize, answer: &crate::sip::Sdp, context: &mut Context<'_>) {
+    /// What the session carries from now on: news even where nobody's engagement changes.
+    fn set_media(
+        &mut self,
+        at: usize,
+        answer: &crate::sip::Sdp,
+        rule: Rule,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         let media = context.media.of(answer);
         for end in self.parties(at) {
-            if let Some(end) = self.ends.get_mut(end) {
+            if let Some(end) = self.ends.get_mut(end)
+                && end.media != media
+            {
                 end.edit().media = Arc::clone(&media);
+                end.news(rule, heard.frame);
             }
         }
     }
@@ -416,7 +430,8 @@ impl Call {
             };
             let (side, identity) = (old.side, old.identity.clone());
             let (peer, dialled, media) = (old.peer.clone(), old.dialled.clone(), Arc::clone(&old.media));
-            let new = self.new_end(side, identity, context);
+            // In its place: a dialog that is given up and comes back again and again does not grow.
+            let new = self.renew_end(party, identity, context);
             if let Some(end) = self.ends.get_mut(new) {
                 let fact = end.edit();
                 (fact.peer, fact.dialled, fact.confidence) = (peer, dialled, Confidence::Weak);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_text, text};
-use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
+use super::super::{AuthUser, Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Attempt, Branch, Call, Dialog, Early, Progress, hop_mark};
 use super::media::{Description, MediaTable, held};
 use super::{ACK_PRESUMED_S, Context, RETRY_S, T2_S, TIMER_B_S, TIMER_C_S};
@@ -47,27 +47,30 @@ impl Call {
         let from_tag = message.from_tag().unwrap_or_default();
         let vias = message.via_count();
         let known = self.attempts.iter().rposition(|attempt| is_text(&attempt.from_tag, from_tag));
+        let parent = known.and_then(|attempt| self.parent_of(attempt, heard));
         let attempt = match known {
             Some(at) if cseq < self.attempts.get(at).map_or(0, |attempt| attempt.cseq) => return,
-            Some(at) => self.again(at, cseq, vias, heard, context),
+            Some(at) => self.again(at, parent.is_some(), heard, context),
             None => self.attempt(text(from_tag), heard, context),
         };
         let Some(attempt) = attempt else { return };
-        let parent = self.parent_of(attempt, heard);
+        let children = self.adopt_children(attempt, heard);
         if let Some(parent) = parent.and_then(|at| self.branches.get_mut(at)) {
             parent.children = parent.children.saturating_add(1);
-            // It was taken for a phone's own, and is a server's.
-            if let Some(called) = parent.called.take() {
-                self.end_end(called, EndReason::ForkLost, Rule::ForkLost, heard.frame);
+            // It was taken for a phone's own, and is a server's. Who has answered on it is in a dialog by now.
+            for called in std::mem::take(&mut parent.called) {
+                self.end_lost_fork(called, heard.frame);
             }
         }
         self.branches.reserve_exact(1);
+        let second_via = message.vias().nth(1).and_then(|via| via.branch);
         self.branches.push(Branch {
             attempt,
             cseq,
             id: message.top_branch().into(),
             parent,
-            children: 0,
+            parent_id: second_via.filter(|_| parent.is_none()).map(Into::into),
+            children,
             vias,
             source: heard.source,
             destination: Flow { address: heard.destination.into(), transport: heard.transport },
@@ -79,7 +82,7 @@ impl Call {
             final_status: None,
             cancelled: false,
             early: Vec::new(),
-            called: None,
+            called: SmallVec::new(),
             no_response_at: Some((heard.at.after_s(TIMER_B_S), heard.frame)),
             lost_at: None,
         });
@@ -111,7 +114,6 @@ impl Call {
             offer: Description::of(heard),
             retry_until: None,
             retry_or: (EndReason::NotRetried, Rule::NotRetried),
-            cancel_until: None,
         });
         Some(self.attempts.len() - 1)
     }
@@ -139,16 +141,19 @@ impl Call {
     fn again(
         &mut self,
         at: usize,
-        cseq: u32,
-        vias: usize,
+        forwarded: bool,
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
     ) -> Option<usize> {
+        let (cseq, vias) = (heard.message.cseq().number, heard.message.via_count());
         let attempt = self.attempts.get_mut(at)?;
         let newer = cseq > attempt.cseq;
         if attempt.bound {
             // A dialog came of it already; other forks of that INVITE may still be on their way.
             return (!newer).then_some(at);
+        }
+        if attempt.over && forwarded {
+            return Some(at); // what the caller heard ended it; a further hop of the same INVITE comes late
         }
         if newer {
             attempt.cseq = cseq;
@@ -191,6 +196,21 @@ impl Call {
         })
     }
 
+    /// The next hop's INVITE may be seen first: it becomes the child of the branch that is about to be entered.
+    fn adopt_children(&mut self, attempt: usize, heard: &Heard<'_, '_>) -> u16 {
+        let (id, cseq) = (heard.message.top_branch(), heard.message.cseq().number);
+        let at = self.branches.len();
+        let mut children = 0_u16;
+        for branch in &mut self.branches {
+            let orphan = branch.attempt == attempt && branch.cseq == cseq && branch.parent.is_none();
+            if orphan && branch.parent_id.as_deref().is_some_and(|parent| parent == id) {
+                (branch.parent, branch.parent_id) = (Some(at), None);
+                children = children.saturating_add(1);
+            }
+        }
+        children
+    }
+
     /// The INVITE that a response or a CANCEL belongs to: same branch, same CSeq (RFC 3261 section 17.1.3).
     fn branch_of(&self, heard: &Heard<'_, '_>) -> Option<usize> {
         let message = heard.message;
@@ -221,7 +241,8 @@ impl Call {
         }
         branch.responded = true;
         let until = match branch.expires_s {
-            Some(expires_s) => branch.at.after_s(expires_s).max(heard.at),
+            // No call that is not even answered outlasts the longest that is.
+            Some(expires_s) => branch.at.after_s(expires_s.min(context.rules.dialog_cap_s)).max(heard.at),
             None => heard.at.after_s(TIMER_C_S),
         };
         branch.no_response_at = Some((until, heard.frame));
@@ -244,7 +265,7 @@ impl Call {
         let Some(branch) = self.branches.get(at) else {
             return;
         };
-        let auth = branch.auth.clone();
+        let auth = self.credentials_of(at);
         let Some(attempt) = self.attempts.get(branch.attempt).filter(|attempt| !attempt.over) else {
             return;
         };
@@ -262,8 +283,27 @@ impl Call {
         }
     }
 
+    /// The caller's digest user: proxies take the credentials out, and what one of them forwarded was let
+    /// through on all hops before it.
+    fn credentials_of(&self, at: usize) -> Option<AuthUser> {
+        let mut nearest_the_caller = None;
+        let mut next = Some(at);
+        for _ in 0..self.branches.len() {
+            let Some(branch) = next.and_then(|at| self.branches.get(at)) else {
+                break;
+            };
+            nearest_the_caller = branch.auth.as_ref().or(nearest_the_caller);
+            next = branch.parent;
+        }
+        nearest_the_caller.cloned()
+    }
+
     /// A phone alerts its user.
     fn ring(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let tags = (heard.message.from_tag().unwrap_or_default(), heard.message.to_tag());
+        if tags.1.is_some_and(|to_tag| self.find_dialog(tags.0, to_tag).is_some()) {
+            return; // it has answered: this hop comes late
+        }
         let called = self.called_end(at, heard, context);
         if let Some(end) = called.and_then(|called| self.ends.get_mut(called))
             && end.state < DialogState::Confirmed
@@ -276,12 +316,24 @@ impl Call {
         }
     }
 
-    /// The end at the far side of a leaf branch, made when there is none.
+    /// The end with this response's To-tag at the far side of a leaf branch, made when there is none.
     fn called_end(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
         let branch = self.branches.get(at)?;
         let attempt = self.attempts.get(branch.attempt)?;
-        let known = branch.called;
         let local_tag = heard.message.to_tag().map(text);
+        let known = branch.called.iter().rev().copied().find(|&called| {
+            let tag = self.ends.get(called).and_then(|end| end.local_tag.as_ref());
+            tag.is_none() || local_tag.is_none() || tag == local_tag.as_ref()
+        });
+        // A 2xx proves an inferred end wrong; terminated is final for the old id.
+        let answers = heard.message.status().is_none_or(|status| status >= 200);
+        let was_inferred = |called: &usize| {
+            self.ends.get(*called).is_some_and(|end| end.ended.is_some_and(EndReason::is_inferred))
+        };
+        let known = known.filter(|called| !(answers && was_inferred(called)));
+        if known.is_none() && branch.called.len() >= context.branches_per_call {
+            return None;
+        }
         let claimed = heard.asserted();
         let identity = EndIdentity {
             flow: Some(branch.destination),
@@ -299,7 +351,7 @@ impl Call {
             Some(called) => called,
             None => {
                 let called = self.new_end(Side::Called, EndIdentity::default(), context);
-                self.branches.get_mut(at)?.called = Some(called);
+                self.branches.get_mut(at)?.called.push(called);
                 called
             }
         };
@@ -326,12 +378,12 @@ impl Call {
         branch.final_status = Some(status);
         branch.no_response_at = None;
         let (called, attempt_at, is_root, vias) =
-            (branch.called, branch.attempt, branch.parent.is_none(), branch.vias);
+            (branch.called.clone(), branch.attempt, branch.parent.is_none(), branch.vias);
         let (reason, rule) = match status {
             487 => (EndReason::Cancelled, Rule::Cancel),
             _ => (EndReason::Rejected, Rule::InviteFailed),
         };
-        if let Some(called) = called {
+        for called in called {
             self.end_end(called, reason, rule, heard.frame);
         }
         if !is_root || !self.all_roots_failed(attempt_at) {
@@ -368,21 +420,14 @@ impl Call {
             return;
         }
         branch.cancelled = true;
-        let until = Some((context.now.after_s(TIMER_B_S), heard.frame));
-        branch.lost_at = until;
-        let (called, attempt, is_root) = (branch.called, branch.attempt, branch.parent.is_none());
-        if let Some(end) = called.and_then(|called| self.ends.get_mut(called))
-            && end.engagement == Engagement::Ringing
-        {
-            end.edit().engagement = Engagement::None;
-            end.news(Rule::Cancel, heard.frame);
-        }
-        if is_root
-            && let Some(attempt) = self.attempts.get_mut(attempt)
-            && !attempt.over
-            && !attempt.bound
-        {
-            attempt.cancel_until = until;
+        branch.lost_at = Some((context.now.after_s(TIMER_B_S), heard.frame));
+        for called in branch.called.clone() {
+            if let Some(end) = self.ends.get_mut(called)
+                && end.engagement == Engagement::Ringing
+            {
+                end.edit().engagement = Engagement::None;
+                end.news(Rule::Cancel, heard.frame);
+            }
         }
     }
 
@@ -403,20 +448,25 @@ impl Call {
             return;
         };
         let from_tag = message.from_tag().unwrap_or_default();
+        let known = self.find_dialog(from_tag, to_tag);
+        if known.is_none() && self.dialogs.len() >= context.branches_per_call {
+            return; // the attempt keeps its timers, so that nobody calls or rings for ever
+        }
         if let Some(at) = at {
             self.answered(at, heard);
-            if let Some(branch) = self.branches.get_mut(at) {
-                branch.final_status = Some(200);
-                branch.no_response_at = None;
-            }
         }
-        let dialog = match self.find_dialog(from_tag, to_tag) {
-            Some((dialog, _)) => dialog,
-            None => match self.confirm(at, self.tag(from_tag), text(to_tag), heard, context) {
-                Some(dialog) => dialog,
-                None => return,
-            },
+        let dialog = match known {
+            Some((dialog, _)) => {
+                self.end_copied_attempt(at, heard, context);
+                dialog
+            }
+            None => self.confirm(at, self.tag(from_tag), text(to_tag), heard, context),
         };
+        if let Some(branch) = at.and_then(|at| self.branches.get_mut(at)) {
+            branch.final_status = Some(200);
+            branch.no_response_at = None;
+            branch.lost_at = branch.lost_at.or(Some((heard.at.after_s(TIMER_B_S), heard.frame)));
+        }
         self.seen_on_hop(dialog, at, heard, context);
     }
 
@@ -424,6 +474,14 @@ impl Call {
     fn tag(&self, from_tag: &[u8]) -> Arc<str> {
         let attempt = self.attempts.iter().rfind(|attempt| is_text(&attempt.from_tag, from_tag));
         attempt.map_or_else(|| text(from_tag), |attempt| Arc::clone(&attempt.from_tag))
+    }
+
+    /// The 2xx belongs to a dialog that had its caller before: what this INVITE began was a late copy of it.
+    fn end_copied_attempt(&mut self, at: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let attempt = at.and_then(|at| self.branches.get(at)).map(|branch| branch.attempt);
+        if let Some(at) = attempt.filter(|&at| self.attempts.get(at).is_some_and(|attempt| !attempt.bound)) {
+            self.end_attempt(at, EndReason::CopyEnded, Rule::CopyEnded, heard.frame, context);
+        }
     }
 
     /// The first 2xx with these tags.
@@ -434,10 +492,7 @@ impl Call {
         to_tag: Arc<str>,
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
-    ) -> Option<usize> {
-        if self.dialogs.len() >= context.branches_per_call {
-            return None;
-        }
+    ) -> usize {
         let attempt = self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag);
         let caller = self.caller_of(attempt, &from_tag, heard, context);
         let cseq = heard.message.cseq().number;
@@ -503,7 +558,7 @@ impl Call {
             self.confirm_end(end, dialog, &media);
         }
         self.engage(dialog, Rule::Invite200, heard.frame);
-        Some(dialog)
+        dialog
     }
 
     /// The end that becomes the dialog's caller: the one that was calling, or one like it for a further fork.
@@ -516,7 +571,7 @@ impl Call {
     ) -> usize {
         if let Some(attempt) = attempt.and_then(|at| self.attempts.get_mut(at)) {
             let free = !attempt.bound && !attempt.over;
-            (attempt.bound, attempt.retry_until, attempt.cancel_until) = (true, None, None);
+            (attempt.bound, attempt.retry_until) = (true, None);
             let caller = attempt.caller;
             if free {
                 return caller;
@@ -703,7 +758,7 @@ impl Call {
         let id = message.top_branch();
         if dialog.ok_branches.iter().any(|seen| &**seen == id) {
             repeated(dialog, heard);
-        } else {
+        } else if dialog.ok_branches.len() < context.branches_per_call {
             dialog.ok_branches.push(id.into());
         }
         // The 2xx came by on the caller's side first; now the phone's own hop shows who answered.
