@@ -25,6 +25,9 @@ pub(super) struct Key(u64);
 /// All keys of one end or binding.
 pub(super) type Keys = SmallVec<[Key; 6]>;
 
+/// More ids than this of one key are more than one phone, or one AOR, has.
+const FEW: usize = 32;
+
 /// Many ids by key. A tree, not a hash table: thousands of ends may wait for the same key (a gateway's address),
 /// and one of them must be found among the others without walking them.
 #[derive(Default)]
@@ -39,6 +42,11 @@ impl Multimap {
 
     pub(super) fn remove(&mut self, key: Key, id: u64) {
         self.entries.remove(&(key, id));
+    }
+
+    /// More ids than one phone could have.
+    pub(super) fn is_crowded(&self, key: Key) -> bool {
+        self.ids(key).nth(FEW).is_some()
     }
 
     /// The ids of a key, smallest first: the order in which they came.
@@ -93,7 +101,13 @@ impl Directory {
         keys.extend(identity.flow.map(|flow| self.key(1, flow)));
         keys.extend(identity.auth.as_ref().map(|auth| self.key(2, auth)));
         keys.extend(identity.flow.map(|flow| self.address_key(flow.address.ip())));
+        keys.extend(identity.claimed.iter().chain(&identity.called).map(|aor| self.aor_key(aor)));
         keys
+    }
+
+    /// What is common to the bindings of an AOR, and to the ends that say that they are its.
+    pub(super) fn aor_key(&self, aor: &Aor) -> Key {
+        self.key(4, aor)
     }
 
     /// All by which ends of this binding may be told.
@@ -118,7 +132,7 @@ impl Directory {
         if let Some(auth) = &binding.auth {
             self.remember_user(auth, &binding.aor);
         }
-        for key in self.keys_of(binding) {
+        for key in self.keys_of(binding).into_iter().chain([self.aor_key(&binding.aor)]) {
             self.by_key.insert(key, binding.id);
         }
         self.bindings.insert(binding.id, Arc::clone(binding));
@@ -128,7 +142,7 @@ impl Directory {
     /// Says whether there was such a binding.
     pub(super) fn remove(&mut self, id: u64) -> bool {
         let Some(known) = self.bindings.remove(&id) else { return false };
-        for key in self.keys_of(&known) {
+        for key in self.keys_of(&known).into_iter().chain([self.aor_key(&known.aor)]) {
             self.by_key.remove(key, id);
         }
         true
@@ -144,20 +158,43 @@ impl Directory {
         }
     }
 
-    fn with_key(&self, key: Option<Key>) -> impl Iterator<Item = &Arc<Binding>> + '_ {
-        let ids = key.into_iter().flat_map(|key| self.by_key.ids(key));
-        ids.filter_map(|id| self.bindings.get(&id))
+    /// The bindings with this key. Where they are many, only those of the AORs by which [`super::choose`]
+    /// would tell them apart: digest user, From and To.
+    fn with_key(&self, key: Option<Key>, identity: &EndIdentity) -> impl Iterator<Item = &Arc<Binding>> + '_ {
+        let ids = match key {
+            Some(key) if self.by_key.is_crowded(key) => self.ids_of_named(identity),
+            Some(key) => self.by_key.ids(key).collect(),
+            None => Vec::new(),
+        };
+        ids.into_iter().filter_map(|id| self.bindings.get(&id))
+    }
+
+    fn ids_of_named(&self, identity: &EndIdentity) -> Vec<u64> {
+        let users = identity.auth.as_ref().map_or(&[][..], |auth| self.by_digest(auth));
+        let aors = users.iter().chain(&identity.claimed).chain(&identity.called);
+        let mut ids: Vec<u64> = aors.flat_map(|aor| self.by_key.ids(self.aor_key(aor))).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// Bindings whose contact, on any hop, is this URI (RFC 3261 section 19.1.4).
-    pub(super) fn by_contact<'a>(&'a self, uri: &'a str) -> impl Iterator<Item = &'a Arc<Binding>> + 'a {
-        self.with_key(self.contact_key(uri))
+    pub(super) fn by_contact<'a>(
+        &'a self,
+        uri: &'a str,
+        identity: &EndIdentity,
+    ) -> impl Iterator<Item = &'a Arc<Binding>> + 'a {
+        self.with_key(self.contact_key(uri), identity)
             .filter(move |binding| uris(binding).any(|own| same_uri(own, uri)))
     }
 
     /// Bindings that were registered from this address.
-    pub(super) fn by_flow(&self, flow: Flow) -> impl Iterator<Item = &Arc<Binding>> + '_ {
-        self.with_key(Some(self.key(1, flow))).filter(move |binding| binding.flow == Some(flow))
+    pub(super) fn by_flow(
+        &self,
+        flow: Flow,
+        identity: &EndIdentity,
+    ) -> impl Iterator<Item = &Arc<Binding>> + '_ {
+        self.with_key(Some(self.key(1, flow)), identity).filter(move |binding| binding.flow == Some(flow))
     }
 
     /// AORs whose accepted REGISTER used this digest user, also when their bindings are gone.

@@ -145,7 +145,12 @@ impl Identifier {
                 let fresh = self.directory.put(&binding, oddities);
                 self.pass(&binding.aor, observation, None, Ground::Contact, false);
                 if fresh {
-                    self.judge_again(&self.directory.keys_of(&binding), at, &evidence, oddities);
+                    let mut keys = self.directory.keys_of(&binding);
+                    for key in keys.iter_mut().filter(|key| self.waiting.is_crowded(**key)) {
+                        // Of the ends behind a border controller's address, those that name this AOR.
+                        *key = self.directory.aor_key(&binding.aor);
+                    }
+                    self.judge_again(&keys, at, &evidence, oddities);
                 }
             }
             // One that was somebody's before its address proved to be a server's ends all the same.
@@ -272,7 +277,7 @@ impl Identifier {
         let matching: SmallVec<[&Arc<Binding>; 2]> = [&identity.contact, &identity.request_uri]
             .into_iter()
             .flatten()
-            .flat_map(|uri| self.directory.by_contact(uri))
+            .flat_map(|uri| self.directory.by_contact(uri, identity))
             .filter(|binding| {
                 !self.is_trunk(binding)
                     || (self.domains.is_given(&binding.aor) && identity.neighbour == Some(binding.registrar))
@@ -290,7 +295,8 @@ impl Identifier {
         if self.is_server(identity) {
             return None;
         }
-        let matching: SmallVec<[&Arc<Binding>; 2]> = self.directory.by_flow(identity.flow?).collect();
+        let matching: SmallVec<[&Arc<Binding>; 2]> =
+            self.directory.by_flow(identity.flow?, identity).collect();
         choose(&matching, identity, oddities).map(|binding| Verdict {
             aor: binding.aor.clone(),
             ground: Ground::Flow,

@@ -45,6 +45,11 @@ pub(super) fn is_text(kept: &str, bytes: &[u8]) -> bool {
         || (std::str::from_utf8(bytes).is_err() && *kept == *String::from_utf8_lossy(bytes))
 }
 
+/// The mirror's copy of a message comes within microseconds, a retransmission of it after T1 (500 ms).
+pub(super) fn is_copy(first: Timestamp, again: Timestamp) -> bool {
+    again.since(first).as_millis() < 100
+}
+
 impl Heard<'_, '_> {
     /// The Call-ID as text.
     pub(super) fn call_id(&self) -> Arc<str> {

@@ -78,7 +78,9 @@ impl Tracker {
             Method::Subscribe | Method::Notify => {
                 self.subscriptions.handle(heard, &mut self.findings);
             }
-            Method::Publish | Method::Message | Method::Options => {}
+            Method::Publish => {}
+            // Inside a dialog their 2xx shows that it is up; those outside are many and say nothing.
+            Method::Message | Method::Options if heard.message.to_tag().is_none() => {}
             _ => self.dialogs.handle(heard, &mut self.findings, oddities),
         }
     }

@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::heard::Heard;
+use super::heard::{Heard, is_copy};
 use super::registration::{Asked, Order, Registration, Step};
 use super::transactions::{Ticket, Transactions};
 use super::{AuthUser, Confidence, Fact, Findings, Rule};
@@ -145,8 +145,8 @@ impl Registrar {
         };
         self.notice_domain(&aor, heard, out);
         if let Some(pending) = self.pending.get_mut(&self.key) {
-            // The mirror's copy comes within microseconds; a repetition shows that no answer arrived.
-            if heard.transport == Transport::Udp && heard.at.since(pending.at).as_millis() >= 100 {
+            // A repetition shows that no answer arrived.
+            if heard.transport == Transport::Udp && !is_copy(pending.at, heard.at) {
                 pending.presume_at = None;
             }
             return;

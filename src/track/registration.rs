@@ -22,6 +22,8 @@ const EXPIRES_ROUNDING_S: u64 = 2;
 const CALLS_PER_AOR: usize = 16;
 /// Names of one contact on further hops.
 const ALIASES: usize = 4;
+/// Registrars that list one binding, and hops of one REGISTER: RFC 3261 gives a message 70 hops, nobody uses ten.
+const HOPS: usize = 16;
 
 /// A contact as a REGISTER or its 2xx has it.
 pub(super) struct Asked {
@@ -61,6 +63,9 @@ impl Held {
 
     fn listed_by(&mut self, registrar: SocketAddr) {
         if !self.listed_by.contains(&mark(registrar)) {
+            if self.listed_by.len() >= HOPS {
+                self.listed_by.remove(0);
+            }
             self.listed_by.push(mark(registrar));
         }
     }
@@ -205,7 +210,7 @@ impl Registration {
                 last.cseq = cseq;
                 last.hops = smallvec![mark(registrar)];
                 Order::Newer
-            } else if last.hops.contains(&mark(registrar)) {
+            } else if last.hops.contains(&mark(registrar)) || last.hops.len() >= HOPS {
                 Order::Repeated
             } else {
                 last.hops.push(mark(registrar));

@@ -64,7 +64,6 @@ pub(super) struct Branch {
     pub auth: Option<AuthUser>,
     pub at: Timestamp,
     pub expires_s: Option<u32>,
-    pub responded: bool,
     pub final_status: Option<u16>,
     pub cancelled: bool,
     pub early: Vec<Early>,

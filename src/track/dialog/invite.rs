@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::super::heard::{Heard, is_text, text};
+use super::super::heard::{Heard, is_copy, is_text, text};
 use super::super::{AuthUser, Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Attempt, Branch, Call, Dialog, Early, Progress, hop_mark};
 use super::media::{Description, MediaTable, held};
@@ -78,7 +78,6 @@ impl Call {
             auth: heard.auth_user(),
             at: heard.at,
             expires_s: message.expires().filter(|&expires_s| expires_s > 0),
-            responded: false,
             final_status: None,
             cancelled: false,
             early: Vec::new(),
@@ -239,13 +238,14 @@ impl Call {
         if branch.final_status.is_some() {
             return;
         }
-        branch.responded = true;
         let until = match branch.expires_s {
             // No call that is not even answered outlasts the longest that is.
             Some(expires_s) => branch.at.after_s(expires_s.min(context.rules.dialog_cap_s)).max(heard.at),
             None => heard.at.after_s(TIMER_C_S),
         };
-        branch.no_response_at = Some((until, heard.frame));
+        if !branch.no_response_at.is_some_and(|(before, _)| is_copy(before, until)) {
+            branch.no_response_at = Some((until, heard.frame));
+        }
         if status == 100 {
             return;
         }
@@ -468,6 +468,15 @@ impl Call {
             branch.lost_at = branch.lost_at.or(Some((heard.at.after_s(TIMER_B_S), heard.frame)));
         }
         self.seen_on_hop(dialog, at, heard, context);
+        // Its own hop shows who answered, which may have been presumed before.
+        let called = self.dialogs.get(dialog).and_then(|dialog| dialog.called);
+        let shown = |branch: &Branch| called.is_some_and(|called| branch.called.contains(&called));
+        if at.and_then(|at| self.branches.get(at)).is_some_and(shown)
+            && let Some(end) = called.and_then(|called| self.ends.get_mut(called))
+            && end.confidence == Confidence::Weak
+        {
+            end.edit().confidence = Confidence::Full;
+        }
     }
 
     /// A caller's tag as its attempt has it.
@@ -626,6 +635,8 @@ impl Call {
         let Some(tag) = self.dialogs.get(dialog).map(|dialog| Arc::clone(&dialog.called_tag)) else {
             return;
         };
+        // It is but the only phone that was seen to be called: the INVITE to another may have been lost.
+        let mut presumed = false;
         let leaf = match at.and_then(|at| self.branches.get(at).map(|branch| (at, branch.is_leaf()))) {
             Some((at, true)) => Some(at),
             Some((_, false)) => {
@@ -641,6 +652,7 @@ impl Call {
                 let tagged = leaves().find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag));
                 let mut all = leaves();
                 let only = all.next().filter(|_| all.next().is_none());
+                presumed = tagged.is_none();
                 tagged.or(only).map(|(at, _)| at)
             }
             None => None,
@@ -654,6 +666,9 @@ impl Call {
             dialog.called = called;
         }
         if let Some(called) = called {
+            if presumed && let Some(end) = self.ends.get_mut(called) {
+                end.edit().confidence = Confidence::Weak;
+            }
             self.confirm_end(called, dialog, media);
         }
     }
@@ -785,8 +800,8 @@ pub(super) fn session_end(heard: &Heard<'_, '_>) -> super::call::Due {
 
 /// The called end repeats its 2xx: it has not seen an ACK (RFC 3261 section 13.3.1.4).
 fn repeated(dialog: &mut Dialog, heard: &Heard<'_, '_>) {
-    if dialog.acked || heard.at.since(dialog.confirmed_at).as_millis() < 100 {
-        return; // a copy by the mirror comes within microseconds, a repetition after T1
+    if dialog.acked || is_copy(dialog.confirmed_at, heard.at) {
+        return;
     }
     dialog.ok_repeated_at = Some(heard.at);
     if dialog.presume_at.is_some() {
