@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::{FrameId, Limits, Oddities, Oddity, Rules, Timestamp, Transport};
+use crate::base::{FrameId, Limits, Oddities, Oddity, Rules, Texts, Timestamp, Transport};
 use crate::decode::{Decoder, Frame};
 use crate::identity::Identifier;
 use crate::presence::{Presences, PresentityChange};
@@ -107,6 +107,7 @@ pub struct Tap {
 /// From the bytes of a message to a changed presentity.
 struct Spine {
     scanner: Scanner,
+    texts: Texts,
     tracker: Tracker,
     identifier: Identifier,
     presences: Presences,
@@ -127,6 +128,7 @@ impl Tap {
             reassembler: Reassembler::new(&limits),
             spine: Spine {
                 scanner: Scanner::new(&limits),
+                texts: Texts::default(),
                 tracker: Tracker::new(&rules, &limits),
                 identifier: Identifier::new(&rules, &limits),
                 presences: Presences::new(&rules, &limits),
@@ -218,6 +220,7 @@ impl Spine {
             transport: raw.transport,
             whole: raw.whole,
             message: &message,
+            texts: &self.texts,
         };
         if self.trace_messages {
             self.output.push_back(TapOutput::Message(message_seen(&heard)));

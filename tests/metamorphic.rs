@@ -69,7 +69,7 @@ fn changes(frames: &[Seen], more_s: u32) -> Vec<PresentityChange> {
         }
     };
     for (number, seen) in (1..).zip(frames) {
-        let id = FrameId { source: 0, number };
+        let id = FrameId::new(0, number);
         let Seen { at, link, bytes, wire_length } = seen;
         tap.handle(&Frame { at: *at, id, link: *link, bytes, wire_length: *wire_length });
         drain(&mut tap);

@@ -1,4 +1,4 @@
-//! What every room uses and what knows nobody: time, deadlines, bounds, oddities, redaction.
+//! What every room uses and what knows nobody: time, deadlines, bounds, oddities, redaction, shared texts.
 //! In: nothing. Out: small vocabulary types. Knows nothing of SIP, presence, sockets, clocks.
 
 mod deadlines;
@@ -7,12 +7,14 @@ mod oddity;
 mod packet;
 mod redact;
 mod rules;
+mod texts;
 mod time;
 
 pub use deadlines::Deadlines;
 pub use limits::Limits;
 pub use oddity::{Oddities, Oddity};
-pub use packet::{Flow, FrameId, LinkType, Transport};
+pub use packet::{Address, Flow, FrameId, LinkType, Transport};
 pub use redact::Redacted;
 pub use rules::{EndedOn, Rules, TalkingOn};
+pub use texts::Texts;
 pub use time::Timestamp;

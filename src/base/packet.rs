@@ -2,18 +2,54 @@
 //! In: numbers as a capture has them. Out: names for them. Knows nothing of what is inside.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 
 use serde::Serialize;
 
 /// A frame's place: which input, and its number there, counted from 1. A message is known by the frame
-/// that completed it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FrameId {
+/// that completed it. Eight bytes, since every timer and every evidence holds one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrameId(NonZeroU64);
+
+impl FrameId {
+    const NUMBER_BITS: u32 = 48;
+    /// One is added to what is stored, so that it is never zero.
+    const LAST_NUMBER: u64 = (1 << Self::NUMBER_BITS) - 2;
+
+    /// The record `number` (from 1) of the input `source` (in command-line order). Numbers above 2^48 - 2
+    /// count as that.
+    pub const fn new(source: u16, number: u64) -> Self {
+        let number = if number > Self::LAST_NUMBER { Self::LAST_NUMBER } else { number };
+        let stored = NonZeroU64::MIN.saturating_add(number).get();
+        match NonZeroU64::new((source as u64) << Self::NUMBER_BITS | stored) {
+            Some(place) => Self(place),
+            None => Self(NonZeroU64::MIN),
+        }
+    }
+
     /// Index of the input, in command-line order.
-    pub source: u16,
+    pub const fn source(self) -> u16 {
+        (self.0.get() >> Self::NUMBER_BITS) as u16
+    }
+
     /// The record's number in its own file, from 1.
-    pub number: u64,
+    pub const fn number(self) -> u64 {
+        (self.0.get() & ((1 << Self::NUMBER_BITS) - 1)).saturating_sub(1)
+    }
+}
+
+/// No frame: the number 0 of the first input.
+impl Default for FrameId {
+    fn default() -> Self {
+        Self::new(0, 0)
+    }
+}
+
+impl fmt::Debug for FrameId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameId").field("source", &self.source()).field("number", &self.number()).finish()
+    }
 }
 
 /// How the bytes of a frame begin: a `LINKTYPE_` number, as pcap and pcapng write it.
@@ -39,11 +75,55 @@ impl fmt::Display for Transport {
     }
 }
 
+/// An IP address and a port as tables hold them: a socket address without what only sockets need, in twenty
+/// bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    ip: IpAddr,
+    port: u16,
+}
+
+impl Address {
+    /// The IP address.
+    pub const fn ip(self) -> IpAddr {
+        self.ip
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self { ip: address.ip(), port: address.port() }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::new(self.ip, self.port).fmt(f)
+    }
+}
+
 /// One end's address as the wire showed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
     /// Address and port.
-    pub address: SocketAddr,
+    pub address: Address,
     /// UDP or TCP.
     pub transport: Transport,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_id_gives_back_what_it_was_made_of_and_sorts_by_input_then_number() {
+        let ids = [(0, 0), (0, 1), (0, FrameId::LAST_NUMBER), (1, 0), (u16::MAX, FrameId::LAST_NUMBER)];
+        for (source, number) in ids {
+            let id = FrameId::new(source, number);
+            assert_eq!((id.source(), id.number()), (source, number));
+        }
+        assert!(ids.map(|(source, number)| FrameId::new(source, number)).is_sorted());
+        assert_eq!(FrameId::new(3, u64::MAX).number(), FrameId::LAST_NUMBER);
+        assert_eq!(size_of::<Option<(crate::base::Timestamp, FrameId)>>(), 16);
+    }
 }

@@ -1,12 +1,14 @@
 //! Which binding has which contact, address and digest user.
 //! In: bindings that came and went. Out: the bindings that fit. Knows nothing of ends.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
+use smallvec::SmallVec;
 
 use crate::base::{Flow, Limits, Oddities, Oddity};
 use crate::sip::{Aor, Uri};
@@ -19,6 +21,9 @@ const AORS_PER_USER: usize = 8;
 /// digest user. Different things may share a key: whoever finds something by it compares the thing itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key(u64);
+
+/// All keys of one end or binding.
+pub(super) type Keys = SmallVec<[Key; 6]>;
 
 /// More ids than this of one key are more than one phone, or one AOR, has.
 const FEW: usize = 32;
@@ -56,6 +61,8 @@ pub(super) struct Directory {
     by_key: Multimap,
     users: HashMap<AuthUser, Vec<Aor>>,
     hasher: DefaultHashBuilder,
+    /// Room for the key of a URI, used again.
+    scratch: RefCell<String>,
     most: usize,
 }
 
@@ -66,6 +73,7 @@ impl Directory {
             by_key: Multimap::default(),
             users: HashMap::new(),
             hasher: DefaultHashBuilder::default(),
+            scratch: RefCell::default(),
             most: limits.registered_aors.saturating_mul(2),
         }
     }
@@ -75,7 +83,11 @@ impl Directory {
     }
 
     fn contact_key(&self, uri: &str) -> Option<Key> {
-        Uri::parse(uri.as_bytes()).map(|uri| self.key(0, uri.key()))
+        let uri = Uri::parse(uri.as_bytes())?;
+        let mut text = self.scratch.borrow_mut();
+        text.clear();
+        uri.push_key(&mut text);
+        Some(self.key(0, text.as_str()))
     }
 
     pub(super) fn address_key(&self, address: IpAddr) -> Key {
@@ -83,9 +95,9 @@ impl Directory {
     }
 
     /// All by which this end may be told.
-    pub(super) fn keys_of_end(&self, identity: &EndIdentity) -> Vec<Key> {
+    pub(super) fn keys_of_end(&self, identity: &EndIdentity) -> Keys {
         let contacts = [&identity.contact, &identity.request_uri].into_iter().flatten();
-        let mut keys: Vec<Key> = contacts.filter_map(|uri| self.contact_key(uri)).collect();
+        let mut keys: Keys = contacts.filter_map(|uri| self.contact_key(uri)).collect();
         keys.extend(identity.flow.map(|flow| self.key(1, flow)));
         keys.extend(identity.auth.as_ref().map(|auth| self.key(2, auth)));
         keys.extend(identity.flow.map(|flow| self.address_key(flow.address.ip())));
@@ -99,8 +111,8 @@ impl Directory {
     }
 
     /// All by which ends of this binding may be told.
-    pub(super) fn keys_of(&self, binding: &Binding) -> Vec<Key> {
-        let mut keys: Vec<Key> = uris(binding).filter_map(|uri| self.contact_key(uri)).collect();
+    pub(super) fn keys_of(&self, binding: &Binding) -> Keys {
+        let mut keys: Keys = uris(binding).filter_map(|uri| self.contact_key(uri)).collect();
         keys.extend(binding.flow.map(|flow| self.key(1, flow)));
         keys.extend(binding.auth.as_ref().map(|auth| self.key(2, auth)));
         keys
@@ -192,9 +204,12 @@ impl Directory {
 }
 
 fn same_uri(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
     match (Uri::parse(one.as_bytes()), Uri::parse(other.as_bytes())) {
         (Some(one), Some(other)) => one.equivalent(&other),
-        _ => one == other,
+        _ => false,
     }
 }
 

@@ -17,8 +17,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
 
-use crate::base::{Limits, Oddities, Oddity, Rules, Timestamp};
+use crate::base::{Address, Limits, Oddities, Oddity, Rules, Timestamp};
 use crate::sip::Aor;
 use crate::track::{
     Binding, BindingEvent, BindingFact, DialogState, EndId, EndIdentity, Evidence, Fact, Observation, Rule,
@@ -70,7 +71,7 @@ struct Known {
 
 struct Open {
     observation: Observation,
-    keys: Vec<Key>,
+    keys: Box<[Key]>,
 }
 
 /// Says whose every observation is.
@@ -79,7 +80,7 @@ pub struct Identifier {
     domains: Domains,
     servers: HashSet<IpAddr>,
     /// Addresses and the AOR that their INVITEs say they come from; `None` when they say several.
-    claims: HashMap<std::net::SocketAddr, Option<Aor>>,
+    claims: HashMap<Address, Option<Aor>>,
     ends: HashMap<EndId, Known>,
     /// Live ends whose owner may yet change, by what could tell whose they are.
     waiting: Multimap,
@@ -119,7 +120,7 @@ impl Identifier {
             Fact::Dialog(fact) => {
                 let (end, over) = (fact.end, fact.state == DialogState::Terminated);
                 if fact.side == Side::Caller {
-                    self.note_claim(&fact.identity.clone());
+                    self.note_claim(&Arc::clone(fact).identity);
                 }
                 self.end(end, over, observation, oddities);
             }
@@ -213,7 +214,7 @@ impl Identifier {
                 for &key in &keys {
                     self.waiting.insert(key, end.0);
                 }
-                Box::new(Open { observation, keys })
+                Box::new(Open { observation, keys: keys.as_slice().into() })
             });
             self.ends.insert(end, Known { verdict, open });
         }
@@ -234,7 +235,7 @@ impl Identifier {
 
     /// Ends that could be told by one of these keys are judged anew, in the order in which they came.
     fn judge_again(&mut self, keys: &[Key], at: Timestamp, evidence: &Evidence, oddities: &mut Oddities) {
-        let mut ends: Vec<u64> = keys.iter().flat_map(|&key| self.waiting.ids(key)).collect();
+        let mut ends: SmallVec<[u64; 4]> = keys.iter().flat_map(|&key| self.waiting.ids(key)).collect();
         ends.sort_unstable();
         ends.dedup();
         for end in ends.into_iter().map(EndId) {
@@ -273,7 +274,7 @@ impl Identifier {
     }
 
     fn by_contact(&self, identity: &EndIdentity, oddities: &mut Oddities) -> Option<Verdict> {
-        let matching: Vec<&Arc<Binding>> = [&identity.contact, &identity.request_uri]
+        let matching: SmallVec<[&Arc<Binding>; 2]> = [&identity.contact, &identity.request_uri]
             .into_iter()
             .flatten()
             .flat_map(|uri| self.directory.by_contact(uri, identity))
@@ -294,7 +295,8 @@ impl Identifier {
         if self.is_server(identity) {
             return None;
         }
-        let matching: Vec<&Arc<Binding>> = self.directory.by_flow(identity.flow?, identity).collect();
+        let matching: SmallVec<[&Arc<Binding>; 2]> =
+            self.directory.by_flow(identity.flow?, identity).collect();
         choose(&matching, identity, oddities).map(|binding| Verdict {
             aor: binding.aor.clone(),
             ground: Ground::Flow,

@@ -2,12 +2,15 @@
 //! In: `Attributed`. Out: `PresentityChange`, at most one status per presentity and frame. Knows nothing of sockets, clocks.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
+use smallvec::SmallVec;
 
-use super::presentity::Presentity;
+use super::presentity::{Presentity, Touch};
 use super::session_type::SessionTypes;
 use super::{ChangeKind, PresentityChange, Terminal};
 use crate::base::{Deadlines, Limits, Oddities, Oddity, Rules, Timestamp};
@@ -22,8 +25,10 @@ const START_MATTERS_S: u32 = 4 * 3_600;
 /// [`Self::handle`], then [`Self::flush`] makes the changes.
 pub struct Presences {
     presentities: Slab<Presentity>,
-    index: HashMap<Aor, u32>,
-    touched: Vec<u32>,
+    /// By AOR.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    touched: Vec<(u32, Touch)>,
     deadlines: Deadlines<u32>,
     session_types: SessionTypes,
     grace_s: u32,
@@ -38,7 +43,8 @@ impl Presences {
     pub fn new(rules: &Rules, limits: &Limits) -> Self {
         Self {
             presentities: Slab::new(),
-            index: HashMap::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             touched: Vec::new(),
             deadlines: Deadlines::new(),
             session_types: SessionTypes::new(&rules.session_types),
@@ -57,36 +63,42 @@ impl Presences {
 
     /// Takes in one observation.
     pub fn handle(&mut self, attributed: Attributed, oddities: &mut Oddities) {
-        let id = match self.index.get(&attributed.aor) {
-            Some(&id) => id,
+        let id = match self.find(&attributed.aor) {
+            Some(id) => id,
             None if self.presentities.len() >= self.most => {
                 return oddities.note(Oddity::TableFull);
             }
             None => {
                 let id = self.presentities.insert(Presentity::new(attributed.aor.clone())) as u32;
-                self.index.insert(attributed.aor.clone(), id);
+                let Self { index, presentities, hasher, .. } = self;
+                index.insert_unique(hasher.hash_one(&attributed.aor), id, |&id| {
+                    presentities.get(id as usize).map_or(0, |known| hasher.hash_one(&known.aor))
+                });
                 id
             }
         };
         let Some(presentity) = self.presentities.get_mut(id as usize) else {
             return;
         };
-        if !std::mem::replace(&mut presentity.touched, true) {
-            self.touched.push(id);
-        }
+        let touch = touch(&mut self.touched, presentity, id);
         let (at, evidence) = (attributed.observation.at, attributed.observation.evidence.clone());
-        let mut grace = presentity.grace;
-        if presentity.take(attributed) {
+        let mut grace = presentity.grace();
+        if presentity.take(attributed, touch) {
             if self.grace_s == 0 {
-                presentity.offline(evidence);
+                presentity.offline(evidence, touch);
             } else if grace.is_none() {
-                presentity.grace_because = Some(evidence);
                 self.deadlines.set(&mut grace, id, Some(at.after_s(self.grace_s)));
-                presentity.grace = grace;
+                let rare = presentity.rare();
+                (rare.grace, rare.grace_because) = (grace, Some(evidence));
             }
-        } else if presentity.grace.is_none() {
+        } else if presentity.grace().is_none() {
             self.deadlines.set(&mut grace, id, None);
         }
+    }
+
+    fn find(&self, aor: &Aor) -> Option<u32> {
+        let is = |id: &u32| self.presentities.get(*id as usize).is_some_and(|known| known.aor == *aor);
+        self.index.find(self.hasher.hash_one(aor), is).copied()
     }
 
     /// Fires what is due at `now`.
@@ -95,13 +107,11 @@ impl Presences {
             let Some(presentity) = self.presentities.get_mut(id as usize) else {
                 continue;
             };
-            presentity.grace = None;
-            if let Some(because) = presentity.grace_because.take() {
-                presentity.offline(Evidence { rule: Rule::GraceOver, ..because });
-                presentity.listing_changed = true;
-            }
-            if !std::mem::replace(&mut presentity.touched, true) {
-                self.touched.push(id);
+            presentity.end_grace();
+            let touch = touch(&mut self.touched, presentity, id);
+            if let Some(because) = presentity.rare().grace_because.take() {
+                presentity.offline(Evidence { rule: Rule::GraceOver, ..because }, touch);
+                touch.listing_changed = true;
             }
         }
     }
@@ -114,16 +124,18 @@ impl Presences {
     /// The frame or moment is over: makes its changes, in the order of the AORs' bytes.
     pub fn flush(&mut self, at: Timestamp) {
         let mut touched = std::mem::take(&mut self.touched);
-        touched.sort_unstable_by(|&one, &other| {
-            let aor = |id: u32| self.presentities.get(id as usize).map(|presentity| &presentity.aor);
+        touched.sort_unstable_by(|one, other| {
+            let aor = |touched: &(u32, Touch)| {
+                self.presentities.get(touched.0 as usize).map(|presentity| &presentity.aor)
+            };
             aor(one).cmp(&aor(other))
         });
         let assumed = self.started.is_none_or(|started| at < started.after_s(START_MATTERS_S));
-        for &id in &touched {
+        for (id, touch) in touched.drain(..) {
             let Some(presentity) = self.presentities.get_mut(id as usize) else {
                 continue;
             };
-            presentity.touched = false;
+            presentity.touched = None;
             let status = presentity.status();
             let before = std::mem::replace(&mut presentity.announced, status);
             let contact = presentity.newest_contact().cloned();
@@ -137,11 +149,11 @@ impl Presences {
                 && contact != contact_before
                 && before.0 == Terminal::Online
                 && status.0 == Terminal::Online;
-            let listing_changed = std::mem::take(&mut presentity.listing_changed);
-            let Some(because) = presentity.because.take() else {
+            let Touch { because, listing_changed } = touch;
+            let Some(because) = because else {
                 continue;
             };
-            let mut kinds = Vec::new();
+            let mut kinds: SmallVec<[ChangeKind; 2]> = SmallVec::new();
             if status != before {
                 self.changes += 1;
                 kinds.push(ChangeKind::Status);
@@ -153,10 +165,12 @@ impl Presences {
                 kinds.push(ChangeKind::Document);
             }
             if kinds.is_empty() {
+                presentity.settle();
                 continue;
             }
             let types = &self.session_types;
             let state = Arc::new(presentity.state(assumed, |fact| types.of(fact.dialled.as_deref())));
+            presentity.settle();
             for kind in kinds {
                 self.queue.push_back(PresentityChange {
                     at,
@@ -169,7 +183,6 @@ impl Presences {
                 });
             }
         }
-        touched.clear();
         self.touched = touched;
     }
 
@@ -192,4 +205,15 @@ impl Presences {
     pub fn changes(&self) -> u64 {
         self.changes
     }
+}
+
+/// What was done to this presentity since the last flush.
+fn touch<'t>(touched: &'t mut Vec<(u32, Touch)>, presentity: &mut Presentity, id: u32) -> &'t mut Touch {
+    let known = presentity.touched.map(|place| place.get() as usize - 1);
+    let at = known.filter(|&at| at < touched.len()).unwrap_or_else(|| {
+        touched.push((id, Touch::default()));
+        presentity.touched = u32::try_from(touched.len()).ok().and_then(NonZeroU32::new);
+        touched.len() - 1
+    });
+    &mut touched[at].1
 }

@@ -1,6 +1,7 @@
 //! What is known of one presentity, and the status that follows from it.
 //! In: attributed observations. Out: `PresentityState`. Knows nothing of other presentities.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -32,15 +33,41 @@ struct End {
     weak: bool,
 }
 
+/// What few presentities have at a time.
+#[derive(Default)]
+pub(super) struct Rare {
+    watches: Vec<EndId>,
+    /// Ends that are over, listed once more as terminated.
+    over: Vec<DialogView>,
+    /// When `registration.grace` is over, and why it began.
+    pub grace: Option<Timestamp>,
+    pub grace_because: Option<Evidence>,
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        self.watches.is_empty()
+            && self.over.is_empty()
+            && self.grace.is_none()
+            && self.grace_because.is_none()
+    }
+}
+
+/// What a frame or moment did to one presentity so far.
+#[derive(Default)]
+pub(super) struct Touch {
+    pub because: Option<Evidence>,
+    pub listing_changed: bool,
+}
+
 /// One presentity.
 pub(super) struct Presentity {
     pub aor: Aor,
     stored: Stored,
-    watches: Vec<EndId>,
     bindings: SmallVec<[Registered; 1]>,
-    ends: SmallVec<[End; 1]>,
-    /// Ends that are over, listed once more as terminated.
-    over: Vec<DialogView>,
+    /// Empty for most: it takes no room beside a vector's own.
+    ends: Vec<End>,
+    rare: Option<Box<Rare>>,
     /// An accepted registration showed that the AOR exists.
     supported: bool,
     given: bool,
@@ -50,13 +77,8 @@ pub(super) struct Presentity {
     offline_confidence: Confidence,
     /// How sure it is that it is idle.
     idle_confidence: Confidence,
-    /// When `registration.grace` is over, and why it began.
-    pub grace: Option<Timestamp>,
-    pub grace_because: Option<Evidence>,
-    pub because: Option<Evidence>,
-    pub listing_changed: bool,
-    /// Something happened to it in this frame or moment.
-    pub touched: bool,
+    /// Where what this frame or moment did to it is noted, plus one.
+    pub touched: Option<NonZeroU32>,
     pub announced: (Terminal, Session, bool),
     pub announced_contact: Option<Arc<str>>,
 }
@@ -66,32 +88,55 @@ impl Presentity {
         Self {
             aor,
             stored: Stored::default(),
-            watches: Vec::new(),
             bindings: SmallVec::new(),
-            ends: SmallVec::new(),
-            over: Vec::new(),
+            ends: Vec::new(),
+            rare: None,
             supported: false,
             given: false,
             set_up_seen: false,
             offline_confidence: Confidence::Full,
             idle_confidence: Confidence::Full,
-            grace: None,
-            grace_because: None,
-            because: None,
-            listing_changed: false,
-            touched: false,
+            touched: None,
             announced: (Terminal::Unknown, Session::Idle, false),
             announced_contact: None,
         }
     }
 
+    /// What few have, to be changed.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// When `registration.grace` is over.
+    pub(super) fn grace(&self) -> Option<Timestamp> {
+        self.rare.as_ref().and_then(|rare| rare.grace)
+    }
+
+    /// There is no grace any more.
+    pub(super) fn end_grace(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.grace = None;
+        }
+    }
+
+    /// The frame or moment is over: room that was needed for it only is given back.
+    pub(super) fn settle(&mut self) {
+        if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
+            self.rare = None;
+        }
+        if self.ends.is_empty() {
+            self.ends = Vec::new();
+        }
+    }
+
     /// (terminal, session, watching): what status lines are about.
     pub(super) fn status(&self) -> (Terminal, Session, bool) {
-        (self.stored.terminal, self.stored.session, !self.watches.is_empty())
+        let watching = self.rare.as_ref().is_some_and(|rare| !rare.watches.is_empty());
+        (self.stored.terminal, self.stored.session, watching)
     }
 
     /// Takes in one observation. Says whether the last binding went, so that grace may begin.
-    pub(super) fn take(&mut self, attributed: Attributed) -> bool {
+    pub(super) fn take(&mut self, attributed: Attributed, touch: &mut Touch) -> bool {
         let before = (self.status(), self.newest_contact().cloned());
         let evidence = attributed.observation.evidence.clone();
         self.given |= attributed.given;
@@ -104,10 +149,10 @@ impl Presentity {
             Fact::Subscription(fact) => self.subscription(&fact, attributed.withdrawn),
             Fact::Server(_) | Fact::Domain(_) => {}
         }
-        self.listing_changed = true;
+        touch.listing_changed = true;
         let changed = self.status() != before.0 || self.newest_contact() != before.1.as_ref();
-        if changed || self.because.is_none() || last_binding_went {
-            self.because = Some(evidence);
+        if changed || touch.because.is_none() || last_binding_went {
+            touch.because = Some(evidence);
         }
         last_binding_went
     }
@@ -118,7 +163,7 @@ impl Presentity {
         match event {
             BindingEvent::Registered { expires_at } => {
                 self.supported = true;
-                self.grace = None;
+                self.end_grace();
                 let registered = Registered { binding, expires_at, confidence };
                 let room = self.bindings.len() < MOST_OF_ONE;
                 match known.and_then(|at| self.bindings.get_mut(at)) {
@@ -143,11 +188,11 @@ impl Presentity {
     }
 
     /// Nothing is registered any more.
-    pub(super) fn offline(&mut self, because: Evidence) {
-        self.grace = None;
+    pub(super) fn offline(&mut self, because: Evidence, touch: &mut Touch) {
+        self.end_grace();
         if self.bindings.is_empty() {
             self.stored = apply(self.stored, Update::Offline);
-            self.because = Some(because);
+            touch.because = Some(because);
         }
     }
 
@@ -161,7 +206,9 @@ impl Presentity {
             if let Some(at) = known {
                 let listed = listing(&self.ends.remove(at).fact);
                 let terminated = |view| DialogView { state: DialogState::Terminated, held: false, ..view };
-                self.over.extend(listed.map(terminated));
+                if let Some(view) = listed.map(terminated) {
+                    self.rare().over.push(view);
+                }
             }
             self.idle_confidence = if weak { fact.confidence.max(Confidence::Weak) } else { fact.confidence };
         } else {
@@ -172,7 +219,10 @@ impl Presentity {
             let room = self.ends.len() < MOST_OF_ONE;
             match known.and_then(|at| self.ends.get_mut(at)) {
                 Some(known) => *known = end,
-                None if room => self.ends.push(end),
+                None if room => {
+                    self.ends.reserve_exact(1);
+                    self.ends.push(end);
+                }
                 None => {}
             }
         }
@@ -183,11 +233,12 @@ impl Presentity {
     }
 
     fn subscription(&mut self, fact: &SubscriptionFact, withdrawn: bool) {
-        let known = self.watches.iter().position(|&watch| watch == fact.end);
+        let watches = &mut self.rare().watches;
+        let known = watches.iter().position(|&watch| watch == fact.end);
         match (fact.expires_at.is_some() && !withdrawn, known) {
-            (true, None) if self.watches.len() < MOST_OF_ONE => self.watches.push(fact.end),
+            (true, None) if watches.len() < MOST_OF_ONE => watches.push(fact.end),
             (false, Some(at)) => {
-                self.watches.remove(at);
+                watches.remove(at);
             }
             _ => {}
         }
@@ -236,7 +287,7 @@ impl Presentity {
             user_agent,
             peer: engaged.and_then(|end| end.fact.peer.clone()),
             session_type: engaged.map(|end| session_type(&end.fact)),
-            media: engaged.map_or_else(|| Arc::from([]), |end| Arc::clone(&end.fact.media)),
+            media: engaged.map_or_else(Arc::default, |end| Arc::clone(&end.fact.media)),
             bindings: self
                 .bindings
                 .iter()
@@ -248,7 +299,9 @@ impl Presentity {
                 .collect(),
             dialogs: Vec::new(),
         };
-        dialogs.append(&mut self.over);
+        if let Some(rare) = &mut self.rare {
+            dialogs.append(&mut rare.over);
+        }
         dialogs.sort_by_key(|dialog| dialog.end);
         PresentityState { dialogs, ..state }
     }

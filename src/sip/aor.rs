@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::uri::{Scheme, Uri, push_host, push_user, tel_number};
-use crate::base::Redacted;
+use crate::base::{Redacted, Texts};
 
 /// Longer ones are not believed: no registrar serves them, and they are kept in tables.
 const MAX_BYTES: usize = 1_024;
@@ -23,27 +23,19 @@ impl Aor {
     /// The address of record that this URI (without angle brackets) names; `None` if it is no sip,
     /// sips or tel URI, or longer than anybody's.
     pub fn from_uri(text: &[u8]) -> Option<Self> {
-        let uri = Uri::parse(text)?;
         let mut aor = String::with_capacity(text.len().min(MAX_BYTES));
-        match uri.scheme {
-            Scheme::Sip | Scheme::Sips => {
-                aor.push_str("sip:");
-                if let Some(user) = uri.user {
-                    if user.len() > MAX_BYTES {
-                        return None;
-                    }
-                    push_user(&mut aor, user);
-                    aor.push('@');
-                }
-                push_host(&mut aor, uri.host.strip_suffix(b".").unwrap_or(uri.host));
-            }
-            Scheme::Tel => {
-                aor.push_str("tel:");
-                aor.push_str(&tel_number(uri.user?));
-            }
-            Scheme::Other => return None,
-        }
-        (aor.len() <= MAX_BYTES).then(|| Self(aor.into()))
+        write_canonical(text, &mut aor)?;
+        Some(Self(aor.into()))
+    }
+
+    /// The same, kept once for all who ask these texts for it.
+    pub fn shared(text: &[u8], texts: &Texts) -> Option<Self> {
+        texts.written(|aor| write_canonical(text, aor)).map(Self)
+    }
+
+    /// The text itself, to be held as text.
+    pub fn to_text(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 
     /// All of it.
@@ -64,6 +56,29 @@ impl Aor {
             None => self.0.strip_prefix("tel:").unwrap_or(""),
         }
     }
+}
+
+fn write_canonical(text: &[u8], aor: &mut String) -> Option<()> {
+    let uri = Uri::parse(text)?;
+    match uri.scheme {
+        Scheme::Sip | Scheme::Sips => {
+            aor.push_str("sip:");
+            if let Some(user) = uri.user {
+                if user.len() > MAX_BYTES {
+                    return None;
+                }
+                push_user(aor, user);
+                aor.push('@');
+            }
+            push_host(aor, uri.host.strip_suffix(b".").unwrap_or(uri.host));
+        }
+        Scheme::Tel => {
+            aor.push_str("tel:");
+            aor.push_str(&tel_number(uri.user?));
+        }
+        Scheme::Other => return None,
+    }
+    (aor.len() <= MAX_BYTES).then_some(())
 }
 
 impl fmt::Display for Aor {

@@ -173,6 +173,18 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// `None` when there is no protocol, transport or host, or a port that is none.
     pub(super) fn parse(value: &'a [u8]) -> Option<Self> {
+        let (mut via, params) = Self::parse_sent_by(value)?;
+        via.read(params);
+        Some(via)
+    }
+
+    /// Whether [`Self::parse`] can read it.
+    pub(super) fn is_readable(value: &'a [u8]) -> bool {
+        Self::parse_sent_by(value).is_some()
+    }
+
+    /// All before the parameters, and the parameters.
+    fn parse_sent_by(value: &'a [u8]) -> Option<(Self, Params<'a>)> {
         // Nearly all begin so; others have white space around the slashes.
         let rest = match value.strip_prefix(b"SIP/2.0/") {
             Some(rest) => rest,
@@ -205,9 +217,8 @@ impl<'a> Via<'a> {
         if transport.is_empty() || host.is_empty() {
             return None;
         }
-        let mut via = Self { transport, host, port, branch: None, received: None, rport: None };
-        via.read(Params::new(params));
-        Some(via)
+        let via = Self { transport, host, port, branch: None, received: None, rport: None };
+        Some((via, Params::new(params)))
     }
 
     fn read(&mut self, params: Params<'a>) {

@@ -26,8 +26,11 @@ pub struct SipMessage<'a> {
     pub(super) cseq: CSeq,
     pub(super) cseq_method: &'a [u8],
     pub(super) from: NameAddr<'a>,
+    pub(super) from_tag: Option<&'a [u8]>,
     pub(super) to: NameAddr<'a>,
+    pub(super) to_tag: Option<&'a [u8]>,
     pub(super) top_via: Via<'a>,
+    pub(super) via_count: usize,
     pub(super) headers_are_whole: bool,
     /// All that follows the header section.
     pub(super) rest: &'a [u8],
@@ -98,13 +101,13 @@ impl<'a> SipMessage<'a> {
     }
 
     /// The From tag; an empty one counts as none.
-    pub fn from_tag(&self) -> Option<&'a [u8]> {
-        self.from.tag()
+    pub const fn from_tag(&self) -> Option<&'a [u8]> {
+        self.from_tag
     }
 
     /// The To tag; an empty one counts as none.
-    pub fn to_tag(&self) -> Option<&'a [u8]> {
-        self.to.tag()
+    pub const fn to_tag(&self) -> Option<&'a [u8]> {
+        self.to_tag
     }
 
     /// The first Via: that of the hop the message is on.
@@ -118,8 +121,8 @@ impl<'a> SipMessage<'a> {
     }
 
     /// How many [`Self::vias`] there are.
-    pub fn via_count(&self) -> usize {
-        self.vias().count()
+    pub const fn via_count(&self) -> usize {
+        self.via_count
     }
 
     /// The branch of the first Via as written; empty when it has none.

@@ -221,19 +221,28 @@ impl Scanner {
         }
         let top_via =
             Values::new(via.value(bytes)).next().and_then(Via::parse).ok_or_else(|| malformed(via))?;
-        Ok(SipMessage {
+        let from = NameAddr::parse(from.value(bytes)).ok_or_else(|| malformed(from))?;
+        let to = NameAddr::parse(to.value(bytes)).ok_or_else(|| malformed(to))?;
+        let mut message = SipMessage {
             bytes,
             fields: &self.fields,
             start,
             call_id: call_id_text,
             cseq: CSeq { number, method: Method::of(cseq_method) },
             cseq_method,
-            from: NameAddr::parse(from.value(bytes)).ok_or_else(|| malformed(from))?,
-            to: NameAddr::parse(to.value(bytes)).ok_or_else(|| malformed(to))?,
+            from,
+            from_tag: from.tag(),
+            to,
+            to_tag: to.tag(),
             top_via,
+            via_count: 0,
             headers_are_whole: section.whole,
             rest: rest_of(bytes, section.end),
-        })
+        };
+        // The first was read already.
+        message.via_count =
+            1 + message.values(HeaderName::Via).skip(1).filter(|via| Via::is_readable(via)).count();
+        Ok(message)
     }
 }
 

@@ -2,6 +2,7 @@
 //! In: the text of a URI. Out: `Uri`, borrowed. Knows nothing of fields and messages.
 //! RFC 3261 section 19.1, RFC 3966, RFC 5118.
 
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use memchr::{memchr, memchr2, memchr3, memrchr};
@@ -165,16 +166,22 @@ impl<'a> Uri<'a> {
     /// lower case, without parameters. URIs with equal keys need not be equivalent.
     pub fn key(&self) -> String {
         let mut key = String::with_capacity(self.text.len());
+        self.push_key(&mut key);
+        key
+    }
+
+    /// Appends [`Self::key`].
+    pub fn push_key(&self, key: &mut String) {
         match self.scheme {
             Scheme::Sip | Scheme::Sips => {
                 if let Some(user) = self.user {
-                    push_user(&mut key, user);
+                    push_user(key, user);
                     key.push('@');
                 }
-                push_host(&mut key, self.host);
+                push_host(key, self.host);
                 if let Some(port) = self.port {
                     key.push(':');
-                    key.push_str(&port.to_string());
+                    let _ = write!(key, "{port}");
                 }
             }
             Scheme::Tel => {
@@ -183,7 +190,6 @@ impl<'a> Uri<'a> {
             }
             Scheme::Other => key.push_str(&String::from_utf8_lossy(self.text).to_ascii_lowercase()),
         }
-        key
     }
 
     /// The host as an IP address, when it is written as one.
@@ -217,11 +223,18 @@ pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
         _ => (host, false),
     };
     let text = std::str::from_utf8(inside).ok()?;
+    // Most hosts are names: told by what no address is made of.
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':')) {
+        return None;
+    }
     match text.parse() {
         Ok(IpAddr::V4(_)) if bracketed => None,
         Ok(address) => Some(address),
         // RFC 5118 section 4.10: the old grammar gave three colons before an embedded IPv4 address.
-        Err(_) => text.replacen(":::", "::", 1).parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        Err(_) if text.contains(":::") => {
+            text.replacen(":::", "::", 1).parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+        }
+        Err(_) => None,
     }
 }
 
@@ -321,6 +334,12 @@ const fn hex_value(digit: u8) -> Option<u8> {
 
 /// The user in its one spelling: needless escapes decoded, the others in upper-case hex.
 pub(super) fn push_user(out: &mut String, user: &[u8]) {
+    // Nearly all users are of letters and digits.
+    if let Ok(plain) = std::str::from_utf8(user)
+        && user.iter().all(|&byte| is_unreserved(byte))
+    {
+        return out.push_str(plain);
+    }
     const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
     for Unescaped { byte, escaped_reserved } in unescape(user) {
         let plain =
@@ -337,10 +356,21 @@ pub(super) fn push_user(out: &mut String, user: &[u8]) {
 
 /// The host in lower case, an IPv6 address in brackets as RFC 5952 writes it.
 pub(super) fn push_host(out: &mut String, host: &[u8]) {
-    match host_ip(host) {
-        Some(IpAddr::V6(address)) => out.push_str(&format!("[{address}]")),
-        Some(IpAddr::V4(address)) => out.push_str(&address.to_string()),
-        None => out.extend(host.iter().map(|byte| char::from(byte.to_ascii_lowercase()))),
+    // An IPv4 address has but one spelling: the text itself.
+    let v6 = memchr(b':', host).and_then(|_| host_ip(host));
+    if let Some(IpAddr::V6(address)) = v6 {
+        // Writing to a String does not fail.
+        let _ = write!(out, "[{address}]");
+    } else if host.is_ascii()
+        && let Ok(text) = std::str::from_utf8(host)
+    {
+        let begin = out.len();
+        out.push_str(text);
+        if let Some(pushed) = out.get_mut(begin..) {
+            pushed.make_ascii_lowercase();
+        }
+    } else {
+        out.extend(host.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
     }
 }
 

@@ -2,9 +2,15 @@
 //! In: bytes that begin with a start line. Out: lengths. Knows nothing of streams.
 //! RFC 3261 section 7.5, 18.3 and 20.14.
 
-use memchr::{memchr, memmem, memrchr};
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use memchr::{memchr, memrchr};
 
 use super::content::StartLine;
+
+/// Finds the empty line; made once, since making it costs as much as a search.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// The part of a message before its body.
 pub(super) struct Head {
@@ -29,11 +35,8 @@ pub(super) fn head(bytes: &[u8], start_line: &StartLine) -> Option<Head> {
     // The empty line may follow the start line at once: then its CRLF is part of the pattern searched for.
     let from = start_line.end.checked_sub(if start_line.bare_lf { 1 } else { 2 })?;
     let searched = bytes.get(from..)?;
-    let end_of_fields = if start_line.bare_lf {
-        empty_line(searched)?
-    } else {
-        memmem::find(searched, b"\r\n\r\n").map(|at| at + 4)?
-    };
+    let end_of_fields =
+        if start_line.bare_lf { empty_line(searched)? } else { HEAD_END.find(searched).map(|at| at + 4)? };
     let length = from + end_of_fields;
     Some(Head {
         length,

@@ -4,8 +4,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::{AuthUser, EndIdentity};
-use crate::base::{Flow, FrameId, Timestamp, Transport};
+use crate::base::{Flow, FrameId, Texts, Timestamp, Transport};
 use crate::sip::{Aor, NameAddr, SipMessage, Via};
 
 /// A message, when and where it was heard.
@@ -25,6 +27,8 @@ pub struct Heard<'a, 'm> {
     pub whole: bool,
     /// The message.
     pub message: &'m SipMessage<'a>,
+    /// Where texts that many messages have are kept once.
+    pub texts: &'m Texts,
 }
 
 /// Bytes of the wire as text: what is not UTF-8 is replaced, folds become a space.
@@ -33,6 +37,12 @@ pub(super) fn text(bytes: &[u8]) -> Arc<str> {
         Ok(text) => Arc::from(text),
         Err(_) => Arc::from(String::from_utf8_lossy(bytes)),
     }
+}
+
+/// Whether this is what [`text`] makes of these bytes.
+pub(super) fn is_text(kept: &str, bytes: &[u8]) -> bool {
+    kept.as_bytes() == bytes
+        || (std::str::from_utf8(bytes).is_err() && *kept == *String::from_utf8_lossy(bytes))
 }
 
 /// The mirror's copy of a message comes within microseconds, a retransmission of it after T1 (500 ms).
@@ -46,9 +56,19 @@ impl Heard<'_, '_> {
         text(self.message.call_id())
     }
 
+    /// Bytes of the message as a shared text: what other messages also have.
+    pub(super) fn shared(&self, bytes: &[u8]) -> Arc<str> {
+        self.texts.shared_lossy(bytes)
+    }
+
+    /// The AOR of a From, To or P-Asserted-Identity.
+    pub(super) fn aor(&self, who: &NameAddr<'_>) -> Option<Aor> {
+        Aor::shared(who.uri, self.texts)
+    }
+
     /// This hop's sender.
     pub(super) fn source_flow(&self) -> Flow {
-        Flow { address: self.source, transport: self.transport }
+        Flow { address: self.source.into(), transport: self.transport }
     }
 
     /// Where the request came from in the first place: the sender of the first hop, which on later hops
@@ -64,13 +84,13 @@ impl Heard<'_, '_> {
     /// What the sender of this request says and shows of itself.
     pub(super) fn sender_identity(&self) -> EndIdentity {
         let message = self.message;
-        let mut claimed: Vec<Aor> = message.asserted().filter_map(|who| aor(&who)).take(2).collect();
+        let mut claimed = self.asserted();
         if claimed.is_empty() {
-            claimed.extend(aor(&message.from()));
+            claimed.extend(self.aor(&message.from()));
         }
         EndIdentity {
             flow: self.origin(),
-            neighbour: (message.via_count() <= 1).then_some(self.destination),
+            neighbour: (message.via_count() <= 1).then(|| self.destination.into()),
             contact: self.contact(),
             claimed,
             ..EndIdentity::default()
@@ -80,17 +100,22 @@ impl Heard<'_, '_> {
     /// What this request shows of its receiver.
     pub(super) fn receiver_identity(&self) -> EndIdentity {
         EndIdentity {
-            flow: Some(Flow { address: self.destination, transport: self.transport }),
-            neighbour: Some(self.source),
-            request_uri: self.message.request_uri().map(text),
-            called: aor(&self.message.to()),
+            flow: Some(Flow { address: self.destination.into(), transport: self.transport }),
+            neighbour: Some(self.source.into()),
+            request_uri: self.message.request_uri().map(|uri| self.shared(uri)),
+            called: self.aor(&self.message.to()),
             ..EndIdentity::default()
         }
     }
 
+    /// Whom the request's neighbour asserts its sender to be; of more than two, the first two.
+    pub(super) fn asserted(&self) -> SmallVec<[Aor; 1]> {
+        self.message.asserted().filter_map(|who| self.aor(&who)).take(2).collect()
+    }
+
     /// The first Contact's URI.
     pub(super) fn contact(&self) -> Option<Arc<str>> {
-        self.message.contacts().find(|contact| !contact.star).map(|contact| text(contact.addr.uri))
+        self.message.contacts().find(|contact| !contact.star).map(|contact| self.shared(contact.addr.uri))
     }
 
     /// The first digest user that the request names.
@@ -98,13 +123,8 @@ impl Heard<'_, '_> {
         self.message
             .credentials()
             .next()
-            .map(|given| AuthUser { user: text(given.username), realm: text(given.realm) })
+            .map(|given| AuthUser { user: self.shared(given.username), realm: self.shared(given.realm) })
     }
-}
-
-/// The AOR of a From, To or P-Asserted-Identity.
-pub(super) fn aor(who: &NameAddr<'_>) -> Option<Aor> {
-    Aor::from_uri(who.uri)
 }
 
 fn via_flow(via: &Via<'_>) -> Option<Flow> {
@@ -115,5 +135,5 @@ fn via_flow(via: &Via<'_>) -> Option<Flow> {
     let ip = via.received.and_then(address).or_else(|| address(via.host))?;
     let transport = if via.transport.eq_ignore_ascii_case(b"UDP") { Transport::Udp } else { Transport::Tcp };
     let port = via.rport.or(via.port).unwrap_or(5060);
-    Some(Flow { address: SocketAddr::new(ip, port), transport })
+    Some(Flow { address: SocketAddr::new(ip, port).into(), transport })
 }

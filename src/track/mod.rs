@@ -7,6 +7,7 @@ mod observation;
 mod registrar;
 mod registration;
 mod subscription;
+mod transactions;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

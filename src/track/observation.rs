@@ -2,10 +2,12 @@
 //! In: what the machines of this room saw. Out: `Observation`, owned and small. Knows nothing of presence.
 //! This is where borrowing ends and where the work could be spread over machines.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::base::{Flow, FrameId, Timestamp};
+use smallvec::SmallVec;
+
+use crate::base::{Address, Flow, FrameId, Timestamp};
 use crate::sip::Aor;
 
 macro_rules! names {
@@ -221,7 +223,7 @@ pub struct Binding {
     /// Where the phone's REGISTER came from, if it was seen.
     pub flow: Option<Flow>,
     /// Who granted it.
-    pub registrar: SocketAddr,
+    pub registrar: Address,
     /// The contact on other hops of the same REGISTER.
     pub aliases: Vec<Arc<str>>,
     /// Who the phone said it was, in the accepted request.
@@ -350,7 +352,7 @@ pub struct EndIdentity {
     /// The phone's own address on the hop nearest to it.
     pub flow: Option<Flow>,
     /// The other address of that hop.
-    pub neighbour: Option<SocketAddr>,
+    pub neighbour: Option<Address>,
     /// The end's Contact.
     pub contact: Option<Arc<str>>,
     /// The Request-URI on the hop nearest to a called end.
@@ -358,7 +360,7 @@ pub struct EndIdentity {
     /// Digest user of the end's own request.
     pub auth: Option<AuthUser>,
     /// P-Asserted-Identity, or the From of its own request: what the end says of itself.
-    pub claimed: Vec<Aor>,
+    pub claimed: SmallVec<[Aor; 1]>,
     /// The To of a called end: who was called, not who answered.
     pub called: Option<Aor>,
     /// A 101–2xx to its INVITE, or a 2xx in its dialog, was seen.

@@ -3,14 +3,17 @@
 //! RFC 3261 section 10; RFC 5626 for instances.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use slab::Slab;
+use smallvec::SmallVec;
 
-use super::heard::{Heard, aor, is_copy, text};
+use super::heard::{Heard, is_copy};
 use super::registration::{Asked, Order, Registration, Step};
+use super::transactions::{Ticket, Transactions};
 use super::{AuthUser, Confidence, Fact, Findings, Rule};
 use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Timestamp, Transport};
 use crate::sip::{Aor, Uri};
@@ -25,12 +28,13 @@ pub(super) struct Pending {
     pub aor: Aor,
     pub at: Timestamp,
     pub frame: FrameId,
-    pub call_id: Arc<str>,
+    /// So many bytes of its key are its Call-ID.
+    call_id_bytes: usize,
     pub cseq: u32,
     pub flow: Option<Flow>,
     pub registrar: SocketAddr,
     pub vias: usize,
-    pub contacts: Vec<Asked>,
+    pub contacts: SmallVec<[Asked; 1]>,
     pub star: bool,
     pub expires_s: Option<u32>,
     pub auth: Option<AuthUser>,
@@ -42,16 +46,16 @@ pub(super) struct Pending {
 /// The REGISTERs under way, and what came of them.
 pub(super) struct Registrar {
     table: Table,
-    pending: HashMap<Box<[u8]>, Pending>,
-    order: VecDeque<(Timestamp, Box<[u8]>)>,
+    pending: Transactions<Pending>,
+    order: VecDeque<(Timestamp, Ticket)>,
     /// REGISTERs that nobody answered, in the order in which they may come to be believed.
-    presumable: VecDeque<(Timestamp, Box<[u8]>)>,
+    presumable: VecDeque<(Timestamp, Ticket)>,
     /// Registrars that owe answers, and when each was last heard.
     spoke: HashMap<SocketAddr, Timestamp>,
     /// REGISTERs to be believed as soon as their registrar speaks.
-    silent: HashMap<SocketAddr, Vec<Box<[u8]>>>,
+    silent: HashMap<SocketAddr, Vec<Ticket>>,
     /// How many there are in `silent`.
-    silent_keys: usize,
+    silent_tickets: usize,
     domains: HashSet<Arc<str>>,
     limits: Limits,
     key: Vec<u8>,
@@ -60,7 +64,9 @@ pub(super) struct Registrar {
 /// All addresses of record with bindings.
 struct Table {
     registrations: Slab<Registration>,
-    index: HashMap<Aor, u32>,
+    /// By AOR.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     deadlines: Deadlines<u32>,
     most: usize,
     next_binding: u64,
@@ -71,17 +77,18 @@ impl Registrar {
         Self {
             table: Table {
                 registrations: Slab::new(),
-                index: HashMap::new(),
+                index: HashTable::new(),
+                hasher: DefaultHashBuilder::default(),
                 deadlines: Deadlines::new(),
                 most: limits.registered_aors,
                 next_binding: 0,
             },
-            pending: HashMap::new(),
+            pending: Transactions::new(),
             order: VecDeque::new(),
             presumable: VecDeque::new(),
             spoke: HashMap::new(),
             silent: HashMap::new(),
-            silent_keys: 0,
+            silent_tickets: 0,
             domains: HashSet::new(),
             limits: limits.clone(),
             key: Vec::new(),
@@ -102,8 +109,8 @@ impl Registrar {
             self.table.settle(id);
         }
         while self.presumable.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, key)) = self.presumable.pop_front() else { break };
-            self.presume(&key, now, out);
+            let Some((_, ticket)) = self.presumable.pop_front() else { break };
+            self.presume(ticket, now, out);
         }
     }
 
@@ -112,9 +119,9 @@ impl Registrar {
         let Some(spoke) = self.spoke.get_mut(&heard.source) else { return };
         *spoke = heard.at;
         let silent = self.silent.remove(&heard.source).unwrap_or_default();
-        self.silent_keys = self.silent_keys.saturating_sub(silent.len());
-        for key in silent {
-            self.presume(&key, heard.at, out);
+        self.silent_tickets = self.silent_tickets.saturating_sub(silent.len());
+        for ticket in silent {
+            self.presume(ticket, heard.at, out);
         }
     }
 
@@ -125,7 +132,7 @@ impl Registrar {
             None => self.request(heard, out, oddities),
             Some(200..=299) => self.accepted(heard, out, oddities),
             Some(300..) => {
-                self.pending.remove(&*self.key);
+                self.pending.remove(&self.key);
             }
             Some(_) => {}
         }
@@ -133,11 +140,11 @@ impl Registrar {
 
     fn request(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         let message = heard.message;
-        let Some(aor) = aor(&message.to()) else {
+        let Some(aor) = heard.aor(&message.to()) else {
             return oddities.note(Oddity::MalformedMessage);
         };
         self.notice_domain(&aor, heard, out);
-        if let Some(pending) = self.pending.get_mut(&*self.key) {
+        if let Some(pending) = self.pending.get_mut(&self.key) {
             // A repetition shows that no answer arrived.
             if heard.transport == Transport::Udp && !is_copy(pending.at, heard.at) {
                 pending.presume_at = None;
@@ -147,32 +154,25 @@ impl Registrar {
         if self.pending.len() >= self.limits.pending_transactions {
             oddities.note(Oddity::TableFull);
             if let Some((_, oldest)) = self.order.pop_front() {
-                self.pending.remove(&oldest);
+                self.pending.remove_ticket(oldest);
             }
         }
-        let known = self.table.index.get(&aor).and_then(|&id| self.table.registrations.get(id as usize));
+        let known = self.table.find(&aor).and_then(|id| self.table.registrations.get(id as usize));
         let accepted_bare = known.is_some_and(|registration| registration.accepted_bare);
         let auth = heard.auth_user();
-        let contacts: Vec<Asked> = message
+        let contacts: SmallVec<[Asked; 1]> = message
             .contacts()
             .filter(|contact| !contact.star)
             .take(self.limits.bindings_per_aor)
-            .map(|contact| Asked::read(&contact))
+            .map(|contact| Asked::read(&contact, heard))
             .collect();
         let asks = !contacts.is_empty() && heard.whole;
         let presume_at = (asks && (auth.is_some() || accepted_bare)).then(|| heard.at.after_s(PRESUMED_S));
-        let key: Box<[u8]> = self.key.as_slice().into();
-        if let Some(at) = presume_at {
-            self.presumable.push_back((at, key.clone()));
-            if self.spoke.len() < self.limits.known_addresses {
-                self.spoke.entry(heard.destination).or_insert(Timestamp::EPOCH);
-            }
-        }
         let pending = Pending {
             aor,
             at: heard.at,
             frame: heard.frame,
-            call_id: heard.call_id(),
+            call_id_bytes: message.call_id().len(),
             cseq: message.cseq().number,
             flow: heard.origin(),
             registrar: heard.destination,
@@ -181,28 +181,34 @@ impl Registrar {
             star: message.contacts().any(|contact| contact.star),
             expires_s: message.expires(),
             auth,
-            user_agent: message.user_agent().map(text),
+            user_agent: message.user_agent().map(|agent| heard.shared(agent)),
             presume_at,
         };
-        self.order.push_back((heard.at, key.clone()));
-        self.pending.insert(key, pending);
+        let ticket = self.pending.insert(&self.key, pending);
+        self.order.push_back((heard.at, ticket));
+        if let Some(at) = presume_at {
+            self.presumable.push_back((at, ticket));
+            if self.spoke.len() < self.limits.known_addresses {
+                self.spoke.entry(heard.destination).or_insert(Timestamp::EPOCH);
+            }
+        }
         self.sweep();
     }
 
     /// Answered transactions leave their place in the queues, and those of a registrar that is never heard
     /// wait for it in vain: swept when they are the most of what is queued.
     fn sweep(&mut self) {
-        let Self { pending, order, silent, silent_keys, .. } = self;
+        let Self { pending, order, silent, silent_tickets, .. } = self;
         let most = 2 * pending.len() + 64;
         if order.len() > most {
-            order.retain(|(at, key)| pending.get(key).is_some_and(|pending| pending.at == *at));
+            order.retain(|&(_, ticket)| pending.get(ticket).is_some());
         }
-        if *silent_keys > most {
-            *silent_keys = 0;
-            silent.retain(|_, keys| {
-                keys.retain(|key| pending.contains_key(key));
-                *silent_keys += keys.len();
-                !keys.is_empty()
+        if *silent_tickets > most {
+            *silent_tickets = 0;
+            silent.retain(|_, tickets| {
+                tickets.retain(|&ticket| pending.get(ticket).is_some());
+                *silent_tickets += tickets.len();
+                !tickets.is_empty()
             });
         }
     }
@@ -225,23 +231,24 @@ impl Registrar {
             // A list that was cut off is no list of all bindings.
             return oddities.note(Oddity::MessageCut);
         }
-        let asked = self.pending.remove(&*self.key);
-        let Some(aor) = asked.as_ref().map(|asked| asked.aor.clone()).or_else(|| aor(&message.to())) else {
+        let asked = self.pending.remove(&self.key);
+        let Some(aor) = asked.as_ref().map(|asked| asked.aor.clone()).or_else(|| heard.aor(&message.to()))
+        else {
             return oddities.note(Oddity::MalformedMessage);
         };
-        let mut granted = Vec::new();
+        let mut granted: SmallVec<[Asked; 1]> = SmallVec::new();
         for contact in message.contacts().take(self.limits.bindings_per_aor) {
             if contact.star || Uri::parse(contact.addr.uri).is_none() {
                 oddities.note(Oddity::ContactUnreadable);
                 continue;
             }
-            granted.push(Asked::read(&contact));
+            granted.push(Asked::read(&contact, heard));
         }
         let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
         if granted.is_empty() && wanted {
             // A copy of one that was applied says nothing. Any other is not remembered as applied: its request
             // may be seen after it, and be believed.
-            let known = self.table.index.get(&aor).and_then(|&id| self.table.registrations.get(id as usize));
+            let known = self.table.find(&aor).and_then(|id| self.table.registrations.get(id as usize));
             if !known.is_some_and(|known| known.has_applied(message.call_id(), message.cseq().number)) {
                 oddities.note(Oddity::RegisterWithoutContact);
             }
@@ -258,7 +265,7 @@ impl Registrar {
             cseq,
             registrar: heard.source,
             sole_hop: (message.via_count() == 1)
-                .then_some(Flow { address: heard.destination, transport: heard.transport }),
+                .then_some(Flow { address: heard.destination.into(), transport: heard.transport }),
             sole_contact: granted.len() == 1,
             expires_s: message.expires(),
             rule: Rule::Register200,
@@ -279,23 +286,23 @@ impl Registrar {
 
     /// SPEC section 4: a REGISTER whose 2xx was lost is believed when it could prove who it is, was not
     /// repeated, nothing later corrects it, and its registrar spoke since.
-    fn presume(&mut self, key: &[u8], now: Timestamp, out: &mut Findings) {
-        let Some(pending) = self.pending.get(key) else { return };
+    fn presume(&mut self, ticket: Ticket, now: Timestamp, out: &mut Findings) {
+        let Some(pending) = self.pending.get(ticket) else { return };
         if pending.presume_at.is_none_or(|at| at > now) {
             return;
         }
         if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.at) {
             // It has not spoken yet: `notice` will see when it does.
-            self.silent.entry(pending.registrar).or_default().push(key.into());
-            self.silent_keys += 1;
+            self.silent.entry(pending.registrar).or_default().push(ticket);
+            self.silent_tickets += 1;
             return;
         }
-        let Some(pending) = self.pending.remove(key) else { return };
+        let Some((key, pending)) = self.pending.remove_ticket(ticket) else { return };
+        let call_id = key.get(..pending.call_id_bytes).unwrap_or_default();
         let Some(id) = self.table.registration_if_room(&pending.aor) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
-        let (call_id, order) =
-            registration.order(pending.call_id.as_bytes(), pending.cseq, pending.registrar);
+        let (call_id, order) = registration.order(call_id, pending.cseq, pending.registrar);
         if !matches!(order, Order::Newer) {
             return;
         }
@@ -320,16 +327,14 @@ impl Registrar {
         while let Some((at, _)) = self.order.front()
             && at.after_s(TRANSACTION_S) < now
         {
-            if let Some((at, key)) = self.order.pop_front()
-                && self.pending.get(&key).is_some_and(|pending| pending.at == at)
-            {
-                self.pending.remove(&key);
+            if let Some((_, ticket)) = self.order.pop_front() {
+                self.pending.remove_ticket(ticket);
             }
         }
         if self.pending.is_empty() {
             self.spoke.clear();
             self.silent.clear();
-            self.silent_keys = 0;
+            self.silent_tickets = 0;
         }
     }
 }
@@ -344,7 +349,7 @@ impl Pending {
 impl Table {
     /// The registration of `aor`, made when there is none; another one goes when the table is full.
     fn registration(&mut self, aor: &Aor, out: &mut Findings, oddities: &mut Oddities) -> Option<u32> {
-        if self.registrations.len() >= self.most && !self.index.contains_key(aor) {
+        if self.registrations.len() >= self.most && self.find(aor).is_none() {
             oddities.note(Oddity::TableFull);
             self.drop_one(out);
         }
@@ -352,15 +357,23 @@ impl Table {
     }
 
     fn registration_if_room(&mut self, aor: &Aor) -> Option<u32> {
-        if let Some(&id) = self.index.get(aor) {
+        if let Some(id) = self.find(aor) {
             return Some(id);
         }
         if self.registrations.len() >= self.most {
             return None;
         }
         let id = self.registrations.insert(Registration::new(aor.clone())) as u32;
-        self.index.insert(aor.clone(), id);
+        let Self { index, registrations, hasher, .. } = self;
+        index.insert_unique(hasher.hash_one(aor), id, |&id| {
+            registrations.get(id as usize).map_or(0, |known| hasher.hash_one(&known.aor))
+        });
         Some(id)
+    }
+
+    fn find(&self, aor: &Aor) -> Option<u32> {
+        let is = |id: &u32| self.registrations.get(*id as usize).is_some_and(|known| known.aor == *aor);
+        self.index.find(self.hasher.hash_one(aor), is).copied()
     }
 
     /// Room for another: the registration that ends soonest goes, else any.
@@ -369,7 +382,9 @@ impl Table {
         let id = soonest.or_else(|| self.registrations.iter().next().map(|(id, _)| id as u32));
         let Some(id) = id else { return };
         if let Some(mut gone) = self.registrations.try_remove(id as usize) {
-            self.index.remove(&gone.aor);
+            if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&gone.aor), |&known| known == id) {
+                entry.remove();
+            }
             self.deadlines.set(&mut gone.deadline, id, None);
             gone.evict(out);
         }
@@ -395,6 +410,7 @@ pub(super) fn transaction_key(key: &mut Vec<u8>, heard: &Heard<'_, '_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Texts;
     use crate::sip::Scanner;
     use crate::track::{BindingEvent, Observation};
 
@@ -414,6 +430,7 @@ mod tests {
             transport: Transport::Udp,
             whole: true,
             message: &message,
+            texts: &Texts::default(),
         };
         registrar.handle(&heard, out, &mut Oddities::default());
     }

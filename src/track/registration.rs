@@ -2,12 +2,13 @@
 //! In: what a REGISTER asked and its 2xx lists. Out: facts about bindings. Knows nothing of messages.
 //! RFC 3261 section 10.3. A 2xx lists all bindings there are: reconcile to it, never add up.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::heard::text;
+use super::heard::{Heard, text};
 use super::registrar::Pending;
 use super::{Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, Rule};
 use crate::base::{Flow, FrameId, Timestamp};
@@ -33,12 +34,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn read(contact: &Contact<'_>) -> Self {
+    pub(super) fn read(contact: &Contact<'_>, heard: &Heard<'_, '_>) -> Self {
         let instance = contact.param(b"+sip.instance").map(|instance| {
             let flow = contact.param(b"reg-id").unwrap_or_default();
-            text(&[instance, b";", flow].concat())
+            heard.shared(&[instance, b";", flow].concat())
         });
-        Self { uri: text(contact.addr.uri), expires_s: contact.expires(), instance }
+        Self { uri: heard.shared(contact.addr.uri), expires_s: contact.expires(), instance }
     }
 }
 
@@ -51,7 +52,8 @@ struct Held {
     cseq: u32,
     /// Vias on the hop that showed its flow: the fewer, the nearer to the phone.
     vias: usize,
-    listed_by: SmallVec<[SocketAddr; 1]>,
+    /// Marks of the registrars that listed it (see [`mark`]).
+    listed_by: SmallVec<[u64; 1]>,
 }
 
 impl Held {
@@ -60,11 +62,11 @@ impl Held {
     }
 
     fn listed_by(&mut self, registrar: SocketAddr) {
-        if !self.listed_by.contains(&registrar) {
+        if !self.listed_by.contains(&mark(registrar)) {
             if self.listed_by.len() >= HOPS {
                 self.listed_by.remove(0);
             }
-            self.listed_by.push(registrar);
+            self.listed_by.push(mark(registrar));
         }
     }
 
@@ -77,6 +79,13 @@ impl Held {
         let event = BindingEvent::Registered { expires_at: self.expires_at };
         Fact::Binding(BindingFact { binding: Arc::clone(&self.binding), confidence, event })
     }
+}
+
+/// Stands for an address in a quarter of its size.
+fn mark(address: SocketAddr) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn same_uri(one: &str, other: &str) -> bool {
@@ -93,7 +102,8 @@ fn same_uri(one: &str, other: &str) -> bool {
 struct Applied {
     call_id: Arc<str>,
     cseq: u32,
-    hops: SmallVec<[SocketAddr; 1]>,
+    /// Marks of the registrars that answered.
+    hops: SmallVec<[u64; 1]>,
 }
 
 /// One AOR.
@@ -198,12 +208,12 @@ impl Registration {
                 Order::Older
             } else if cseq > last.cseq {
                 last.cseq = cseq;
-                last.hops = smallvec![registrar];
+                last.hops = smallvec![mark(registrar)];
                 Order::Newer
-            } else if last.hops.contains(&registrar) || last.hops.len() >= HOPS {
+            } else if last.hops.contains(&mark(registrar)) || last.hops.len() >= HOPS {
                 Order::Repeated
             } else {
-                last.hops.push(registrar);
+                last.hops.push(mark(registrar));
                 Order::SameOnOtherHop
             };
             return (Arc::clone(&last.call_id), order);
@@ -212,7 +222,7 @@ impl Registration {
             self.applied.remove(0);
         }
         let call_id = text(call_id);
-        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, hops: smallvec![registrar] });
+        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, hops: smallvec![mark(registrar)] });
         (call_id, Order::Newer)
     }
 
@@ -220,7 +230,7 @@ impl Registration {
     pub(super) fn reconcile(
         &mut self,
         step: &Step<'_>,
-        granted: Vec<Asked>,
+        granted: SmallVec<[Asked; 1]>,
         out: &mut Findings,
         most: usize,
         next_binding: &mut u64,
@@ -281,7 +291,7 @@ impl Registration {
                     aor: self.aor.clone(),
                     contact: Arc::clone(&contact.uri),
                     flow: None,
-                    registrar: step.registrar,
+                    registrar: step.registrar.into(),
                     aliases: Vec::new(),
                     auth: None,
                     user_agent: None,
@@ -347,7 +357,7 @@ impl Registration {
             }
             let rule = if step.asked_away(held) {
                 step.removal_rule()
-            } else if held.listed_by.contains(&step.registrar) {
+            } else if held.listed_by.contains(&mark(step.registrar)) {
                 Rule::RegisterMissing
             } else {
                 return true;
@@ -368,7 +378,7 @@ impl Registration {
                     .first()
                     .map_or_else(|| Arc::from("*"), |first| Arc::clone(&first.uri)),
                 flow: None,
-                registrar: step.registrar,
+                registrar: step.registrar.into(),
                 aliases: Vec::new(),
                 auth: None,
                 user_agent: None,

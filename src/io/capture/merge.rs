@@ -105,7 +105,7 @@ impl MergedCapture {
         let record = earliest.reader.current()?;
         Some(Ok(Frame {
             at: record.at,
-            id: FrameId { source, number: record.number },
+            id: FrameId::new(source, record.number),
             link: record.link,
             bytes: record.bytes,
             wire_length: record.wire_length,

@@ -84,8 +84,8 @@ impl<W: Write> Story<W> {
 
     fn frame(&self, frame: FrameId) -> String {
         match self.sources.name(frame) {
-            Some(source) => format!("frame {} of {}", frame.number, clean(source)),
-            None => format!("frame {}", frame.number),
+            Some(source) => format!("frame {} of {}", frame.number(), clean(source)),
+            None => format!("frame {}", frame.number()),
         }
     }
 
@@ -320,7 +320,7 @@ mod tests {
     }
 
     fn evidence() -> Evidence {
-        Evidence { rule: Rule::Register200, frame: FrameId { source: 0, number: 2 }, call_id: "r1".into() }
+        Evidence { rule: Rule::Register200, frame: FrameId::new(0, 2), call_id: "r1".into() }
     }
 
     fn registered(user: &str) -> [TapOutput; 2] {
@@ -329,7 +329,7 @@ mod tests {
             aor: aor(user),
             contact: "sip:alice@192.0.2.10".into(),
             flow: None,
-            registrar: ([192, 0, 2, 1], 5060).into(),
+            registrar: std::net::SocketAddr::from(([192, 0, 2, 1], 5060)).into(),
             aliases: Vec::new(),
             auth: None,
             user_agent: Some("Phone/1".into()),

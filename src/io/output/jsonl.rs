@@ -175,7 +175,7 @@ impl<W: Write> JsonLines<W> {
             kind: "oddity",
             time: at,
             name: oddity.name(),
-            frame: frame.number,
+            frame: frame.number(),
             source: sources.name(frame),
         })
     }
@@ -188,7 +188,7 @@ fn status(terminal: Terminal, session: Session) -> Status {
 fn because<'a>(evidence: &'a Evidence, sources: &'a Sources) -> Because<'a> {
     Because {
         rule: evidence.rule.name(),
-        frame: evidence.frame.number,
+        frame: evidence.frame.number(),
         call_id: &evidence.call_id,
         source: sources.name(evidence.frame),
     }
@@ -287,11 +287,7 @@ mod tests {
             kind: ChangeKind::Status,
             previous: (Terminal::Online, Session::Ringing),
             previous_contact: None,
-            because: Evidence {
-                rule: Rule::Invite200,
-                frame: FrameId { source: 0, number: 42 },
-                call_id: "c1".into(),
-            },
+            because: Evidence { rule: Rule::Invite200, frame: FrameId::new(0, 42), call_id: "c1".into() },
             state: Arc::new(PresentityState {
                 terminal: Terminal::Online,
                 session: Session::Talking,
@@ -343,7 +339,7 @@ mod tests {
         let oddity = TapOutput::Oddity {
             oddity: Oddity::StreamGap,
             at: Timestamp::from_secs(1),
-            frame: FrameId { source: 1, number: 7 },
+            frame: FrameId::new(1, 7),
         };
         assert_eq!(
             written(&["a.pcap", "b.pcap"], &[oddity]),

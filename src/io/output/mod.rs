@@ -32,7 +32,7 @@ impl Sources {
         if self.0.len() < 2 {
             return None;
         }
-        self.0.get(usize::from(frame.source)).map(String::as_str)
+        self.0.get(usize::from(frame.source())).map(String::as_str)
     }
 
     /// All of them.

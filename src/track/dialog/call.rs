@@ -216,6 +216,8 @@ impl Call {
     }
 
     pub(super) fn new_end(&mut self, side: Side, identity: EndIdentity, context: &mut Context<'_>) -> usize {
+        // One or two ends are nearly all there ever are.
+        self.ends.reserve_exact(1);
         self.ends.push(self.fresh_end(side, identity, context));
         self.ends.len() - 1
     }
@@ -247,7 +249,7 @@ impl Call {
             confirmed_at: None,
             ended: None,
             whole: true,
-            media: Arc::from([]),
+            media: Arc::default(),
             peer: None,
             dialled: None,
             identity,
@@ -497,6 +499,7 @@ impl Call {
         self.branches = Vec::new();
         self.attempts = Vec::new();
         self.pending.shrink_to_fit();
+        self.ends.shrink_to_fit();
         self.dialogs.shrink_to_fit();
         for dialog in &mut self.dialogs {
             dialog.ok_branches = Vec::new();

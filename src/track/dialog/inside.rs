@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use super::super::heard::{Heard, aor, text};
+use super::super::heard::{Heard, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::call::{Call, Dialog, Pending, Progress, hop_mark};
 use super::invite::session_end;
-use super::media::{Description, held, media_of};
+use super::media::{Description, held};
 use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::EndedOn;
 use crate::sip::Method;
@@ -38,7 +38,7 @@ impl Call {
             dialog.talking = true;
             if let (Some(offer), Some(answer)) = (dialog.offer_in_ok.take(), Description::of(heard).sdp()) {
                 dialog.held = held(&offer, &answer).unwrap_or(false);
-                self.set_media(at, &answer, Rule::Ack, heard);
+                self.set_media(at, &answer, Rule::Ack, heard, context);
             }
             return self.engage(at, Rule::Ack, heard.frame);
         }
@@ -53,7 +53,7 @@ impl Call {
             && let Some(answer) = Description::of(heard).sdp()
             && let Description::Present(offer) = std::mem::replace(&mut pending.offer, Description::Unseen)
         {
-            self.renegotiated(at, &offer, &answer, heard);
+            self.renegotiated(at, &offer, &answer, heard, context);
         }
     }
 
@@ -64,7 +64,7 @@ impl Call {
         let branch = self.branches.iter().position(|branch| {
             branch.cseq == cseq
                 && branch.source == heard.source
-                && branch.destination.address == heard.destination
+                && branch.destination.address == heard.destination.into()
                 && &*branch.id != message.top_branch()
                 && branch.final_status.is_none()
                 && self.attempts.get(branch.attempt).is_some_and(|attempt| {
@@ -210,6 +210,7 @@ impl Call {
         if self.pending.len() >= PENDING {
             self.pending.remove(0);
         }
+        self.pending.reserve_exact(1);
         self.pending.push(Pending {
             method,
             cseq,
@@ -289,7 +290,7 @@ impl Call {
             })
         });
         if matches!(method, Method::Prack | Method::Update) {
-            self.negotiated_early(from_tag, to_tag, heard);
+            self.negotiated_early(from_tag, to_tag, heard, context);
         }
         let at = match self.find_dialog(from_tag, to_tag) {
             Some((at, _)) => at,
@@ -318,13 +319,19 @@ impl Call {
                 dialog.session_ends_at = session_end(heard);
             }
             if first_answer {
-                self.answered_offer(at, pending, heard);
+                self.answered_offer(at, pending, heard, context);
             }
         }
     }
 
     /// A 2xx to a re-INVITE or UPDATE: its answer counts from now (RFC 3264 section 8).
-    fn answered_offer(&mut self, at: usize, pending: Option<usize>, heard: &Heard<'_, '_>) {
+    fn answered_offer(
+        &mut self,
+        at: usize,
+        pending: Option<usize>,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         let Some(pending) = pending.and_then(|pending| self.pending.get_mut(pending)) else {
             return;
         };
@@ -332,7 +339,7 @@ impl Call {
             return;
         };
         match std::mem::replace(&mut pending.offer, Description::Unseen) {
-            Description::Present(offer) => self.renegotiated(at, &offer, &answer, heard),
+            Description::Present(offer) => self.renegotiated(at, &offer, &answer, heard, context),
             // The 2xx carries the offer; the ACK will answer it.
             Description::Absent => pending.offer = Description::Present(answer),
             Description::Unseen => {}
@@ -345,8 +352,9 @@ impl Call {
         offer: &crate::sip::Sdp,
         answer: &crate::sip::Sdp,
         heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
     ) {
-        self.set_media(at, answer, Rule::InDialog200, heard);
+        self.set_media(at, answer, Rule::InDialog200, heard, context);
         let Some(held) = held(offer, answer) else {
             return;
         };
@@ -359,8 +367,15 @@ impl Call {
     }
 
     /// What the session carries from now on: news even where nobody's engagement changes.
-    fn set_media(&mut self, at: usize, answer: &crate::sip::Sdp, rule: Rule, heard: &Heard<'_, '_>) {
-        let media = media_of(answer);
+    fn set_media(
+        &mut self,
+        at: usize,
+        answer: &crate::sip::Sdp,
+        rule: Rule,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
+        let media = context.media.of(answer);
         for end in self.parties(at) {
             if let Some(end) = self.ends.get_mut(end)
                 && end.media != media
@@ -372,11 +387,17 @@ impl Call {
     }
 
     /// PRACK and UPDATE before the 2xx: the offer and answer are done, the 2xx has not the first offer.
-    fn negotiated_early(&mut self, from_tag: &[u8], to_tag: &[u8], heard: &Heard<'_, '_>) {
+    fn negotiated_early(
+        &mut self,
+        from_tag: &[u8],
+        to_tag: &[u8],
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         let Some(sdp) = Description::of(heard).sdp() else {
             return;
         };
-        let media = media_of(&sdp);
+        let media = context.media.of(&sdp);
         let early = self.branches.iter_mut().flat_map(|branch| branch.early.iter_mut());
         for early in early.filter(|early| [from_tag, to_tag].contains(&early.tag.as_bytes())) {
             early.negotiated = true;
@@ -446,9 +467,9 @@ impl Call {
         let mut receiver = answered(&pending.receiver);
         receiver.contact = heard.contact().or(receiver.contact.take());
         let parties = [(Side::Caller, answered(&pending.sender)), (Side::Called, receiver)];
-        let media = Description::of(heard).sdp().map_or_else(|| Arc::from([]), |sdp| media_of(&sdp));
-        let [from, to] = [heard.message.from(), heard.message.to()]
-            .map(|who| aor(&who).map(|aor| Arc::<str>::from(aor.as_str())));
+        let media = Description::of(heard).sdp().map_or_else(Arc::default, |sdp| context.media.of(&sdp));
+        let [from, to] =
+            [heard.message.from(), heard.message.to()].map(|who| heard.aor(&who).map(|aor| aor.to_text()));
         let mut ends = Vec::new();
         for (side, identity) in parties {
             let end = self.new_end(side, identity, context);
@@ -460,6 +481,7 @@ impl Call {
             }
             ends.push(end);
         }
+        self.dialogs.reserve_exact(1);
         self.dialogs.push(Dialog {
             caller_tag: from_tag,
             called_tag: to_tag,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::super::heard::{Heard, aor, is_copy, text};
+use super::super::heard::{Heard, is_copy, is_text, text};
 use super::super::{AuthUser, Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Attempt, Branch, Call, Dialog, Early, Progress, hop_mark};
-use super::media::{Description, held, media_of};
+use super::media::{Description, MediaTable, held};
 use super::{ACK_PRESUMED_S, Context, RETRY_S, T2_S, TIMER_B_S, TIMER_C_S};
 use crate::base::{Flow, TalkingOn};
 use crate::sip::Method;
@@ -44,14 +44,14 @@ impl Call {
         if self.branch_of(heard).is_some() || self.branches.len() >= context.branches_per_call {
             return; // a retransmission, the mirror's copy, or a loop
         }
-        let from_tag = text(message.from_tag().unwrap_or_default());
+        let from_tag = message.from_tag().unwrap_or_default();
         let vias = message.via_count();
-        let known = self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag);
+        let known = self.attempts.iter().rposition(|attempt| is_text(&attempt.from_tag, from_tag));
         let parent = known.and_then(|attempt| self.parent_of(attempt, heard));
         let attempt = match known {
             Some(at) if cseq < self.attempts.get(at).map_or(0, |attempt| attempt.cseq) => return,
             Some(at) => self.again(at, parent.is_some(), heard, context),
-            None => self.attempt(from_tag, heard, context),
+            None => self.attempt(text(from_tag), heard, context),
         };
         let Some(attempt) = attempt else { return };
         let children = self.adopt_children(attempt, heard);
@@ -62,6 +62,7 @@ impl Call {
                 self.end_lost_fork(called, heard.frame);
             }
         }
+        self.branches.reserve_exact(1);
         let second_via = message.vias().nth(1).and_then(|via| via.branch);
         self.branches.push(Branch {
             attempt,
@@ -72,8 +73,8 @@ impl Call {
             children,
             vias,
             source: heard.source,
-            destination: Flow { address: heard.destination, transport: heard.transport },
-            request_uri: text(message.request_uri().unwrap_or_default()),
+            destination: Flow { address: heard.destination.into(), transport: heard.transport },
+            request_uri: heard.shared(message.request_uri().unwrap_or_default()),
             auth: heard.auth_user(),
             at: heard.at,
             expires_s: message.expires().filter(|&expires_s| expires_s > 0),
@@ -98,15 +99,16 @@ impl Call {
         }
         let message = heard.message;
         let caller = self.calling_end(&from_tag, heard, context);
+        self.attempts.reserve_exact(1);
         self.attempts.push(Attempt {
             from_tag,
             cseq: message.cseq().number,
             caller,
             bound: false,
             over: false,
-            from: aor(&message.from()),
-            to: aor(&message.to()),
-            dialled: message.request_uri().map(text),
+            from: heard.aor(&message.from()),
+            to: heard.aor(&message.to()),
+            dialled: message.request_uri().map(|uri| heard.shared(uri)),
             caller_vias: message.via_count(),
             offer: Description::of(heard),
             retry_until: None,
@@ -127,8 +129,8 @@ impl Call {
             let fact = end.edit();
             fact.engagement = Engagement::Calling;
             fact.local_tag = Some(Arc::clone(from_tag));
-            fact.peer = aor(&message.to()).map(|to| Arc::from(to.as_str()));
-            fact.dialled = message.request_uri().map(text);
+            fact.peer = heard.aor(&message.to()).map(|to| to.to_text());
+            fact.dialled = message.request_uri().map(|uri| heard.shared(uri));
             end.news(Rule::Invite, heard.frame);
         }
         caller
@@ -156,7 +158,7 @@ impl Call {
             attempt.cseq = cseq;
             attempt.caller_vias = vias;
             attempt.offer = Description::of(heard);
-            attempt.dialled = heard.message.request_uri().map(text);
+            attempt.dialled = heard.message.request_uri().map(|uri| heard.shared(uri));
         }
         attempt.retry_until = None;
         if attempt.over {
@@ -249,7 +251,7 @@ impl Call {
         }
         let tag = heard.message.to_tag();
         if let Some(tag) = tag {
-            remember_early(&mut branch.early, tag, heard, context.branches_per_call);
+            remember_early(&mut branch.early, tag, heard, context.branches_per_call, context.media);
         }
         let ringing = status == 180 && branch.is_leaf() && !branch.cancelled;
         self.answered(at, heard);
@@ -332,10 +334,10 @@ impl Call {
         if known.is_none() && branch.called.len() >= context.branches_per_call {
             return None;
         }
-        let claimed: Vec<_> = heard.message.asserted().filter_map(|who| aor(&who)).take(2).collect();
+        let claimed = heard.asserted();
         let identity = EndIdentity {
             flow: Some(branch.destination),
-            neighbour: Some(branch.source),
+            neighbour: Some(branch.source.into()),
             contact: heard.contact(),
             request_uri: Some(Arc::clone(&branch.request_uri)),
             auth: None,
@@ -344,7 +346,7 @@ impl Call {
             answered: true,
         };
         let (remote_tag, dialled) = (Arc::clone(&attempt.from_tag), attempt.dialled.clone());
-        let peer = attempt.from.as_ref().map(|from| Arc::from(from.as_str()));
+        let peer = attempt.from.as_ref().map(|from| from.to_text());
         let called = match known {
             Some(called) => called,
             None => {
@@ -442,11 +444,11 @@ impl Call {
     /// A 2xx to INVITE: there is a dialog. `at` is its branch, when its INVITE was seen on this hop.
     pub(super) fn accepted(&mut self, at: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
-        let Some(to_tag) = message.to_tag().map(text) else {
+        let Some(to_tag) = message.to_tag() else {
             return;
         };
-        let from_tag = text(message.from_tag().unwrap_or_default());
-        let known = self.find_dialog(from_tag.as_bytes(), to_tag.as_bytes());
+        let from_tag = message.from_tag().unwrap_or_default();
+        let known = self.find_dialog(from_tag, to_tag);
         if known.is_none() && self.dialogs.len() >= context.branches_per_call {
             return; // the attempt keeps its timers, so that nobody calls or rings for ever
         }
@@ -458,7 +460,7 @@ impl Call {
                 self.end_copied_attempt(at, heard, context);
                 dialog
             }
-            None => self.confirm(at, from_tag, to_tag, heard, context),
+            None => self.confirm(at, self.tag(from_tag), text(to_tag), heard, context),
         };
         if let Some(branch) = at.and_then(|at| self.branches.get_mut(at)) {
             branch.final_status = Some(200);
@@ -475,6 +477,12 @@ impl Call {
         {
             end.edit().confidence = Confidence::Full;
         }
+    }
+
+    /// A caller's tag as its attempt has it.
+    fn tag(&self, from_tag: &[u8]) -> Arc<str> {
+        let attempt = self.attempts.iter().rfind(|attempt| is_text(&attempt.from_tag, from_tag));
+        attempt.map_or_else(|| text(from_tag), |attempt| Arc::clone(&attempt.from_tag))
     }
 
     /// The 2xx belongs to a dialog that had its caller before: what this INVITE began was a late copy of it.
@@ -527,18 +535,18 @@ impl Call {
         };
         let offer = attempt.and_then(|at| self.attempts.get(at)).map(|attempt| &attempt.offer);
         let answer = Description::of(heard);
-        let mut media = early_media.unwrap_or_else(|| Arc::from([]));
+        let mut media = early_media.unwrap_or_default();
         let offers_first = !negotiated && matches!(offer, Some(Description::Absent));
         match (offer, answer) {
             (_, Description::Present(sdp)) if offers_first => {
-                media = media_of(&sdp);
+                media = context.media.of(&sdp);
                 dialog.offer_in_ok = Some(sdp);
             }
             (Some(Description::Present(offer)), Description::Present(answer)) => {
-                media = media_of(&answer);
+                media = context.media.of(&answer);
                 dialog.held = held(offer, &answer).unwrap_or(false);
             }
-            (_, Description::Present(answer)) => media = media_of(&answer),
+            (_, Description::Present(answer)) => media = context.media.of(&answer),
             _ => {}
         }
         let wait_for_ack = match context.rules.talking_on {
@@ -550,6 +558,7 @@ impl Call {
         if wait_for_ack {
             dialog.presume_at = Some((heard.at.after_s(ACK_PRESUMED_S), heard.frame));
         }
+        self.dialogs.reserve_exact(1);
         self.dialogs.push(dialog);
         let dialog = self.dialogs.len() - 1;
         self.settle_attempt(attempt, at, heard);
@@ -591,20 +600,20 @@ impl Call {
         // No INVITE was seen: the response tells where it went back to, and whom it is from and to.
         let message = heard.message;
         let flow = match message.via_count() {
-            1 => Some(Flow { address: heard.destination, transport: heard.transport }),
+            1 => Some(Flow { address: heard.destination.into(), transport: heard.transport }),
             _ => heard.origin(),
         };
         let identity = EndIdentity {
             flow,
-            neighbour: (message.via_count() == 1).then_some(heard.source),
-            claimed: aor(&message.from()).into_iter().collect(),
+            neighbour: (message.via_count() == 1).then(|| heard.source.into()),
+            claimed: heard.aor(&message.from()).into_iter().collect(),
             answered: true,
             ..EndIdentity::default()
         };
         let caller = self.new_end(Side::Caller, identity, context);
         if let Some(end) = self.ends.get_mut(caller) {
             let fact = end.edit();
-            fact.peer = aor(&message.to()).map(|to| Arc::from(to.as_str()));
+            fact.peer = heard.aor(&message.to()).map(|to| to.to_text());
             fact.local_tag = Some(Arc::clone(from_tag));
             fact.confidence = Confidence::Weak;
         }
@@ -669,17 +678,17 @@ impl Call {
         let message = heard.message;
         let identity = EndIdentity {
             flow: Some(heard.source_flow()),
-            neighbour: Some(heard.destination),
+            neighbour: Some(heard.destination.into()),
             contact: heard.contact(),
-            claimed: message.asserted().filter_map(|who| aor(&who)).take(2).collect(),
-            called: aor(&message.to()),
+            claimed: heard.asserted(),
+            called: heard.aor(&message.to()),
             answered: true,
             ..EndIdentity::default()
         };
         let called = self.new_end(Side::Called, identity, context);
         if let Some(end) = self.ends.get_mut(called) {
             let fact = end.edit();
-            fact.peer = aor(&message.from()).map(|from| Arc::from(from.as_str()));
+            fact.peer = heard.aor(&message.from()).map(|from| from.to_text());
             fact.confidence = Confidence::Weak;
         }
         called
@@ -708,7 +717,7 @@ impl Call {
         end.news(Rule::Invite200, dialog.confirmed_in);
     }
 
-    pub(super) fn parties(&self, dialog: usize) -> Vec<usize> {
+    pub(super) fn parties(&self, dialog: usize) -> SmallVec<[usize; 2]> {
         self.dialogs
             .get(dialog)
             .map(|dialog| [dialog.caller, dialog.called].into_iter().flatten().collect())
@@ -775,7 +784,7 @@ impl Call {
                 .parties(at)
                 .first()
                 .and_then(|&end| self.ends.get(end))
-                .map_or_else(|| Arc::from([]), |end| Arc::clone(&end.media));
+                .map_or_else(Arc::default, |end| Arc::clone(&end.media));
             let attempt = branch.and_then(|branch| self.branches.get(branch)).map(|branch| branch.attempt);
             self.join_called(at, branch, attempt, &media, heard, context);
             self.engage(at, Rule::Invite200, heard.frame);
@@ -804,10 +813,16 @@ fn repeated(dialog: &mut Dialog, heard: &Heard<'_, '_>) {
     }
 }
 
-fn remember_early(early: &mut Vec<Early>, tag: &[u8], heard: &Heard<'_, '_>, most: usize) {
+fn remember_early(
+    early: &mut Vec<Early>,
+    tag: &[u8],
+    heard: &Heard<'_, '_>,
+    most: usize,
+    table: &mut MediaTable,
+) {
     let description = Description::of(heard);
     let negotiated = heard.message.requires_100rel() && !matches!(description, Description::Absent);
-    let media = description.sdp().map(|sdp| media_of(&sdp));
+    let media = description.sdp().map(|sdp| table.of(&sdp));
     let room = early.len() < most;
     match early.iter_mut().find(|early| early.tag.as_bytes() == tag) {
         Some(known) => {

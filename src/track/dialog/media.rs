@@ -39,18 +39,51 @@ impl Description {
     }
 }
 
-/// The media of an answer, refused streams left out.
-pub(super) fn media_of(sdp: &Sdp) -> Arc<[Media]> {
-    sdp.media
-        .iter()
-        .filter(|line| line.port != 0)
-        .map(|line| Media {
-            kind: Arc::from(line.kind.as_str()),
-            codec: line.codec.as_deref().map(Arc::from),
-            clock_rate_hz: line.clock_rate_hz,
-            bit_rate: line.bit_rate,
-        })
-        .collect()
+/// Different media that are remembered, so that calls with the same share them.
+const REMEMBERED: usize = 32;
+
+/// What was negotiated lately: nearly all calls have the media of another one.
+#[derive(Default)]
+pub(super) struct MediaTable {
+    known: Vec<Arc<[Media]>>,
+    next: usize,
+}
+
+impl MediaTable {
+    /// The media of an answer, refused streams left out.
+    pub(super) fn of(&mut self, sdp: &Sdp) -> Arc<[Media]> {
+        let lines = || sdp.media.iter().filter(|line| line.port != 0);
+        let is = |known: &&Arc<[Media]>| {
+            let mut known = known.iter();
+            lines().all(|line| known.next().is_some_and(|media| is_media(media, line)))
+                && known.next().is_none()
+        };
+        if let Some(known) = self.known.iter().find(is) {
+            return Arc::clone(known);
+        }
+        let media: Arc<[Media]> = lines()
+            .map(|line| Media {
+                kind: Arc::from(line.kind.as_str()),
+                codec: line.codec.as_deref().map(Arc::from),
+                clock_rate_hz: line.clock_rate_hz,
+                bit_rate: line.bit_rate,
+            })
+            .collect();
+        // The oldest gives its place.
+        match self.known.get_mut(self.next) {
+            Some(oldest) => *oldest = Arc::clone(&media),
+            None => self.known.push(Arc::clone(&media)),
+        }
+        self.next = (self.next + 1) % REMEMBERED;
+        media
+    }
+}
+
+fn is_media(media: &Media, line: &SdpMedia) -> bool {
+    *media.kind == *line.kind
+        && media.codec.as_deref() == line.codec.as_deref()
+        && media.clock_rate_hz == line.clock_rate_hz
+        && media.bit_rate == line.bit_rate
 }
 
 /// Whether an offer and its answer put all active audio on hold; `None` when there is no active audio.

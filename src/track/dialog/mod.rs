@@ -15,9 +15,10 @@ mod invite;
 mod media;
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 
 use super::heard::{Heard, text};
@@ -25,6 +26,7 @@ use super::{EndReason, Findings};
 use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Rules, Timestamp};
 use crate::sip::Method;
 use call::Call;
+use media::MediaTable;
 
 /// 64·T1 (RFC 3261 section 17.1.1.2): how long a transaction is given.
 const TIMER_B_S: u32 = 32;
@@ -49,12 +51,15 @@ struct Context<'a> {
     branches_per_call: usize,
     next_end: &'a mut u64,
     ends: &'a mut [u64],
+    media: &'a mut MediaTable,
 }
 
 /// All calls.
 pub(super) struct Dialogs {
     calls: Slab<Call>,
-    index: HashMap<Arc<str>, u32>,
+    /// By Call-ID.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     order: VecDeque<(u32, u64)>,
     born: u64,
     deadlines: Deadlines<u32>,
@@ -62,13 +67,15 @@ pub(super) struct Dialogs {
     limits: Limits,
     next_end: u64,
     ends: Vec<u64>,
+    media: MediaTable,
 }
 
 impl Dialogs {
     pub(super) fn new(rules: &Rules, limits: &Limits) -> Self {
         Self {
             calls: Slab::new(),
-            index: HashMap::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             order: VecDeque::new(),
             born: 0,
             deadlines: Deadlines::new(),
@@ -76,6 +83,7 @@ impl Dialogs {
             limits: limits.clone(),
             next_end: 0,
             ends: vec![0; EndReason::ALL.len()],
+            media: MediaTable::default(),
         }
     }
 
@@ -92,8 +100,8 @@ impl Dialogs {
 
     pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         let known = match std::str::from_utf8(heard.message.call_id()) {
-            Ok(call_id) => self.index.get(call_id).copied(),
-            Err(_) => self.index.get(&*text(heard.message.call_id())).copied(),
+            Ok(call_id) => self.find(call_id),
+            Err(_) => self.find(&text(heard.message.call_id())),
         };
         let id = match known {
             Some(id) => id,
@@ -130,6 +138,7 @@ impl Dialogs {
             branches_per_call: self.limits.branches_per_call,
             next_end: &mut self.next_end,
             ends: &mut self.ends,
+            media: &mut self.media,
         };
         act(call, &mut context);
         call.tell(out);
@@ -147,8 +156,12 @@ impl Dialogs {
             self.evict_oldest(out);
         }
         self.born += 1;
-        let id = self.calls.insert(Call::new(Arc::clone(&call_id), self.born)) as u32;
-        self.index.insert(call_id, id);
+        let hash = self.hasher.hash_one(&*call_id);
+        let id = self.calls.insert(Call::new(call_id, self.born)) as u32;
+        let Self { index, calls, hasher, .. } = self;
+        index.insert_unique(hash, id, |&id| {
+            calls.get(id as usize).map_or(0, |call| hasher.hash_one(&*call.call_id))
+        });
         self.order.push_back((id, self.born));
         // Calls that ended leave their place in the queue: swept when they are the most of it.
         if self.order.len() > 2 * self.calls.len() + 64 {
@@ -171,8 +184,17 @@ impl Dialogs {
     fn remove(&mut self, id: u32) {
         if let Some(mut call) = self.calls.try_remove(id as usize) {
             self.deadlines.set(&mut call.deadline, id, None);
-            self.index.remove(&call.call_id);
+            if let Ok(entry) =
+                self.index.find_entry(self.hasher.hash_one(&*call.call_id), |&known| known == id)
+            {
+                entry.remove();
+            }
         }
+    }
+
+    fn find(&self, call_id: &str) -> Option<u32> {
+        let is = |id: &u32| self.calls.get(*id as usize).is_some_and(|call| *call.call_id == *call_id);
+        self.index.find(self.hasher.hash_one(call_id), is).copied()
     }
 }
 

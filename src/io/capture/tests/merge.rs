@@ -21,7 +21,7 @@ fn merged(paths: &[String], filter: Option<&str>) -> Merged {
         match next {
             Ok(frame) => {
                 let seconds = frame.at.as_nanos() / 1_000_000_000;
-                frames.push((frame.id.source, frame.id.number, seconds));
+                frames.push((frame.id.source(), frame.id.number(), seconds));
             }
             Err(error) => errors.push(error.to_string()),
         }

@@ -89,8 +89,8 @@ impl<W: Write> Ladder<W> {
     /// A frame's number, with its input's letter where there are several.
     fn frame(&self, frame: FrameId) -> String {
         match self.sources.name(frame) {
-            Some(_) => format!("{}{}", source_letter(usize::from(frame.source)), frame.number),
-            None => frame.number.to_string(),
+            Some(_) => format!("{}{}", source_letter(usize::from(frame.source())), frame.number()),
+            None => frame.number().to_string(),
         }
     }
 

@@ -21,7 +21,7 @@ fn message(ms: u64, number: u64, hop: [&str; 2], title: &str, has_sdp: bool) -> 
     let [source, destination] = hop.map(|text| text.parse::<SocketAddr>().unwrap());
     TapOutput::Message(MessageSeen {
         at: at(ms),
-        frame: FrameId { source: 0, number },
+        frame: FrameId::new(0, number),
         source,
         destination,
         transport: Transport::Udp,
@@ -50,7 +50,7 @@ fn change(ms: u64, number: u64, user: &str, before: Session, after: Session, rul
         kind: ChangeKind::Status,
         previous: (Terminal::Online, before),
         previous_contact: None,
-        because: Evidence { rule, frame: FrameId { source: 0, number }, call_id: "c1".into() },
+        because: Evidence { rule, frame: FrameId::new(0, number), call_id: "c1".into() },
         state: Arc::new(PresentityState {
             terminal: Terminal::Online,
             session: after,

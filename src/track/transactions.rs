@@ -1,0 +1,113 @@
+//! Transactions under way: found by the bytes that tell them, or by a ticket that is worthless once they are over.
+//! In: what waits for an answer. Out: the same. Knows nothing of what it is.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use slab::Slab;
+
+/// Stands for one transaction, and for no later one in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticket {
+    place: u32,
+    serial: u64,
+}
+
+struct Waiting<T> {
+    key: Box<[u8]>,
+    serial: u64,
+    what: T,
+}
+
+/// What waits, by its key.
+pub(super) struct Transactions<T> {
+    waiting: Slab<Waiting<T>>,
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    serial: u64,
+}
+
+impl<T> Transactions<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Slab::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            serial: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn place(&self, key: &[u8]) -> Option<u32> {
+        let is = |place: &u32| self.waiting.get(*place as usize).is_some_and(|waiting| *waiting.key == *key);
+        self.index.find(self.hasher.hash_one(key), is).copied()
+    }
+
+    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut T> {
+        let place = self.place(key)?;
+        self.waiting.get_mut(place as usize).map(|waiting| &mut waiting.what)
+    }
+
+    /// What has this ticket, unless it is over.
+    pub(super) fn get(&self, ticket: Ticket) -> Option<&T> {
+        let waiting = self.waiting.get(ticket.place as usize)?;
+        (waiting.serial == ticket.serial).then_some(&waiting.what)
+    }
+
+    /// Adds what has a key that nothing else has.
+    pub(super) fn insert(&mut self, key: &[u8], what: T) -> Ticket {
+        self.serial += 1;
+        let serial = self.serial;
+        let place = self.waiting.insert(Waiting { key: key.into(), serial, what }) as u32;
+        let Self { waiting, index, hasher, .. } = self;
+        index.insert_unique(hasher.hash_one(key), place, |place| {
+            waiting.get(*place as usize).map_or(0, |waiting| hasher.hash_one(&*waiting.key))
+        });
+        Ticket { place, serial }
+    }
+
+    pub(super) fn remove(&mut self, key: &[u8]) -> Option<T> {
+        let place = self.place(key)?;
+        self.take(place).map(|gone| gone.what)
+    }
+
+    /// Takes out what has this ticket, with its key.
+    pub(super) fn remove_ticket(&mut self, ticket: Ticket) -> Option<(Box<[u8]>, T)> {
+        self.get(ticket)?;
+        self.take(ticket.place).map(|gone| (gone.key, gone.what))
+    }
+
+    fn take(&mut self, place: u32) -> Option<Waiting<T>> {
+        let gone = self.waiting.try_remove(place as usize)?;
+        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&*gone.key), |&known| known == place) {
+            entry.remove();
+        }
+        Some(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_is_of_one_transaction_only() {
+        let mut transactions = Transactions::new();
+        let first = transactions.insert(b"one", 1);
+        assert_eq!((transactions.get(first), transactions.len()), (Some(&1), 1));
+        assert_eq!(transactions.remove(b"one"), Some(1));
+        let second = transactions.insert(b"one", 2);
+        assert_eq!(transactions.get(first), None);
+        assert_eq!(transactions.remove_ticket(first), None);
+        assert_eq!(transactions.get_mut(b"one"), Some(&mut 2));
+        assert_eq!(transactions.remove_ticket(second), Some((b"one"[..].into(), 2)));
+        assert!(transactions.is_empty());
+    }
+}
