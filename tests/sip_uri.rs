@@ -151,6 +151,7 @@ fn addresses_of_record_have_one_spelling() {
         ("sip:Alice@Example.COM", Some("sip:Alice@example.com")),
         ("sips:alice:secret@example.com:5061;transport=tls?a=b", Some("sip:alice@example.com")),
         ("sip:%61li%63e%3a%23@example.com.", Some("sip:alice%3A%23@example.com")),
+        ("sip:alice@example.com..", None),
         ("sip:a;b=c@example.com", Some("sip:a;b=c@example.com")),
         ("sip:a%3bb@example.com", Some("sip:a%3Bb@example.com")),
         ("sip:a%00%@example.com", Some("sip:a%00%25@example.com")),

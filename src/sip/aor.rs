@@ -70,7 +70,11 @@ fn write_canonical(text: &[u8], aor: &mut String) -> Option<()> {
                 push_user(aor, user);
                 aor.push('@');
             }
-            push_host(aor, uri.host.strip_suffix(b".").unwrap_or(uri.host));
+            let host = uri.host.strip_suffix(b".").unwrap_or(uri.host);
+            if host.is_empty() || host.ends_with(b".") {
+                return None; // an empty label: no name of any host
+            }
+            push_host(aor, host);
         }
         Scheme::Tel => {
             aor.push_str("tel:");

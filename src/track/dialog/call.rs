@@ -125,12 +125,61 @@ pub(super) struct Dialog {
 }
 
 impl Dialog {
+    /// One that has just shown to be up; nobody is in it yet. As long as the CSeq of its INVITE is not known (0),
+    /// any is a later one.
+    pub(super) fn confirmed(
+        caller_tag: Arc<str>,
+        called_tag: Arc<str>,
+        frame: FrameId,
+        context: &Context<'_>,
+    ) -> Self {
+        Self {
+            caller_tag,
+            called_tag,
+            cseq: 0,
+            caller: None,
+            called: None,
+            progress: Progress::Confirmed,
+            talking: false,
+            held: false,
+            confirmed_at: context.now,
+            confirmed_in: frame,
+            acked: false,
+            ok_branches: Vec::new(),
+            ok_repeated_at: None,
+            offer_in_ok: None,
+            hops: Vec::new(),
+            session_vias: usize::MAX,
+            presume_at: None,
+            no_ack_at: None,
+            bye_until: None,
+            copy_until: None,
+            session_ends_at: None,
+            cap_at: Some((context.now.after_s(context.rules.dialog_cap_s), frame)),
+            forget_at: None,
+        }
+    }
+
     pub(super) fn is_live(&self) -> bool {
         self.progress == Progress::Confirmed
     }
 
     fn timers(&self) -> [Due; 6] {
         [self.presume_at, self.no_ack_at, self.bye_until, self.copy_until, self.session_ends_at, self.cap_at]
+    }
+}
+
+/// How something ended: for the counters, for the line, and the frame that showed it or armed the timer.
+#[derive(Clone, Copy)]
+pub(super) struct Ending {
+    pub reason: EndReason,
+    pub rule: Rule,
+    pub frame: FrameId,
+}
+
+impl Ending {
+    pub(super) const fn new(reason: EndReason, rule: Rule, frame: FrameId) -> Self {
+        Self { reason, rule, frame }
     }
 }
 
@@ -176,16 +225,16 @@ impl End {
         self.news = Some((rule, frame));
     }
 
-    fn end(&mut self, reason: EndReason, rule: Rule, frame: FrameId) {
+    fn end(&mut self, ending: Ending) {
         if self.state == DialogState::Terminated {
             return;
         }
         let fact = self.edit();
         fact.state = DialogState::Terminated;
         fact.engagement = Engagement::None;
-        fact.ended = Some(reason);
-        fact.confidence = if reason.is_inferred() { Confidence::Weak } else { Confidence::Full };
-        self.news(rule, frame);
+        fact.ended = Some(ending.reason);
+        fact.confidence = if ending.reason.is_inferred() { Confidence::Weak } else { Confidence::Full };
+        self.news(ending.rule, ending.frame);
     }
 }
 
@@ -273,14 +322,7 @@ impl Call {
     }
 
     /// Ends a dialog: both its parties are told, the reason is counted once.
-    pub(super) fn end_dialog(
-        &mut self,
-        at: usize,
-        reason: EndReason,
-        rule: Rule,
-        frame: FrameId,
-        context: &mut Context<'_>,
-    ) {
+    pub(super) fn end_dialog(&mut self, at: usize, ending: Ending, context: &mut Context<'_>) {
         let Some(dialog) = self.dialogs.get_mut(at) else {
             return;
         };
@@ -288,12 +330,12 @@ impl Call {
             return;
         }
         if dialog.progress == Progress::Confirmed {
-            count(context, reason);
+            count(context, ending.reason);
         }
-        dialog.progress = Progress::Ended(reason);
+        dialog.progress = Progress::Ended(ending.reason);
         dialog.talking = false;
-        let forget_s = if reason.is_inferred() { FORGET_INFERRED_S } else { FORGET_SEEN_S };
-        dialog.forget_at = Some((context.now.after_s(forget_s), frame));
+        let forget_s = if ending.reason.is_inferred() { FORGET_INFERRED_S } else { FORGET_SEEN_S };
+        dialog.forget_at = Some((context.now.after_s(forget_s), ending.frame));
         for timer in [
             &mut dialog.presume_at,
             &mut dialog.no_ack_at,
@@ -305,25 +347,18 @@ impl Call {
             *timer = None;
         }
         for end in [dialog.caller, dialog.called].into_iter().flatten() {
-            self.end_end(end, reason, rule, frame);
+            self.end_end(end, ending);
         }
     }
 
-    pub(super) fn end_end(&mut self, at: usize, reason: EndReason, rule: Rule, frame: FrameId) {
+    pub(super) fn end_end(&mut self, at: usize, ending: Ending) {
         if let Some(end) = self.ends.get_mut(at) {
-            end.end(reason, rule, frame);
+            end.end(ending);
         }
     }
 
     /// Ends an attempt that no 2xx answered.
-    pub(super) fn end_attempt(
-        &mut self,
-        at: usize,
-        reason: EndReason,
-        rule: Rule,
-        frame: FrameId,
-        context: &mut Context<'_>,
-    ) {
+    pub(super) fn end_attempt(&mut self, at: usize, ending: Ending, context: &mut Context<'_>) {
         let Some(attempt) = self.attempts.get_mut(at) else {
             return;
         };
@@ -336,10 +371,10 @@ impl Call {
             return;
         }
         let caller = attempt.caller;
-        count(context, reason);
-        self.end_end(caller, reason, rule, frame);
+        count(context, ending.reason);
+        self.end_end(caller, ending);
         // Who still rings for nobody stops when its own CANCEL is seen, and must have by 64·T1.
-        let lost_at = Some((context.now.after_s(TIMER_B_S), frame));
+        let lost_at = Some((context.now.after_s(TIMER_B_S), ending.frame));
         for branch in self.branches.iter_mut().filter(|branch| branch.attempt == at) {
             if branch.lost_at.is_none() {
                 branch.lost_at = lost_at;
@@ -412,7 +447,7 @@ impl Call {
             if let Some(frame) = due(attempt.retry_until) {
                 attempt.retry_until = None;
                 let (reason, rule) = attempt.retry_or;
-                self.end_attempt(at, reason, rule, frame, context);
+                self.end_attempt(at, Ending::new(reason, rule, frame), context);
             }
         }
         for at in 0..self.branches.len() {
@@ -426,10 +461,14 @@ impl Call {
                 let (called, attempt, is_root) =
                     (branch.called.clone(), branch.attempt, branch.parent.is_none());
                 for called in called {
-                    self.end_end(called, EndReason::NoResponse, Rule::NoResponse, frame);
+                    self.end_end(called, Ending::new(EndReason::NoResponse, Rule::NoResponse, frame));
                 }
                 if is_root && self.all_roots_failed(attempt) {
-                    self.end_attempt(attempt, EndReason::NoResponse, Rule::NoResponse, frame, context);
+                    self.end_attempt(
+                        attempt,
+                        Ending::new(EndReason::NoResponse, Rule::NoResponse, frame),
+                        context,
+                    );
                 }
             } else if let Some(frame) = due(branch.lost_at) {
                 branch.lost_at = None;
@@ -441,10 +480,16 @@ impl Call {
                 let (called, attempt, is_root) =
                     (branch.called.clone(), branch.attempt, branch.parent.is_none());
                 for called in called {
-                    self.end_lost_fork(called, frame);
+                    if self.end_lost_fork(called, frame) {
+                        count(context, EndReason::ForkLost);
+                    }
                 }
                 if given_up && is_root && self.all_roots_failed(attempt) {
-                    self.end_attempt(attempt, EndReason::Cancelled, Rule::Cancel, frame, context);
+                    self.end_attempt(
+                        attempt,
+                        Ending::new(EndReason::Cancelled, Rule::Cancel, frame),
+                        context,
+                    );
                 }
             }
         }
@@ -457,10 +502,12 @@ impl Call {
     }
 
     /// A phone that rings although its call is settled elsewhere; a party of a dialog is none.
-    pub(super) fn end_lost_fork(&mut self, called: usize, frame: FrameId) {
-        if self.ends.get(called).is_some_and(|end| end.state == DialogState::Early) {
-            self.end_end(called, EndReason::ForkLost, Rule::ForkLost, frame);
+    pub(super) fn end_lost_fork(&mut self, called: usize, frame: FrameId) -> bool {
+        let rings = self.ends.get(called).is_some_and(|end| end.state == DialogState::Early);
+        if rings {
+            self.end_end(called, Ending::new(EndReason::ForkLost, Rule::ForkLost, frame));
         }
+        rings
     }
 
     fn fire_dialog(&mut self, at: usize, context: &mut Context<'_>) {
@@ -483,7 +530,7 @@ impl Call {
         ];
         for (timer, reason, rule) in ending {
             if let Some(frame) = due(timer) {
-                return self.end_dialog(at, reason, rule, frame, context);
+                return self.end_dialog(at, Ending::new(reason, rule, frame), context);
             }
         }
     }
@@ -546,13 +593,13 @@ impl Call {
     /// The table is full and this call has to go.
     pub(super) fn evict(&mut self, context: &mut Context<'_>) {
         for at in 0..self.dialogs.len() {
-            self.end_dialog(at, EndReason::Evicted, Rule::Evicted, context.frame, context);
+            self.end_dialog(at, Ending::new(EndReason::Evicted, Rule::Evicted, context.frame), context);
         }
         for at in 0..self.attempts.len() {
-            self.end_attempt(at, EndReason::Evicted, Rule::Evicted, context.frame, context);
+            self.end_attempt(at, Ending::new(EndReason::Evicted, Rule::Evicted, context.frame), context);
         }
         for at in 0..self.ends.len() {
-            self.end_end(at, EndReason::Evicted, Rule::Evicted, context.frame);
+            self.end_end(at, Ending::new(EndReason::Evicted, Rule::Evicted, context.frame));
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::super::heard::{Heard, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
-use super::call::{Call, Dialog, Pending, Progress, hop_mark};
-use super::invite::session_end;
+use super::answer::session_end;
+use super::call::{Call, Dialog, Ending, Pending, Progress, hop_mark};
 use super::media::{Description, held};
 use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::EndedOn;
@@ -141,7 +141,7 @@ impl Call {
         {
             dialog.progress = Progress::Ended(EndReason::Bye); // now it was seen: final
         }
-        self.end_dialog(at, EndReason::Bye, rule, heard.frame, context);
+        self.end_dialog(at, Ending::new(EndReason::Bye, rule, heard.frame), context);
         if !was_live {
             return;
         }
@@ -183,7 +183,7 @@ impl Call {
             })
             .collect();
         for called in called {
-            self.end_end(called, EndReason::Bye, Rule::Bye, heard.frame);
+            self.end_end(called, Ending::new(EndReason::Bye, Rule::Bye, heard.frame));
         }
     }
 
@@ -262,7 +262,11 @@ impl Call {
                 if let Some((at, _)) = self.find_dialog(from_tag, to_tag)
                     && self.dialogs.get(at).is_some_and(Dialog::is_live)
                 {
-                    self.end_dialog(at, EndReason::DialogGone, Rule::DialogGone, heard.frame, context);
+                    self.end_dialog(
+                        at,
+                        Ending::new(EndReason::DialogGone, Rule::DialogGone, heard.frame),
+                        context,
+                    );
                 }
             }
             _ => {}
@@ -482,32 +486,12 @@ impl Call {
             ends.push(end);
         }
         self.dialogs.reserve_exact(1);
-        self.dialogs.push(Dialog {
-            caller_tag: from_tag,
-            called_tag: to_tag,
-            // Its own INVITE is not known: any CSeq is a later one.
-            cseq: 0,
-            caller: ends.first().copied(),
-            called: ends.get(1).copied(),
-            progress: Progress::Confirmed,
-            talking: true,
-            held: false,
-            confirmed_at: heard.at,
-            confirmed_in: heard.frame,
-            acked: true,
-            ok_branches: Vec::new(),
-            ok_repeated_at: None,
-            offer_in_ok: None,
-            hops: vec![hop_mark(heard.source, heard.destination)],
-            session_vias: usize::MAX,
-            presume_at: None,
-            no_ack_at: None,
-            bye_until: None,
-            copy_until: None,
-            session_ends_at: None,
-            cap_at: Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame)),
-            forget_at: None,
-        });
+        let mut dialog = Dialog::confirmed(from_tag, to_tag, heard.frame, context);
+        dialog.caller = ends.first().copied();
+        dialog.called = ends.get(1).copied();
+        (dialog.talking, dialog.acked) = (true, true);
+        dialog.hops.push(hop_mark(heard.source, heard.destination));
+        self.dialogs.push(dialog);
         let at = self.dialogs.len() - 1;
         for end in ends {
             self.confirm_end(end, at, &media);

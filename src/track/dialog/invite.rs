@@ -1,5 +1,5 @@
-//! From the INVITE to its final response: attempts, branches, forks, CANCEL, and the 2xx that makes a dialog.
-//! In: INVITE, CANCEL and their responses. Out: changes of a `Call`. Knows nothing of what happens inside dialogs.
+//! From the INVITE to its final response: attempts, branches, forks, CANCEL.
+//! In: INVITE, CANCEL and their responses. Out: changes of a `Call`. Knows nothing of dialogs that are made.
 //! RFC 3261 sections 9, 13, 16.7, 17.1.1; RFC 3262.
 
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy, is_text, text};
-use super::super::{AuthUser, Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
-use super::call::{Attempt, Branch, Call, Dialog, Early, Progress, hop_mark};
-use super::media::{Description, MediaTable, held};
-use super::{ACK_PRESUMED_S, Context, RETRY_S, T2_S, TIMER_B_S, TIMER_C_S};
-use crate::base::{Flow, TalkingOn};
+use super::super::{AuthUser, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
+use super::call::{Attempt, Branch, Call, Early, Ending};
+use super::media::{Description, MediaTable};
+use super::{Context, RETRY_S, TIMER_B_S, TIMER_C_S};
+use crate::base::Flow;
 use crate::sip::Method;
 
 impl Call {
@@ -261,7 +261,7 @@ impl Call {
     }
 
     /// A 101–2xx came: whoever sent the INVITE was let through (SPEC section 6).
-    fn answered(&mut self, at: usize, heard: &Heard<'_, '_>) {
+    pub(super) fn answered(&mut self, at: usize, heard: &Heard<'_, '_>) {
         let Some(branch) = self.branches.get(at) else {
             return;
         };
@@ -317,7 +317,12 @@ impl Call {
     }
 
     /// The end with this response's To-tag at the far side of a leaf branch, made when there is none.
-    fn called_end(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
+    pub(super) fn called_end(
+        &mut self,
+        at: usize,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> Option<usize> {
         let branch = self.branches.get(at)?;
         let attempt = self.attempts.get(branch.attempt)?;
         let local_tag = heard.message.to_tag().map(text);
@@ -384,7 +389,7 @@ impl Call {
             _ => (EndReason::Rejected, Rule::InviteFailed),
         };
         for called in called {
-            self.end_end(called, reason, rule, heard.frame);
+            self.end_end(called, Ending::new(reason, rule, heard.frame));
         }
         if !is_root || !self.all_roots_failed(attempt_at) {
             return;
@@ -404,7 +409,7 @@ impl Call {
             attempt.retry_until = retry_until;
             attempt.retry_or = (reason, rule);
         } else {
-            self.end_attempt(attempt_at, reason, rule, heard.frame, context);
+            self.end_attempt(attempt_at, Ending::new(reason, rule, heard.frame), context);
         }
     }
 
@@ -439,377 +444,6 @@ impl Call {
         if (200..300).contains(&status) {
             self.accepted(None, heard, context);
         }
-    }
-
-    /// A 2xx to INVITE: there is a dialog. `at` is its branch, when its INVITE was seen on this hop.
-    pub(super) fn accepted(&mut self, at: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let message = heard.message;
-        let Some(to_tag) = message.to_tag() else {
-            return;
-        };
-        let from_tag = message.from_tag().unwrap_or_default();
-        let known = self.find_dialog(from_tag, to_tag);
-        if known.is_none() && self.dialogs.len() >= context.branches_per_call {
-            return; // the attempt keeps its timers, so that nobody calls or rings for ever
-        }
-        if let Some(at) = at {
-            self.answered(at, heard);
-        }
-        let dialog = match known {
-            Some((dialog, _)) => {
-                self.end_copied_attempt(at, heard, context);
-                dialog
-            }
-            None => self.confirm(at, self.tag(from_tag), text(to_tag), heard, context),
-        };
-        if let Some(branch) = at.and_then(|at| self.branches.get_mut(at)) {
-            branch.final_status = Some(200);
-            branch.no_response_at = None;
-            branch.lost_at = branch.lost_at.or(Some((heard.at.after_s(TIMER_B_S), heard.frame)));
-        }
-        self.seen_on_hop(dialog, at, heard, context);
-        // Its own hop shows who answered, which may have been presumed before.
-        let called = self.dialogs.get(dialog).and_then(|dialog| dialog.called);
-        let shown = |branch: &Branch| called.is_some_and(|called| branch.called.contains(&called));
-        if at.and_then(|at| self.branches.get(at)).is_some_and(shown)
-            && let Some(end) = called.and_then(|called| self.ends.get_mut(called))
-            && end.confidence == Confidence::Weak
-        {
-            end.edit().confidence = Confidence::Full;
-        }
-    }
-
-    /// A caller's tag as its attempt has it.
-    fn tag(&self, from_tag: &[u8]) -> Arc<str> {
-        let attempt = self.attempts.iter().rfind(|attempt| is_text(&attempt.from_tag, from_tag));
-        attempt.map_or_else(|| text(from_tag), |attempt| Arc::clone(&attempt.from_tag))
-    }
-
-    /// The 2xx belongs to a dialog that had its caller before: what this INVITE began was a late copy of it.
-    fn end_copied_attempt(&mut self, at: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let attempt = at.and_then(|at| self.branches.get(at)).map(|branch| branch.attempt);
-        if let Some(at) = attempt.filter(|&at| self.attempts.get(at).is_some_and(|attempt| !attempt.bound)) {
-            self.end_attempt(at, EndReason::CopyEnded, Rule::CopyEnded, heard.frame, context);
-        }
-    }
-
-    /// The first 2xx with these tags.
-    fn confirm(
-        &mut self,
-        at: Option<usize>,
-        from_tag: Arc<str>,
-        to_tag: Arc<str>,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) -> usize {
-        let attempt = self.attempts.iter().rposition(|attempt| attempt.from_tag == from_tag);
-        let caller = self.caller_of(attempt, &from_tag, heard, context);
-        let cseq = heard.message.cseq().number;
-        let early = self.early_of(attempt, cseq, &to_tag);
-        let negotiated = early.is_some_and(|early| early.negotiated);
-        let early_media = early.and_then(|early| early.media.clone());
-        let mut dialog = Dialog {
-            caller_tag: from_tag,
-            called_tag: to_tag,
-            cseq,
-            caller: Some(caller),
-            called: None,
-            progress: Progress::Confirmed,
-            talking: false,
-            held: false,
-            confirmed_at: heard.at,
-            confirmed_in: heard.frame,
-            acked: false,
-            ok_branches: Vec::new(),
-            ok_repeated_at: None,
-            offer_in_ok: None,
-            hops: Vec::new(),
-            session_vias: usize::MAX,
-            presume_at: None,
-            no_ack_at: None,
-            bye_until: None,
-            copy_until: None,
-            session_ends_at: None,
-            cap_at: Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame)),
-            forget_at: None,
-        };
-        let offer = attempt.and_then(|at| self.attempts.get(at)).map(|attempt| &attempt.offer);
-        let answer = Description::of(heard);
-        let mut media = early_media.unwrap_or_default();
-        let offers_first = !negotiated && matches!(offer, Some(Description::Absent));
-        match (offer, answer) {
-            (_, Description::Present(sdp)) if offers_first => {
-                media = context.media.of(&sdp);
-                dialog.offer_in_ok = Some(sdp);
-            }
-            (Some(Description::Present(offer)), Description::Present(answer)) => {
-                media = context.media.of(&answer);
-                dialog.held = held(offer, &answer).unwrap_or(false);
-            }
-            (_, Description::Present(answer)) => media = context.media.of(&answer),
-            _ => {}
-        }
-        let wait_for_ack = match context.rules.talking_on {
-            TalkingOn::Response => false,
-            TalkingOn::Ack => true,
-            TalkingOn::Auto => dialog.offer_in_ok.is_some(),
-        };
-        dialog.talking = !wait_for_ack;
-        if wait_for_ack {
-            dialog.presume_at = Some((heard.at.after_s(ACK_PRESUMED_S), heard.frame));
-        }
-        self.dialogs.reserve_exact(1);
-        self.dialogs.push(dialog);
-        let dialog = self.dialogs.len() - 1;
-        self.settle_attempt(attempt, at, heard);
-        self.join_called(dialog, at, attempt, &media, heard, context);
-        for end in self.parties(dialog) {
-            self.confirm_end(end, dialog, &media);
-        }
-        self.engage(dialog, Rule::Invite200, heard.frame);
-        dialog
-    }
-
-    /// The end that becomes the dialog's caller: the one that was calling, or one like it for a further fork.
-    fn caller_of(
-        &mut self,
-        attempt: Option<usize>,
-        from_tag: &Arc<str>,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) -> usize {
-        if let Some(attempt) = attempt.and_then(|at| self.attempts.get_mut(at)) {
-            let free = !attempt.bound && !attempt.over;
-            (attempt.bound, attempt.retry_until) = (true, None);
-            let caller = attempt.caller;
-            if free {
-                return caller;
-            }
-            let like = self.ends.get(caller);
-            let (identity, peer, dialled) = like
-                .map(|end| (end.identity.clone(), end.peer.clone(), end.dialled.clone()))
-                .unwrap_or_default();
-            let identity = EndIdentity { answered: true, ..identity };
-            let caller = self.new_end(Side::Caller, identity, context);
-            if let Some(end) = self.ends.get_mut(caller) {
-                let fact = end.edit();
-                (fact.peer, fact.dialled, fact.local_tag) = (peer, dialled, Some(Arc::clone(from_tag)));
-            }
-            return caller;
-        }
-        // No INVITE was seen: the response tells where it went back to, and whom it is from and to.
-        let message = heard.message;
-        let flow = match message.via_count() {
-            1 => Some(Flow { address: heard.destination.into(), transport: heard.transport }),
-            _ => heard.origin(),
-        };
-        let identity = EndIdentity {
-            flow,
-            neighbour: (message.via_count() == 1).then(|| heard.source.into()),
-            claimed: heard.aor(&message.from()).into_iter().collect(),
-            answered: true,
-            ..EndIdentity::default()
-        };
-        let caller = self.new_end(Side::Caller, identity, context);
-        if let Some(end) = self.ends.get_mut(caller) {
-            let fact = end.edit();
-            fact.peer = heard.aor(&message.to()).map(|to| to.to_text());
-            fact.local_tag = Some(Arc::clone(from_tag));
-            fact.confidence = Confidence::Weak;
-        }
-        caller
-    }
-
-    /// Finds who answered, and makes it the dialog's called party. Only a branch without children leads to a
-    /// phone; when the 2xx is first seen nearer the caller, the tag of a 1xx, or there being but one
-    /// phone, tells which.
-    fn join_called(
-        &mut self,
-        dialog: usize,
-        at: Option<usize>,
-        attempt: Option<usize>,
-        media: &Arc<[super::super::Media]>,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) {
-        let Some(tag) = self.dialogs.get(dialog).map(|dialog| Arc::clone(&dialog.called_tag)) else {
-            return;
-        };
-        // It is but the only phone that was seen to be called: the INVITE to another may have been lost.
-        let mut presumed = false;
-        let leaf = match at.and_then(|at| self.branches.get(at).map(|branch| (at, branch.is_leaf()))) {
-            Some((at, true)) => Some(at),
-            Some((_, false)) => {
-                let cseq = heard.message.cseq().number;
-                let leaves = || {
-                    self.branches.iter().enumerate().filter(|(_, branch)| {
-                        Some(branch.attempt) == attempt
-                            && branch.cseq == cseq
-                            && branch.is_leaf()
-                            && branch.final_status.is_none_or(|status| status < 300)
-                    })
-                };
-                let tagged = leaves().find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag));
-                let mut all = leaves();
-                let only = all.next().filter(|_| all.next().is_none());
-                presumed = tagged.is_none();
-                tagged.or(only).map(|(at, _)| at)
-            }
-            None => None,
-        };
-        let called = match leaf {
-            Some(leaf) => self.called_end(leaf, heard, context),
-            None if at.is_none() => Some(self.unseen_called(heard, context)),
-            None => None,
-        };
-        if let Some(dialog) = self.dialogs.get_mut(dialog) {
-            dialog.called = called;
-        }
-        if let Some(called) = called {
-            if presumed && let Some(end) = self.ends.get_mut(called) {
-                end.edit().confidence = Confidence::Weak;
-            }
-            self.confirm_end(called, dialog, media);
-        }
-    }
-
-    /// Who sent a 2xx whose INVITE was not seen.
-    fn unseen_called(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> usize {
-        let message = heard.message;
-        let identity = EndIdentity {
-            flow: Some(heard.source_flow()),
-            neighbour: Some(heard.destination.into()),
-            contact: heard.contact(),
-            claimed: heard.asserted(),
-            called: heard.aor(&message.to()),
-            answered: true,
-            ..EndIdentity::default()
-        };
-        let called = self.new_end(Side::Called, identity, context);
-        if let Some(end) = self.ends.get_mut(called) {
-            let fact = end.edit();
-            fact.peer = heard.aor(&message.from()).map(|from| from.to_text());
-            fact.confidence = Confidence::Weak;
-        }
-        called
-    }
-
-    pub(super) fn confirm_end(&mut self, at: usize, dialog: usize, media: &Arc<[super::super::Media]>) {
-        let Some(dialog) = self.dialogs.get(dialog) else {
-            return;
-        };
-        let Some(end) = self.ends.get_mut(at) else {
-            return;
-        };
-        if end.state == DialogState::Terminated {
-            return;
-        }
-        let (local, remote) = match end.side {
-            Side::Caller => (&dialog.caller_tag, &dialog.called_tag),
-            Side::Called => (&dialog.called_tag, &dialog.caller_tag),
-        };
-        let fact = end.edit();
-        fact.local_tag = Some(Arc::clone(local));
-        fact.remote_tag = Some(Arc::clone(remote));
-        fact.state = DialogState::Confirmed;
-        fact.identity.answered = true;
-        fact.media = Arc::clone(media);
-        end.news(Rule::Invite200, dialog.confirmed_in);
-    }
-
-    pub(super) fn parties(&self, dialog: usize) -> SmallVec<[usize; 2]> {
-        self.dialogs
-            .get(dialog)
-            .map(|dialog| [dialog.caller, dialog.called].into_iter().flatten().collect())
-            .unwrap_or_default()
-    }
-
-    fn early_of(&self, attempt: Option<usize>, cseq: u32, tag: &str) -> Option<&Early> {
-        self.branches
-            .iter()
-            .filter(|branch| Some(branch.attempt) == attempt && branch.cseq == cseq)
-            .flat_map(|branch| &branch.early)
-            .find(|early| &*early.tag == tag)
-    }
-
-    /// The call is answered: what still rings elsewhere has 64·T1 left (RFC 3261 section 13.2.2.4).
-    fn settle_attempt(&mut self, attempt: Option<usize>, at: Option<usize>, heard: &Heard<'_, '_>) {
-        let until = Some((heard.at.after_s(TIMER_B_S), heard.frame));
-        for (here, branch) in self.branches.iter_mut().enumerate() {
-            if Some(branch.attempt) == attempt && Some(here) != at && branch.lost_at.is_none() {
-                branch.lost_at = until;
-            }
-        }
-        if let Some(branch) = at.and_then(|at| self.branches.get_mut(at)) {
-            // Kept until its 2xx can no longer be repeated.
-            branch.lost_at = until;
-        }
-    }
-
-    /// What each sight of a 2xx adds: its hop, who answered, the session timer, a repetition.
-    fn seen_on_hop(
-        &mut self,
-        at: usize,
-        branch: Option<usize>,
-        heard: &Heard<'_, '_>,
-        context: &mut Context<'_>,
-    ) {
-        let message = heard.message;
-        let vias = message.via_count();
-        let Some(dialog) = self.dialogs.get_mut(at) else {
-            return;
-        };
-        if !dialog.is_live() {
-            return;
-        }
-        let hop = hop_mark(heard.source, heard.destination);
-        if !dialog.hops.contains(&hop) && dialog.hops.len() < context.branches_per_call {
-            dialog.hops.push(hop);
-        }
-        if dialog.session_vias > vias {
-            dialog.session_vias = vias;
-            dialog.session_ends_at = session_end(heard);
-        }
-        let id = message.top_branch();
-        if dialog.ok_branches.iter().any(|seen| &**seen == id) {
-            repeated(dialog, heard);
-        } else if dialog.ok_branches.len() < context.branches_per_call {
-            dialog.ok_branches.push(id.into());
-        }
-        // The 2xx came by on the caller's side first; now the phone's own hop shows who answered.
-        let joins = dialog.called.is_none()
-            && branch.and_then(|branch| self.branches.get(branch)).is_some_and(Branch::is_leaf);
-        if joins {
-            let media = self
-                .parties(at)
-                .first()
-                .and_then(|&end| self.ends.get(end))
-                .map_or_else(Arc::default, |end| Arc::clone(&end.media));
-            let attempt = branch.and_then(|branch| self.branches.get(branch)).map(|branch| branch.attempt);
-            self.join_called(at, branch, attempt, &media, heard, context);
-            self.engage(at, Rule::Invite200, heard.frame);
-        }
-    }
-}
-
-/// When the session ends if nobody refreshes it: the interval of the 2xx, and 32 s (RFC 4028 section 10).
-pub(super) fn session_end(heard: &Heard<'_, '_>) -> super::call::Due {
-    let interval_s = heard.message.session_expires()?;
-    Some((heard.at.after_s(interval_s.saturating_add(TIMER_B_S)), heard.frame))
-}
-
-/// The called end repeats its 2xx: it has not seen an ACK (RFC 3261 section 13.3.1.4).
-fn repeated(dialog: &mut Dialog, heard: &Heard<'_, '_>) {
-    if dialog.acked || is_copy(dialog.confirmed_at, heard.at) {
-        return;
-    }
-    dialog.ok_repeated_at = Some(heard.at);
-    if dialog.presume_at.is_some() {
-        dialog.presume_at = Some((heard.at.after_s(2 * T2_S), heard.frame));
-    }
-    let last = dialog.confirmed_at.after_s(TIMER_B_S);
-    if heard.at.after_s(T2_S) >= last {
-        dialog.no_ack_at = Some((last, heard.frame));
     }
 }
 

@@ -9,6 +9,7 @@
 //!                 └──► End       what observations are about: a caller, a ringing phone, a party
 //! ```
 
+mod answer;
 mod call;
 mod inside;
 mod invite;
