@@ -20,6 +20,8 @@ use crate::track::{Evidence, Rule};
 
 /// So long after the start of the capture, whatever began before it is taken to be over.
 const START_MATTERS_S: u32 = 4 * 3_600;
+/// So many are looked at for one that may go when the table is full.
+const FEW: usize = 32;
 
 /// Keeps all presentities and says what changes about them. Observations of one frame or moment go in by
 /// [`Self::handle`], then [`Self::flush`] makes the changes.
@@ -28,6 +30,10 @@ pub struct Presences {
     /// By AOR.
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// Those that are kept, in the order in which they came, but for those that were passed over when one had to go.
+    order: VecDeque<u32>,
+    /// How many there were, with those that went.
+    ever: usize,
     touched: Vec<(u32, Touch)>,
     deadlines: Deadlines<u32>,
     session_types: SessionTypes,
@@ -45,6 +51,8 @@ impl Presences {
             presentities: Slab::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
+            order: VecDeque::new(),
+            ever: 0,
             touched: Vec::new(),
             deadlines: Deadlines::new(),
             session_types: SessionTypes::new(&rules.session_types),
@@ -65,15 +73,20 @@ impl Presences {
     pub fn handle(&mut self, attributed: Attributed, oddities: &mut Oddities) {
         let id = match self.find(&attributed.aor) {
             Some(id) => id,
-            None if self.presentities.len() >= self.most => {
-                return oddities.note(Oddity::TableFull);
-            }
             None => {
+                if self.presentities.len() >= self.most {
+                    oddities.note(Oddity::TableFull);
+                    if !self.forget_one() {
+                        return;
+                    }
+                }
+                self.ever += 1;
                 let id = self.presentities.insert(Presentity::new(attributed.aor.clone())) as u32;
                 let Self { index, presentities, hasher, .. } = self;
                 index.insert_unique(hasher.hash_one(&attributed.aor), id, |&id| {
                     presentities.get(id as usize).map_or(0, |known| hasher.hash_one(&known.aor))
                 });
+                self.order.push_back(id);
                 id
             }
         };
@@ -94,6 +107,24 @@ impl Presences {
         } else if presentity.grace().is_none() {
             self.deadlines.set(&mut grace, id, None);
         }
+    }
+
+    /// Room for another: the oldest goes of whom nothing is left to tell, found among a few. Nobody's lamp goes
+    /// out for a newcomer.
+    fn forget_one(&mut self) -> bool {
+        for _ in 0..FEW.min(self.order.len()) {
+            let Some(id) = self.order.pop_front() else { return false };
+            if !self.presentities.get(id as usize).is_some_and(Presentity::is_forgettable) {
+                self.order.push_back(id);
+                continue;
+            }
+            let gone = self.presentities.remove(id as usize);
+            if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&gone.aor), |&other| other == id) {
+                entry.remove();
+            }
+            return true;
+        }
+        false
     }
 
     fn find(&self, aor: &Aor) -> Option<u32> {
@@ -193,12 +224,12 @@ impl Presences {
 
     /// Presentities of which anything was ever known.
     pub fn len(&self) -> usize {
-        self.presentities.len()
+        self.ever
     }
 
     /// Nobody is known.
     pub fn is_empty(&self) -> bool {
-        self.presentities.is_empty()
+        self.ever == 0
     }
 
     /// Status changes so far.
@@ -216,4 +247,69 @@ fn touch<'t>(touched: &'t mut Vec<(u32, Touch)>, presentity: &mut Presentity, id
         touched.len() - 1
     });
     &mut touched[at].1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::FrameId;
+    use crate::track::{
+        Confidence, DialogFact, DialogState, EndId, EndIdentity, Engagement, Fact, Observation, Side,
+    };
+
+    fn call(user: u32, engagement: Engagement) -> Attributed {
+        let over = engagement == Engagement::None;
+        let fact = DialogFact {
+            end: EndId(u64::from(user)),
+            call_id: "call".into(),
+            side: Side::Caller,
+            local_tag: None,
+            remote_tag: None,
+            state: if over { DialogState::Terminated } else { DialogState::Trying },
+            engagement,
+            confirmed_at: None,
+            ended: None,
+            whole: true,
+            media: Arc::from([]),
+            peer: None,
+            dialled: None,
+            identity: EndIdentity::default(),
+            confidence: Confidence::Full,
+        };
+        Attributed {
+            aor: Aor::from_uri(format!("sip:user{user}@example.com").as_bytes()).unwrap(),
+            observation: Observation {
+                sequence: 1,
+                at: Timestamp::EPOCH,
+                evidence: Evidence { rule: Rule::Invite, frame: FrameId::default(), call_id: "call".into() },
+                fact: Fact::Dialog(Arc::new(fact)),
+            },
+            contact: None,
+            weak: false,
+            given: false,
+            withdrawn: false,
+        }
+    }
+
+    #[test]
+    fn a_full_table_forgets_whom_nothing_is_known_of_and_nobody_else() {
+        let limits = Limits { presentities: 2, ..Limits::default() };
+        let mut presences = Presences::new(&Rules::default(), &limits);
+        let mut oddities = Oddities::default();
+        let mut step = |user, engagement| {
+            presences.handle(call(user, engagement), &mut oddities);
+            presences.flush(Timestamp::EPOCH);
+            let mut changes = Vec::new();
+            while let Some(change) = presences.poll_change() {
+                changes.push(change.aor.as_str().to_owned());
+            }
+            (changes, presences.len(), oddities.count(Oddity::TableFull))
+        };
+        assert_eq!(step(1, Engagement::Calling), (vec!["sip:user1@example.com".to_owned()], 1, 0));
+        assert_eq!(step(2, Engagement::Calling), (vec!["sip:user2@example.com".to_owned()], 2, 0));
+        assert_eq!(step(3, Engagement::Calling), (vec![], 2, 1), "both are calling: there is no room");
+        assert_eq!(step(1, Engagement::None), (vec!["sip:user1@example.com".to_owned()], 2, 1));
+        assert_eq!(step(3, Engagement::Calling), (vec!["sip:user3@example.com".to_owned()], 3, 2));
+        assert_eq!(step(2, Engagement::None), (vec!["sip:user2@example.com".to_owned()], 3, 2), "2 was kept");
+    }
 }

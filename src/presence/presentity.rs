@@ -102,6 +102,15 @@ impl Presentity {
         }
     }
 
+    /// Nothing is known of it that a newcomer would not have: only its first words and its own claim brought it.
+    pub(super) fn is_forgettable(&self) -> bool {
+        !self.supported
+            && self.touched.is_none()
+            && self.ends.is_empty()
+            && self.rare.as_ref().is_none_or(|rare| rare.is_empty())
+            && self.announced == (Terminal::Unknown, Session::Idle, false)
+    }
+
     /// What few have, to be changed.
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()

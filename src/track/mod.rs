@@ -76,7 +76,7 @@ impl Tracker {
         match heard.message.cseq().method {
             Method::Register => self.registrar.handle(heard, &mut self.findings, oddities),
             Method::Subscribe | Method::Notify => {
-                self.subscriptions.handle(heard, &mut self.findings);
+                self.subscriptions.handle(heard, &mut self.findings, oddities);
             }
             Method::Publish => {}
             // Inside a dialog their 2xx shows that it is up; those outside are many and say nothing.

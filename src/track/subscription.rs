@@ -11,7 +11,7 @@ use slab::Slab;
 use super::heard::{Heard, text};
 use super::registrar::transaction_key;
 use super::{EndId, EndIdentity, Fact, Findings, Rule, SubscriptionFact};
-use crate::base::{Deadlines, FrameId, Limits, Timestamp};
+use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Timestamp};
 use crate::sip::Method;
 
 /// Ids of subscriptions are told apart from those of dialog ends by this bit.
@@ -69,7 +69,7 @@ impl Subscriptions {
         self.deadlines.next()
     }
 
-    pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
+    pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         while self.pending_order.front().is_some_and(|(at, _)| at.after_s(TRANSACTION_S) < heard.at)
             || self.pending.len() >= self.most
         {
@@ -80,7 +80,7 @@ impl Subscriptions {
         }
         match (heard.message.cseq().method, heard.message.status()) {
             (Method::Subscribe, None) => self.subscribe(heard),
-            (Method::Subscribe, Some(status)) => self.answer(status, heard, out),
+            (Method::Subscribe, Some(status)) => self.answer(status, heard, out, oddities),
             (_, None) => self.notify(heard, out),
             _ => {}
         }
@@ -101,7 +101,7 @@ impl Subscriptions {
             .insert(key, Pending { at: heard.at, presence, expires_s, identity, vias, accepted: false });
     }
 
-    fn answer(&mut self, status: u16, heard: &Heard<'_, '_>, out: &mut Findings) {
+    fn answer(&mut self, status: u16, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         transaction_key(&mut self.key, heard);
         let message = heard.message;
         let key = (heard.call_id(), text(message.from_tag().unwrap_or_default()));
@@ -117,6 +117,10 @@ impl Subscriptions {
                 }
                 let (identity, vias) = (asked.identity.clone(), asked.vias);
                 let until = heard.at.after_s(expires_s);
+                if self.subscriptions.len() >= self.most && !self.index.contains_key(&key) {
+                    oddities.note(Oddity::TableFull);
+                    self.end_soonest(out);
+                }
                 self.extend(key, identity, vias, until, heard.frame, out);
             }
             // RFC 6665 section 4.1.2.2: the subscription that was to be refreshed is gone.
@@ -138,7 +142,6 @@ impl Subscriptions {
     ) {
         let id = match self.index.get(&key) {
             Some(&id) => id,
-            None if self.subscriptions.len() >= self.most => return,
             None => {
                 self.next_id += 1;
                 let id = self.subscriptions.insert(Subscription {
@@ -185,6 +188,14 @@ impl Subscriptions {
         {
             subscription.frame = heard.frame;
             self.deadlines.set(&mut subscription.deadline, id, Some(sooner));
+        }
+    }
+
+    /// The table is full: the subscription that would run out first goes.
+    fn end_soonest(&mut self, out: &mut Findings) {
+        let soonest = self.deadlines.first_key().and_then(|id| self.subscriptions.get(id as usize));
+        if let Some((key, frame)) = soonest.map(|gone| (gone.key.clone(), gone.frame)) {
+            self.end(&key, Rule::Evicted, frame, out);
         }
     }
 
