@@ -31,7 +31,7 @@ pub struct Heard<'a, 'm> {
     pub texts: &'m Texts,
 }
 
-/// Bytes of the wire as text: what is not UTF-8 is replaced, folds become a space.
+/// Bytes of the wire as text: what is not UTF-8 is replaced.
 pub(super) fn text(bytes: &[u8]) -> Arc<str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Arc::from(text),
