@@ -24,7 +24,8 @@
 //! # The rooms and who knows whom
 //!
 //! A room imports [`base`] and what lies to its left; `sip` and the documents in `presence` are vocabulary
-//! that later rooms may use; `tap` sees the spine; `io` sees all. `tests/tidy.rs` holds the table and fails
+//! that later rooms may use; `tap` sees the spine; `io` sees all; [`config`] is what an operator may choose, [`cli`]
+//! the way in. `tests/tidy.rs` holds the table and fails
 //! on an import that is not in it.
 //!
 //! # Invariants

@@ -1,7 +1,8 @@
 //! The bounds of every table, queue and buffer, in one place.
 //! In: nothing. Out: numbers. Knows nothing of what is bounded.
 
-/// How much offhook will hold of each thing. What is evicted at a bound is counted as an oddity.
+/// How much offhook will hold of each thing. Where something is given up at a bound that was believed till then,
+/// that is told.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// IP datagrams being put together from fragments, at once. The oldest goes first.
@@ -16,7 +17,7 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Header fields of one SIP message; further ones are not looked at.
     pub message_headers: usize,
-    /// REGISTER, SUBSCRIBE transactions awaiting their answer.
+    /// REGISTERs, and as many SUBSCRIBEs, awaiting their answer; as many subscriptions to presence.
     pub pending_transactions: usize,
     /// Addresses of record with bindings.
     pub registered_aors: usize,

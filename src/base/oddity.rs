@@ -62,8 +62,6 @@ oddities! {
     AmbiguousEnd = "ambiguous_end",
     /// A table was full: the oldest entry was given up.
     TableFull = "table_full",
-    /// Session description that cannot be read.
-    SdpUnreadable = "sdp_unreadable",
 }
 
 /// Counts of oddities, and those that were not told of yet.

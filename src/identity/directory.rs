@@ -11,7 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use smallvec::SmallVec;
 
 use crate::base::{Flow, Limits, Oddities, Oddity};
-use crate::sip::{Aor, Uri};
+use crate::sip::{Aor, Uri, uri};
 use crate::track::{AuthUser, Binding, EndIdentity};
 
 /// AORs remembered for one digest user: one, where things are in order.
@@ -185,7 +185,7 @@ impl Directory {
         identity: &EndIdentity,
     ) -> impl Iterator<Item = &'a Arc<Binding>> + 'a {
         self.with_key(self.contact_key(uri), identity)
-            .filter(move |binding| uris(binding).any(|own| same_uri(own, uri)))
+            .filter(move |binding| uris(binding).any(|own| uri::same(own, uri)))
     }
 
     /// Bindings that were registered from this address.
@@ -200,16 +200,6 @@ impl Directory {
     /// AORs whose accepted REGISTER used this digest user, also when their bindings are gone.
     pub(super) fn by_digest(&self, auth: &AuthUser) -> &[Aor] {
         self.users.get(auth).map_or(&[], Vec::as_slice)
-    }
-}
-
-fn same_uri(one: &str, other: &str) -> bool {
-    if one == other {
-        return true;
-    }
-    match (Uri::parse(one.as_bytes()), Uri::parse(other.as_bytes())) {
-        (Some(one), Some(other)) => one.equivalent(&other),
-        _ => false,
     }
 }
 

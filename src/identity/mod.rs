@@ -120,7 +120,7 @@ impl Identifier {
             Fact::Dialog(fact) => {
                 let (end, over) = (fact.end, fact.state == DialogState::Terminated);
                 if fact.side == Side::Caller {
-                    self.note_claim(&Arc::clone(fact).identity);
+                    self.note_claim(&fact.identity);
                 }
                 self.end(end, over, observation, oddities);
             }

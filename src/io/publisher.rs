@@ -60,7 +60,10 @@ pub struct NextHop {
 
 impl fmt::Display for NextHop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sip:{}:{}", self.host, self.port)
+        match self.host.contains(':') {
+            true => write!(f, "sip:[{}]:{}", self.host, self.port),
+            false => write!(f, "sip:{}:{}", self.host, self.port),
+        }
     }
 }
 
@@ -409,6 +412,7 @@ mod tests {
     fn addresses_resolve_to_themselves_and_a_name_that_is_none_is_told() {
         let resolved = NextHop::parse("sip:[2001:db8::1]:5070").unwrap().resolve();
         assert_eq!(resolved.unwrap(), "[2001:db8::1]:5070".parse().unwrap());
+        assert_eq!(NextHop::parse("sip:[2001:db8::1]").unwrap().to_string(), "sip:[2001:db8::1]:5060");
         let error = NextHop::parse("sip:nobody.invalid").unwrap().resolve();
         let error = error.unwrap_err().to_string();
         assert!(error.contains("`nobody.invalid` cannot be resolved"), "{error}");

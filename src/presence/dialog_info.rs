@@ -91,7 +91,6 @@ fn write_dialog(xml: &mut XmlWriter, aor: &Aor, id: &str, dialog: &DialogView, o
         "state",
         match dialog.state {
             DialogState::Trying => "trying",
-            DialogState::Proceeding => "proceeding",
             DialogState::Early => "early",
             DialogState::Confirmed => "confirmed",
             DialogState::Terminated => "terminated",

@@ -10,7 +10,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::presentity::{Presentity, Touch};
+use super::presentity::Presentity;
 use super::session_type::SessionTypes;
 use super::{ChangeKind, PresentityChange, Terminal};
 use crate::base::{Deadlines, Limits, Oddities, Oddity, Rules, Timestamp};
@@ -34,7 +34,8 @@ pub struct Presences {
     order: VecDeque<u32>,
     /// How many there were, with those that went.
     ever: usize,
-    touched: Vec<(u32, Touch)>,
+    /// Those that the frame or moment did something to, and what.
+    touched: Vec<(u32, Option<Evidence>)>,
     deadlines: Deadlines<u32>,
     session_types: SessionTypes,
     grace_s: u32,
@@ -93,16 +94,16 @@ impl Presences {
         let Some(presentity) = self.presentities.get_mut(id as usize) else {
             return;
         };
-        let touch = touch(&mut self.touched, presentity, id);
+        let because = because(&mut self.touched, presentity, id);
         let (at, evidence) = (attributed.observation.at, attributed.observation.evidence.clone());
         let mut grace = presentity.grace();
-        if presentity.take(attributed, touch) {
+        if presentity.take(attributed, because) {
             if self.grace_s == 0 {
-                presentity.offline(evidence, touch);
+                presentity.offline(evidence, because);
             } else if grace.is_none() {
-                self.deadlines.set(&mut grace, id, Some(at.after_s(self.grace_s)));
-                let rare = presentity.rare();
-                (rare.grace, rare.grace_because) = (grace, Some(evidence));
+                let over_at = at.after_s(self.grace_s);
+                self.deadlines.set(&mut grace, id, Some(over_at));
+                presentity.rare().grace = Some((over_at, evidence));
             }
         } else if presentity.grace().is_none() {
             self.deadlines.set(&mut grace, id, None);
@@ -138,11 +139,9 @@ impl Presences {
             let Some(presentity) = self.presentities.get_mut(id as usize) else {
                 continue;
             };
-            presentity.end_grace();
-            let touch = touch(&mut self.touched, presentity, id);
-            if let Some(because) = presentity.rare().grace_because.take() {
-                presentity.offline(Evidence { rule: Rule::GraceOver, ..because }, touch);
-                touch.listing_changed = true;
+            if let Some(began) = presentity.end_grace() {
+                let because = because(&mut self.touched, presentity, id);
+                presentity.offline(Evidence { rule: Rule::GraceOver, ..began }, because);
             }
         }
     }
@@ -156,13 +155,13 @@ impl Presences {
     pub fn flush(&mut self, at: Timestamp) {
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable_by(|one, other| {
-            let aor = |touched: &(u32, Touch)| {
+            let aor = |touched: &(u32, Option<Evidence>)| {
                 self.presentities.get(touched.0 as usize).map(|presentity| &presentity.aor)
             };
             aor(one).cmp(&aor(other))
         });
         let assumed = self.started.is_none_or(|started| at < started.after_s(START_MATTERS_S));
-        for (id, touch) in touched.drain(..) {
+        for (id, because) in touched.drain(..) {
             let Some(presentity) = self.presentities.get_mut(id as usize) else {
                 continue;
             };
@@ -180,7 +179,6 @@ impl Presences {
                 && contact != contact_before
                 && before.0 == Terminal::Online
                 && status.0 == Terminal::Online;
-            let Touch { because, listing_changed } = touch;
             let Some(because) = because else {
                 continue;
             };
@@ -192,12 +190,8 @@ impl Presences {
             if moved {
                 kinds.push(ChangeKind::Contact);
             }
-            if kinds.is_empty() && listing_changed {
-                kinds.push(ChangeKind::Document);
-            }
             if kinds.is_empty() {
-                presentity.settle();
-                continue;
+                kinds.push(ChangeKind::Document);
             }
             let types = &self.session_types;
             let state = Arc::new(presentity.state(assumed, |fact| types.of(fact.dialled.as_deref())));
@@ -238,11 +232,15 @@ impl Presences {
     }
 }
 
-/// What was done to this presentity since the last flush.
-fn touch<'t>(touched: &'t mut Vec<(u32, Touch)>, presentity: &mut Presentity, id: u32) -> &'t mut Touch {
+/// Why this presentity changed since the last flush.
+fn because<'t>(
+    touched: &'t mut Vec<(u32, Option<Evidence>)>,
+    presentity: &mut Presentity,
+    id: u32,
+) -> &'t mut Option<Evidence> {
     let known = presentity.touched.map(|place| place.get() as usize - 1);
     let at = known.filter(|&at| at < touched.len()).unwrap_or_else(|| {
-        touched.push((id, Touch::default()));
+        touched.push((id, None));
         presentity.touched = u32::try_from(touched.len()).ok().and_then(NonZeroU32::new);
         touched.len() - 1
     });

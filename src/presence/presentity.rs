@@ -39,25 +39,14 @@ pub(super) struct Rare {
     watches: Vec<EndId>,
     /// Ends that are over, listed once more as terminated.
     over: Vec<DialogView>,
-    /// When `registration.grace` is over, and why it began.
-    pub grace: Option<Timestamp>,
-    pub grace_because: Option<Evidence>,
+    /// When `registration.grace_s` is over, and why it began.
+    pub grace: Option<(Timestamp, Evidence)>,
 }
 
 impl Rare {
     fn is_empty(&self) -> bool {
-        self.watches.is_empty()
-            && self.over.is_empty()
-            && self.grace.is_none()
-            && self.grace_because.is_none()
+        self.watches.is_empty() && self.over.is_empty() && self.grace.is_none()
     }
-}
-
-/// What a frame or moment did to one presentity so far.
-#[derive(Default)]
-pub(super) struct Touch {
-    pub because: Option<Evidence>,
-    pub listing_changed: bool,
 }
 
 /// One presentity.
@@ -116,16 +105,14 @@ impl Presentity {
         self.rare.get_or_insert_default()
     }
 
-    /// When `registration.grace` is over.
+    /// When `registration.grace_s` is over.
     pub(super) fn grace(&self) -> Option<Timestamp> {
-        self.rare.as_ref().and_then(|rare| rare.grace)
+        self.rare.as_ref()?.grace.as_ref().map(|(at, _)| *at)
     }
 
-    /// There is no grace any more.
-    pub(super) fn end_grace(&mut self) {
-        if let Some(rare) = &mut self.rare {
-            rare.grace = None;
-        }
+    /// There is no grace any more; says why it began, if there was one.
+    pub(super) fn end_grace(&mut self) -> Option<Evidence> {
+        self.rare.as_mut()?.grace.take().map(|(_, because)| because)
     }
 
     /// The frame or moment is over: room that was needed for it only is given back.
@@ -144,8 +131,9 @@ impl Presentity {
         (self.stored.terminal, self.stored.session, watching)
     }
 
-    /// Takes in one observation. Says whether the last binding went, so that grace may begin.
-    pub(super) fn take(&mut self, attributed: Attributed, touch: &mut Touch) -> bool {
+    /// Takes in one observation; `because` is what this frame or moment did to it so far. Says whether the last
+    /// binding went, so that grace may begin.
+    pub(super) fn take(&mut self, attributed: Attributed, because: &mut Option<Evidence>) -> bool {
         let before = (self.status(), self.newest_contact().cloned());
         let evidence = attributed.observation.evidence.clone();
         self.given |= attributed.given;
@@ -158,10 +146,9 @@ impl Presentity {
             Fact::Subscription(fact) => self.subscription(&fact, attributed.withdrawn),
             Fact::Server(_) | Fact::Domain(_) => {}
         }
-        touch.listing_changed = true;
         let changed = self.status() != before.0 || self.newest_contact() != before.1.as_ref();
-        if changed || touch.because.is_none() || last_binding_went {
-            touch.because = Some(evidence);
+        if changed || because.is_none() || last_binding_went {
+            *because = Some(evidence);
         }
         last_binding_went
     }
@@ -197,11 +184,11 @@ impl Presentity {
     }
 
     /// Nothing is registered any more.
-    pub(super) fn offline(&mut self, because: Evidence, touch: &mut Touch) {
+    pub(super) fn offline(&mut self, evidence: Evidence, because: &mut Option<Evidence>) {
         self.end_grace();
         if self.bindings.is_empty() {
             self.stored = apply(self.stored, Update::Offline);
-            touch.because = Some(because);
+            *because = Some(evidence);
         }
     }
 

@@ -105,7 +105,7 @@ pub struct PublicationOutcome {
     pub event: EventPackage,
     /// What was done.
     pub operation: Operation,
-    /// The server took it. A 412 or 404 to a removal counts: it is gone.
+    /// The server took it. A 404, 412 or 500 to a removal counts: it is gone.
     pub acknowledged: bool,
     /// The final response; `None` when there was none.
     pub status: Option<u16>,

@@ -208,6 +208,17 @@ impl<'a> Uri<'a> {
     }
 }
 
+/// Two URIs name the same (RFC 3261 section 19.1.4); what cannot be read as a URI only equals itself.
+pub fn same(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    match (Uri::parse(one.as_bytes()), Uri::parse(other.as_bytes())) {
+        (Some(one), Some(other)) => one.equivalent(&other),
+        _ => false,
+    }
+}
+
 /// A URI for people's eyes: trimmed, bytes that are no UTF-8 and control characters replaced.
 pub fn display(text: &[u8]) -> String {
     String::from_utf8_lossy(trim(text))

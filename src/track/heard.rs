@@ -1,7 +1,7 @@
 //! One SIP message as it passed.
 //! In: a scanned message and its addresses. Out: the questions that several machines ask of it. Knows nothing of state.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -31,7 +31,7 @@ pub struct Heard<'a, 'm> {
     pub texts: &'m Texts,
 }
 
-/// Bytes of the wire as text: what is not UTF-8 is replaced, folds become a space.
+/// Bytes of the wire as text: what is not UTF-8 is replaced.
 pub(super) fn text(bytes: &[u8]) -> Arc<str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Arc::from(text),
@@ -128,11 +128,7 @@ impl Heard<'_, '_> {
 }
 
 fn via_flow(via: &Via<'_>) -> Option<Flow> {
-    let address = |bytes: &[u8]| -> Option<IpAddr> {
-        let text = std::str::from_utf8(bytes).ok()?;
-        text.trim_start_matches('[').trim_end_matches(']').parse().ok()
-    };
-    let ip = via.received.and_then(address).or_else(|| address(via.host))?;
+    let ip = via.received_ip().or_else(|| via.host_ip())?;
     let transport = if via.transport.eq_ignore_ascii_case(b"UDP") { Transport::Udp } else { Transport::Tcp };
     let port = via.rport.or(via.port).unwrap_or(5060);
     Some(Flow { address: SocketAddr::new(ip, port).into(), transport })

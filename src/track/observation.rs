@@ -96,7 +96,7 @@ names! {
         SubscriptionExpired = "subscription-expired",
         /// A registration showed whose dialog it is.
         Attributed = "attributed",
-        /// `registration.grace` passed without a new registration.
+        /// `registration.grace_s` passed without a new registration.
         GraceOver = "grace-over",
     }
 }
@@ -159,7 +159,7 @@ pub enum Confidence {
     Full,
     /// Believed on partial evidence: half a transaction, an inferred end, an unmanaged domain.
     Weak,
-    /// The capture was blind, or began in the middle.
+    /// The capture began in the middle: what began before it may still go on.
     Degraded,
 }
 
@@ -255,14 +255,12 @@ pub enum BindingEvent {
     Removed,
 }
 
-/// RFC 4235 section 3.7.1.
+/// A dialog's state, named as in RFC 4235 section 3.7.1, whose "proceeding" counts as trying here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DialogState {
-    /// An INVITE, no response above 100.
+    /// An INVITE, neither alerting nor answered.
     Trying,
-    /// A response without a tag.
-    Proceeding,
-    /// A response 101–199 with a tag.
+    /// The called phone said 180.
     Early,
     /// A 2xx.
     Confirmed,

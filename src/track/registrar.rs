@@ -166,7 +166,8 @@ impl Registrar {
             .take(self.limits.bindings_per_aor)
             .map(|contact| Asked::read(&contact, heard))
             .collect();
-        let asks = !contacts.is_empty() && heard.whole;
+        let asks =
+            !contacts.is_empty() && heard.whole && self.presumable.len() < self.limits.pending_transactions;
         let presume_at = (asks && (auth.is_some() || accepted_bare)).then(|| heard.at.after_s(PRESUMED_S));
         let pending = Pending {
             aor,

@@ -12,7 +12,7 @@ use super::heard::{Heard, text};
 use super::registrar::Pending;
 use super::{Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, Rule};
 use crate::base::{Flow, FrameId, Timestamp};
-use crate::sip::{Aor, Contact, Uri};
+use crate::sip::{Aor, Contact, Uri, uri};
 
 /// What a registrar grants that says nothing, and what is believed when its answer was not seen.
 const EXPIRES_UNSAID_S: u32 = 3_600;
@@ -58,7 +58,8 @@ struct Held {
 
 impl Held {
     fn is(&self, uri: &str) -> bool {
-        same_uri(&self.binding.contact, uri) || self.binding.aliases.iter().any(|alias| same_uri(alias, uri))
+        uri::same(&self.binding.contact, uri)
+            || self.binding.aliases.iter().any(|alias| uri::same(alias, uri))
     }
 
     fn listed_by(&mut self, registrar: SocketAddr) {
@@ -86,16 +87,6 @@ fn mark(address: SocketAddr) -> u64 {
     let mut hasher = DefaultHasher::new();
     address.hash(&mut hasher);
     hasher.finish()
-}
-
-fn same_uri(one: &str, other: &str) -> bool {
-    if one == other {
-        return true;
-    }
-    match (Uri::parse(one.as_bytes()), Uri::parse(other.as_bytes())) {
-        (Some(one), Some(other)) => one.equivalent(&other),
-        _ => false,
-    }
 }
 
 /// The last transaction of one Call-ID that was applied.
@@ -137,7 +128,7 @@ impl Step<'_> {
     /// Seconds granted to a contact: its `expires`, then the answer's Expires, then what was asked.
     fn granted_s(&self, contact: &Asked) -> u32 {
         let asked = self.asked.and_then(|asked| {
-            let own = asked.contacts.iter().find(|own| same_uri(&own.uri, &contact.uri));
+            let own = asked.contacts.iter().find(|own| uri::same(&own.uri, &contact.uri));
             own.and_then(|own| own.expires_s).or(asked.expires_s)
         });
         contact.expires_s.or(self.expires_s).or(asked).unwrap_or(EXPIRES_UNSAID_S)
@@ -149,7 +140,7 @@ impl Step<'_> {
         let asked = self.asked?;
         let find = |same: &dyn Fn(&Asked) -> bool| asked.contacts.iter().find(|own| same(own));
         let key = |uri: &str| Uri::parse(uri.as_bytes()).map(|uri| uri.key());
-        let own = find(&|own| same_uri(&own.uri, &contact.uri))
+        let own = find(&|own| uri::same(&own.uri, &contact.uri))
             .or_else(|| find(&|own| known.is_some_and(|known| known.is(&own.uri))))
             .or_else(|| find(&|own| own.instance.is_some() && own.instance == contact.instance))
             .or_else(|| find(&|own| key(&own.uri).is_some_and(|own| key(&contact.uri) == Some(own))));
@@ -400,7 +391,7 @@ impl Registration {
     pub(super) fn other_hop(&mut self, step: &Step<'_>, granted: &[Asked], out: &mut Findings) {
         let Some(asked) = step.asked else { return };
         for contact in &asked.contacts {
-            let listed = granted.iter().find(|granted| same_uri(&granted.uri, &contact.uri));
+            let listed = granted.iter().find(|granted| uri::same(&granted.uri, &contact.uri));
             let granted_s = listed.map(|listed| step.granted_s(listed)).filter(|&granted_s| granted_s > 0);
             let known = self.held.iter().position(|held| held.is(&contact.uri)).or_else(|| {
                 self.held.iter().position(|held| held.call_id == step.call_id && held.cseq == step.cseq)

@@ -20,7 +20,6 @@ const SUBSCRIPTION: u64 = 1 << 63;
 const TRANSACTION_S: u32 = 64;
 
 struct Pending {
-    at: Timestamp,
     presence: bool,
     expires_s: Option<u32>,
     identity: EndIdentity,
@@ -97,8 +96,7 @@ impl Subscriptions {
         let presence = message.event().is_some_and(|event| event.eq_ignore_ascii_case(b"presence"));
         let (vias, expires_s) = (message.via_count(), message.expires());
         self.pending_order.push_back((heard.at, key.clone()));
-        self.pending
-            .insert(key, Pending { at: heard.at, presence, expires_s, identity, vias, accepted: false });
+        self.pending.insert(key, Pending { presence, expires_s, identity, vias, accepted: false });
     }
 
     fn answer(&mut self, status: u16, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
@@ -108,7 +106,6 @@ impl Subscriptions {
         let Some(asked) = self.pending.get_mut(&*self.key) else {
             return;
         };
-        debug_assert!(asked.at <= heard.at);
         match status {
             200..=299 if asked.presence && !std::mem::replace(&mut asked.accepted, true) => {
                 let expires_s = message.expires().or(asked.expires_s).unwrap_or(3_600);

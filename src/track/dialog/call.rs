@@ -326,12 +326,10 @@ impl Call {
         let Some(dialog) = self.dialogs.get_mut(at) else {
             return;
         };
-        if matches!(dialog.progress, Progress::Ended(_)) {
+        if !dialog.is_live() {
             return;
         }
-        if dialog.progress == Progress::Confirmed {
-            count(context, ending.reason);
-        }
+        count(context, ending.reason);
         dialog.progress = Progress::Ended(ending.reason);
         dialog.talking = false;
         let forget_s = if ending.reason.is_inferred() { FORGET_INFERRED_S } else { FORGET_SEEN_S };

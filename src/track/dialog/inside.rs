@@ -105,7 +105,7 @@ impl Call {
         };
         let from_tag = message.from_tag().unwrap_or_default();
         let Some((at, _)) = self.find_dialog(from_tag, to_tag) else {
-            return self.bye_early(from_tag, to_tag, heard, context);
+            return self.bye_early(from_tag, to_tag, heard);
         };
         match context.rules.ended_on {
             EndedOn::Bye => self.over_by_bye(at, Rule::Bye, heard, context),
@@ -161,13 +161,7 @@ impl Call {
     }
 
     /// A caller may give up one early dialog by BYE (RFC 3261 section 15).
-    fn bye_early(
-        &mut self,
-        from_tag: &[u8],
-        to_tag: &[u8],
-        heard: &Heard<'_, '_>,
-        _context: &mut Context<'_>,
-    ) {
+    fn bye_early(&mut self, from_tag: &[u8], to_tag: &[u8], heard: &Heard<'_, '_>) {
         let called: Vec<usize> = self
             .branches
             .iter()

@@ -15,30 +15,8 @@ use crate::base::Flow;
 use crate::sip::Method;
 
 impl Call {
-    /// One message of this Call-ID.
-    pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let message = heard.message;
-        match (message.cseq().method, message.status()) {
-            (Method::Invite, None) if message.to_tag().is_none() => self.invite(heard, context),
-            (Method::Invite, Some(status)) => match self.branch_of(heard) {
-                Some(branch) => self.invite_response(branch, status, heard, context),
-                None => self.stray_response(status, heard, context),
-            },
-            (Method::Cancel, status) => {
-                if status.is_none_or(|status| (200..300).contains(&status)) {
-                    self.cancel(heard, context);
-                }
-            }
-            (Method::Ack, None) => self.ack(heard, context),
-            (Method::Bye, None) => self.bye(heard, context),
-            (Method::Bye, Some(status)) => self.bye_response(status, heard, context),
-            (_, None) => self.inside_request(heard),
-            (method, Some(status)) => self.inside_response(method, status, heard, context),
-        }
-    }
-
     /// An INVITE that opens a dialog, on one hop.
-    fn invite(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    pub(super) fn invite(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
         let cseq = message.cseq().number;
         if self.branch_of(heard).is_some() || self.branches.len() >= context.branches_per_call {
@@ -211,7 +189,7 @@ impl Call {
     }
 
     /// The INVITE that a response or a CANCEL belongs to: same branch, same CSeq (RFC 3261 section 17.1.3).
-    fn branch_of(&self, heard: &Heard<'_, '_>) -> Option<usize> {
+    pub(super) fn branch_of(&self, heard: &Heard<'_, '_>) -> Option<usize> {
         let message = heard.message;
         let (id, cseq) = (message.top_branch(), message.cseq().number);
         self.branches.iter().rposition(|branch| {
@@ -223,7 +201,13 @@ impl Call {
         })
     }
 
-    fn invite_response(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    pub(super) fn invite_response(
+        &mut self,
+        at: usize,
+        status: u16,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         match status {
             100..=199 => self.provisional(at, status, heard, context),
             200..=299 => self.accepted(Some(at), heard, context),
@@ -414,7 +398,7 @@ impl Call {
     }
 
     /// A CANCEL or its 200: it stops the ringing on its hop and ends no dialog (RFC 3261 section 9.1).
-    fn cancel(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    pub(super) fn cancel(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let Some(at) = self.branch_of(heard) else {
             return;
         };
@@ -437,7 +421,7 @@ impl Call {
     }
 
     /// A response to INVITE whose request was not seen on this hop.
-    fn stray_response(&mut self, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    pub(super) fn stray_response(&mut self, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         if self.is_inside(heard) {
             return self.inside_response(Method::Invite, status, heard, context);
         }

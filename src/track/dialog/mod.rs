@@ -199,6 +199,30 @@ impl Dialogs {
     }
 }
 
+impl Call {
+    /// One message of this Call-ID.
+    fn handle(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let message = heard.message;
+        match (message.cseq().method, message.status()) {
+            (Method::Invite, None) if message.to_tag().is_none() => self.invite(heard, context),
+            (Method::Invite, Some(status)) => match self.branch_of(heard) {
+                Some(branch) => self.invite_response(branch, status, heard, context),
+                None => self.stray_response(status, heard, context),
+            },
+            (Method::Cancel, status) => {
+                if status.is_none_or(|status| (200..300).contains(&status)) {
+                    self.cancel(heard, context);
+                }
+            }
+            (Method::Ack, None) => self.ack(heard, context),
+            (Method::Bye, None) => self.bye(heard, context),
+            (Method::Bye, Some(status)) => self.bye_response(status, heard, context),
+            (_, None) => self.inside_request(heard),
+            (method, Some(status)) => self.inside_response(method, status, heard, context),
+        }
+    }
+}
+
 /// Of an unknown Call-ID, only what can show that somebody calls or talks is worth remembering.
 fn opens_a_call(heard: &Heard<'_, '_>) -> bool {
     let message = heard.message;

@@ -112,7 +112,7 @@ pub fn oddity_in_words(name: &str) -> String {
         "time_went_back" => "a frame's time was before the frame before it",
         "truncated_frame" => "a frame is shorter than its headers say, or was cut by the capture",
         "malformed_packet" => "an IP or transport header cannot be read",
-        "nested_too_deep" => "more tunnels inside each other than are followed",
+        "nested_too_deep" => "more tags or headers inside each other than are followed",
         "unknown_link_type" => "a frame of a link type that is not read",
         "fragments_given_up" => "fragments of which some never came",
         "fragment_overlap" => "fragments that contradict each other",
@@ -129,7 +129,6 @@ pub fn oddity_in_words(name: &str) -> String {
         "contact_unreadable" => "a contact that is no URI",
         "ambiguous_end" => "an end of a call that could be several users'",
         "table_full" => "a table was full and its oldest entry was given up",
-        "sdp_unreadable" => "a session description that cannot be read",
         other => return other.replace('_', " "),
     };
     words.to_owned()
