@@ -52,12 +52,14 @@ fn every_real_capture_shows_what_its_packets_say() {
     compare_all(&directory, &visible());
 }
 
-/// Later work: the same of what GRE, IP-in-IP and GTP-U carry.
+/// What GRE, IP-in-IP and GTP-U carry is not seen: a limit that the README tells. Once it is seen, this fails, and
+/// the rows of `tunnels.rs` take the place of those that `networks.rs` has for the same files.
 #[test]
-#[ignore = "tunnels are not unwrapped yet"]
-fn tunnelled_captures_show_what_the_inner_packets_say() {
+fn tunnels_are_a_limit() {
     let Some(directory) = captures() else { return };
-    compare_all(&directory, &tunnels::CAPTURES.iter().collect::<Vec<_>>());
+    for row in tunnels::CAPTURES {
+        assert!(!compare(&directory, row).is_empty(), "{}: its tunnels are unwrapped", row.file);
+    }
 }
 
 #[test]
