@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
-use super::call::{Branch, Call, Dialog, Early, Ending, hop_mark};
+use super::call::{Answering, Branch, Call, Dialog, Early, Ending, hop_mark};
 use super::media::{Description, held};
 use super::{ACK_PRESUMED_S, Context, T2_S, TIMER_B_S};
 use crate::base::{Flow, TalkingOn};
@@ -209,7 +209,7 @@ impl Call {
             None => None,
         };
         let called = match leaf {
-            Some(leaf) => self.called_end(leaf, heard, context),
+            Some(leaf) => self.called_end(leaf, Answering::of(heard), context),
             None if at.is_none() => Some(self.unseen_called(heard, context)),
             None => None,
         };

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::super::heard::{Heard, text};
 use super::super::{
     AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
     Media, Rule, Side,
@@ -197,6 +198,37 @@ pub(super) struct Pending {
     pub at: Timestamp,
 }
 
+/// What a response shows of the phone that sent it.
+pub(super) struct Answering {
+    pub tag: Option<Arc<str>>,
+    pub contact: Option<Arc<str>>,
+    pub claimed: SmallVec<[Aor; 1]>,
+    /// It is no provisional one.
+    pub is_final: bool,
+    pub frame: FrameId,
+}
+
+impl Answering {
+    pub(super) fn of(heard: &Heard<'_, '_>) -> Self {
+        let message = heard.message;
+        Self {
+            tag: message.to_tag().map(text),
+            contact: heard.contact(),
+            claimed: heard.asserted(),
+            is_final: message.status().is_none_or(|status| status >= 200),
+            frame: heard.frame,
+        }
+    }
+}
+
+/// A 180 whose INVITE was not seen, as yet.
+pub(super) struct Overtaken {
+    pub id: Box<[u8]>,
+    pub cseq: u32,
+    pub at: Timestamp,
+    pub answering: Answering,
+}
+
 /// One party: the fact about it as it was last told, or is about to be. Once told, the fact is shared with
 /// whoever was told of it; a change makes a new one.
 pub(super) struct End {
@@ -248,6 +280,8 @@ pub(super) struct Call {
     pub dialogs: Vec<Dialog>,
     pub pending: Vec<Pending>,
     pub ends: Vec<End>,
+    /// The last of its kind.
+    pub overtaken: Option<Box<Overtaken>>,
 }
 
 impl Call {
@@ -261,6 +295,7 @@ impl Call {
             dialogs: Vec::new(),
             pending: Vec::new(),
             ends: Vec::new(),
+            overtaken: None,
         }
     }
 
@@ -542,6 +577,7 @@ impl Call {
             return;
         }
         self.branches = Vec::new();
+        self.overtaken = None;
         self.attempts = Vec::new();
         self.pending.shrink_to_fit();
         self.ends.shrink_to_fit();

@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy, is_text, text};
 use super::super::{AuthUser, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
-use super::call::{Attempt, Branch, Call, Early, Ending};
+use super::call::{Answering, Attempt, Branch, Call, Early, Ending, Overtaken};
 use super::media::{Description, MediaTable};
-use super::{Context, RETRY_S, TIMER_B_S, TIMER_C_S};
+use super::{Context, OVERTAKES, RETRY_S, TIMER_B_S, TIMER_C_S};
 use crate::base::Flow;
 use crate::sip::Method;
 
@@ -63,6 +63,7 @@ impl Call {
             no_response_at: Some((heard.at.after_s(TIMER_B_S), heard.frame)),
             lost_at: None,
         });
+        self.ring_overtaken(heard, context);
     }
 
     /// The first INVITE of a From-tag: somebody calls.
@@ -240,7 +241,7 @@ impl Call {
         let ringing = status == 180 && branch.is_leaf() && !branch.cancelled;
         self.answered(at, heard);
         if ringing {
-            self.ring(at, heard, context);
+            self.ring(at, Answering::of(heard), context);
         }
     }
 
@@ -283,12 +284,15 @@ impl Call {
     }
 
     /// A phone alerts its user.
-    fn ring(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let tags = (heard.message.from_tag().unwrap_or_default(), heard.message.to_tag());
-        if tags.1.is_some_and(|to_tag| self.find_dialog(tags.0, to_tag).is_some()) {
-            return; // it has answered: this hop comes late
+    fn ring(&mut self, at: usize, answering: Answering, context: &mut Context<'_>) {
+        let attempt = self.branches.get(at).and_then(|branch| self.attempts.get(branch.attempt));
+        let (Some(attempt), frame) = (attempt, answering.frame) else { return };
+        let answered =
+            |tag: &Arc<str>| self.find_dialog(attempt.from_tag.as_bytes(), tag.as_bytes()).is_some();
+        if answering.tag.as_ref().is_some_and(answered) {
+            return; // this hop comes late
         }
-        let called = self.called_end(at, heard, context);
+        let called = self.called_end(at, answering, context);
         if let Some(end) = called.and_then(|called| self.ends.get_mut(called))
             && end.state < DialogState::Confirmed
             && end.engagement != Engagement::Ringing
@@ -296,7 +300,7 @@ impl Call {
             let fact = end.edit();
             fact.state = DialogState::Early;
             fact.engagement = Engagement::Ringing;
-            end.news(Rule::Invite180, heard.frame);
+            end.news(Rule::Invite180, frame);
         }
     }
 
@@ -304,33 +308,31 @@ impl Call {
     pub(super) fn called_end(
         &mut self,
         at: usize,
-        heard: &Heard<'_, '_>,
+        answering: Answering,
         context: &mut Context<'_>,
     ) -> Option<usize> {
         let branch = self.branches.get(at)?;
         let attempt = self.attempts.get(branch.attempt)?;
-        let local_tag = heard.message.to_tag().map(text);
+        let local_tag = answering.tag;
         let known = branch.called.iter().rev().copied().find(|&called| {
             let tag = self.ends.get(called).and_then(|end| end.local_tag.as_ref());
             tag.is_none() || local_tag.is_none() || tag == local_tag.as_ref()
         });
         // A 2xx proves an inferred end wrong; terminated is final for the old id.
-        let answers = heard.message.status().is_none_or(|status| status >= 200);
         let was_inferred = |called: &usize| {
             self.ends.get(*called).is_some_and(|end| end.ended.is_some_and(EndReason::is_inferred))
         };
-        let known = known.filter(|called| !(answers && was_inferred(called)));
+        let known = known.filter(|called| !(answering.is_final && was_inferred(called)));
         if known.is_none() && branch.called.len() >= context.branches_per_call {
             return None;
         }
-        let claimed = heard.asserted();
         let identity = EndIdentity {
             flow: Some(branch.destination),
             neighbour: Some(branch.source.into()),
-            contact: heard.contact(),
+            contact: answering.contact,
             request_uri: Some(Arc::clone(&branch.request_uri)),
             auth: None,
-            claimed,
+            claimed: answering.claimed,
             called: attempt.to.clone(),
             answered: true,
         };
@@ -425,9 +427,37 @@ impl Call {
         if self.is_inside(heard) {
             return self.inside_response(Method::Invite, status, heard, context);
         }
-        if (200..300).contains(&status) {
-            self.accepted(None, heard, context);
+        match status {
+            180 => {
+                let id = heard.message.top_branch().into();
+                let cseq = heard.message.cseq().number;
+                self.overtaken =
+                    Some(Box::new(Overtaken { id, cseq, at: heard.at, answering: Answering::of(heard) }));
+            }
+            200..=299 => self.accepted(None, heard, context),
+            _ => {}
         }
+    }
+
+    /// A mirror may show the 180 before the INVITE that it answers: the phone rings since then.
+    fn ring_overtaken(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let Some(overtaken) = self.overtaken.take_if(|overtaken| {
+            overtaken.cseq == heard.message.cseq().number && *overtaken.id == *heard.message.top_branch()
+        }) else {
+            return;
+        };
+        let at = self.branches.len() - 1;
+        let Some(branch) = self.branches.get_mut(at).filter(|branch| branch.is_leaf()) else { return };
+        if heard.at.since(overtaken.at) > OVERTAKES {
+            return;
+        }
+        if branch.expires_s.is_none() {
+            branch.no_response_at = Some((heard.at.after_s(TIMER_C_S), overtaken.answering.frame));
+        }
+        if let Some(tag) = &overtaken.answering.tag {
+            branch.early.push(Early { tag: Arc::clone(tag), negotiated: false, media: None });
+        }
+        self.ring(at, overtaken.answering, context);
     }
 }
 
