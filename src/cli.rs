@@ -263,7 +263,7 @@ fn explain(arguments: Explain, config: Config) -> Result<Ended, Failure> {
 }
 
 fn rules(config: &Config, domains: Vec<String>) -> crate::base::Rules {
-    let mut rules = config.rules();
+    let mut rules = config.rules.clone();
     for domain in domains {
         if !rules.domains.contains(&domain) {
             rules.domains.push(domain);
@@ -281,17 +281,7 @@ fn publishing(to: PublishTo, config: &Config) -> Result<Publishing, Failure> {
             return Err(usage("--publish config: the configuration names no server (publish.server)"));
         }
     };
-    Ok(Publishing {
-        next_hop,
-        from: section.from,
-        user: section.user,
-        password: section.password,
-        expires_s: section.expires_s,
-        events: section.events,
-        on_stop: section.on_stop,
-        placeholder: section.placeholder,
-        remote_identity: section.remote_identity,
-    })
+    Ok(Publishing { next_hop, section })
 }
 
 #[cfg(test)]

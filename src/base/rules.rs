@@ -24,7 +24,7 @@ pub enum EndedOn {
 }
 
 /// What counts as what.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// When talking begins.
     pub talking_on: TalkingOn,

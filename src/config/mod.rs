@@ -45,40 +45,9 @@ pub enum ConfigError {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// What counts as what.
-    pub rules: RulesSection,
+    pub rules: Rules,
     /// How to publish.
     pub publish: PublishSection,
-}
-
-/// The part of the configuration that the machines need.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RulesSection {
-    /// When talking begins.
-    pub talking_on: TalkingOn,
-    /// When talking ends.
-    pub ended_on: EndedOn,
-    /// Managed domains.
-    pub domains: Vec<String>,
-    /// Seconds.
-    pub grace_s: u32,
-    /// Pattern and session type; the first match counts.
-    pub session_types: Vec<(String, String)>,
-    /// Seconds.
-    pub dialog_cap_s: u32,
-}
-
-impl Default for RulesSection {
-    fn default() -> Self {
-        let rules = Rules::default();
-        Self {
-            talking_on: rules.talking_on,
-            ended_on: rules.ended_on,
-            domains: rules.domains,
-            grace_s: rules.grace_s,
-            session_types: rules.session_types,
-            dialog_cap_s: rules.dialog_cap_s,
-        }
-    }
 }
 
 /// The part of the configuration that says how to publish.
@@ -292,19 +261,6 @@ impl Config {
             publish.remote_identity = table.remote_identity.unwrap_or(publish.remote_identity);
         }
         Ok(config)
-    }
-
-    /// What the machines need of it.
-    pub fn rules(&self) -> Rules {
-        let rules = &self.rules;
-        Rules {
-            talking_on: rules.talking_on,
-            ended_on: rules.ended_on,
-            domains: rules.domains.clone(),
-            grace_s: rules.grace_s,
-            session_types: rules.session_types.clone(),
-            dialog_cap_s: rules.dialog_cap_s,
-        }
     }
 }
 

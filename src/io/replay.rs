@@ -16,8 +16,9 @@ use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style
 use super::publisher::{NextHop, PublishError, PublisherHandle};
 use super::stop;
 use crate::base::{Limits, Rules, Timestamp};
+use crate::config::PublishSection;
 use crate::presence::PresentityChange;
-use crate::publish::{EventPackage, OnStop, PublishOptions};
+use crate::publish::{EventPackage, PublishOptions};
 use crate::sip::Aor;
 use crate::tap::{Tap, TapOptions, TapOutput};
 
@@ -39,26 +40,12 @@ pub enum Speed {
     Times(f64),
 }
 
-/// How to publish.
+/// Where and how to publish.
 pub struct Publishing {
-    /// The presence server.
+    /// The presence server; the configured one is looked at no more.
     pub next_hop: NextHop,
-    /// The URI in From; `None`: the presentity itself.
-    pub from: Option<String>,
-    /// Digest user.
-    pub user: Option<String>,
-    /// Its password.
-    pub password: Option<String>,
-    /// Seconds asked for in Expires.
-    pub expires_s: u32,
-    /// The packages that are published.
-    pub events: Vec<EventPackage>,
-    /// What the end of the run does with what is published.
-    pub on_stop: OnStop,
-    /// An empty `<dialog>` in every dialog-info document.
-    pub placeholder: bool,
-    /// The other party's URI in dialog-info documents.
-    pub remote_identity: bool,
+    /// How.
+    pub section: PublishSection,
 }
 
 /// What to replay and how.
@@ -253,16 +240,17 @@ fn stdout() -> BufWriter<StdoutLock<'static>> {
 }
 
 fn start_publisher(publishing: Publishing) -> Result<PublisherHandle, PublishError> {
+    let Publishing { next_hop, section } = publishing;
     let options = PublishOptions {
-        from: publishing.from,
-        user: publishing.user,
-        password: publishing.password,
-        expires_s: publishing.expires_s,
-        events: publishing.events,
-        on_stop: publishing.on_stop,
-        placeholder: publishing.placeholder,
-        remote_identity: publishing.remote_identity,
-        ..PublishOptions::new(publishing.next_hop.resolve()?)
+        from: section.from,
+        user: section.user,
+        password: section.password,
+        expires_s: section.expires_s,
+        events: section.events,
+        on_stop: section.on_stop,
+        placeholder: section.placeholder,
+        remote_identity: section.remote_identity,
+        ..PublishOptions::new(next_hop.resolve()?)
     };
     PublisherHandle::start(options, &Limits::default())
 }

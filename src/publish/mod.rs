@@ -16,7 +16,7 @@ pub use publication::Operation;
 use crate::base::{Deadlines, Limits, Timestamp};
 use crate::presence::PresentityChange;
 use crate::presence::dialog_info::DialogInfoOptions;
-use crate::sip::digest::{DigestChallenge, DigestSession, DigestUser, RawChallenge};
+use crate::sip::digest::{DigestChallenge, DigestSession, DigestUser};
 use crate::sip::transaction::{ClientTransaction, Reliability, TransactionEvent};
 use crate::sip::{Aor, Method, Scanner, SipMessage};
 use document::Document;
@@ -568,16 +568,7 @@ impl Publisher {
             return false;
         }
         let proxy = status == 407;
-        let raw =
-            message.challenges().filter(|challenge| challenge.proxy == proxy).map(|challenge| RawChallenge {
-                proxy: challenge.proxy,
-                realm: challenge.realm,
-                nonce: challenge.nonce,
-                opaque: challenge.opaque,
-                algorithm: challenge.algorithm,
-                qop: challenge.qop,
-                stale: challenge.stale,
-            });
+        let raw = message.challenges().filter(|challenge| challenge.proxy == proxy);
         let Some(challenge) = DigestChallenge::strongest(raw) else {
             return false;
         };

@@ -5,6 +5,7 @@
 use md5::Md5;
 use sha2::{Digest, Sha256, Sha512_256};
 
+use crate::sip::Challenge;
 use crate::sip::write::quoted;
 
 /// A digest algorithm; the greater, the stronger.
@@ -97,28 +98,9 @@ pub struct DigestChallenge {
     pub stale: bool,
 }
 
-/// A challenge's fields as they stand on the wire, without the outer quotes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RawChallenge<'a> {
-    /// Proxy-Authenticate.
-    pub proxy: bool,
-    /// `realm`.
-    pub realm: &'a [u8],
-    /// `nonce`.
-    pub nonce: &'a [u8],
-    /// `opaque`.
-    pub opaque: Option<&'a [u8]>,
-    /// `algorithm`.
-    pub algorithm: Option<&'a [u8]>,
-    /// `qop`, a list.
-    pub qop: Option<&'a [u8]>,
-    /// `stale`.
-    pub stale: bool,
-}
-
 impl DigestChallenge {
     /// `None` for a challenge that cannot be answered: an unknown algorithm, only `auth-int`, no nonce, no UTF-8.
-    pub fn from_raw(raw: RawChallenge<'_>) -> Option<Self> {
+    pub fn from_raw(raw: Challenge<'_>) -> Option<Self> {
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
         let algorithm = match raw.algorithm {
             None => Algorithm::Md5,
@@ -153,7 +135,7 @@ impl DigestChallenge {
     }
 
     /// The challenge with the strongest algorithm; among equals the first (RFC 7616 section 3.7).
-    pub fn strongest<'a>(challenges: impl Iterator<Item = RawChallenge<'a>>) -> Option<Self> {
+    pub fn strongest<'a>(challenges: impl Iterator<Item = Challenge<'a>>) -> Option<Self> {
         challenges.filter_map(Self::from_raw).fold(None, |best, next| match best {
             Some(best) if next.algorithm <= best.algorithm => Some(best),
             _ => Some(next),
@@ -249,7 +231,7 @@ mod tests {
         rest.split_once('"').unwrap().0
     }
 
-    fn answer(raw: RawChallenge<'_>, cnonce: &str, user: &str, password: &str, uri: &str) -> String {
+    fn answer(raw: Challenge<'_>, cnonce: &str, user: &str, password: &str, uri: &str) -> String {
         let challenge = DigestChallenge::from_raw(raw).unwrap();
         let who = DigestUser { user: user.to_owned(), password: password.to_owned() };
         DigestSession::new(challenge, cnonce.to_owned()).answer(&who, "GET", uri)
@@ -257,12 +239,12 @@ mod tests {
 
     #[test]
     fn rfc_2617_section_3_5() {
-        let raw = RawChallenge {
+        let raw = Challenge {
             realm: b"testrealm@host.com",
             nonce: b"dcd98b7102dd2f0e8b11d0f600bfb0c093",
             opaque: Some(b"5ccc069c403ebaf9f0171e9517f40e41"),
             qop: Some(b"auth,auth-int"),
-            ..RawChallenge::default()
+            ..Challenge::default()
         };
         let value = answer(raw, "0a4f113b", "Mufasa", "Circle Of Life", "/dir/index.html");
         assert_eq!(response_of(&value), "6629fae49393a05397450978507c4ef1");
@@ -273,10 +255,10 @@ mod tests {
 
     #[test]
     fn rfc_2069_without_qop() {
-        let raw = RawChallenge {
+        let raw = Challenge {
             realm: b"testrealm@host.com",
             nonce: b"dcd98b7102dd2f0e8b11d0f600bfb0c093",
-            ..RawChallenge::default()
+            ..Challenge::default()
         };
         let value = answer(raw, "ignored", "Mufasa", "Circle Of Life", "/dir/index.html");
         // The value that RFC 2617's own algorithm gives for its example without qop.
@@ -287,13 +269,13 @@ mod tests {
 
     #[test]
     fn rfc_7616_section_3_9_1() {
-        let raw = |algorithm: &'static [u8]| RawChallenge {
+        let raw = |algorithm: &'static [u8]| Challenge {
             realm: b"http-auth@example.org",
             nonce: b"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v",
             opaque: Some(b"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"),
             algorithm: Some(algorithm),
             qop: Some(b"auth, auth-int"),
-            ..RawChallenge::default()
+            ..Challenge::default()
         };
         let cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ";
         let uri = "/dir/index.html";
@@ -306,12 +288,12 @@ mod tests {
     #[test]
     fn the_session_variants_bind_the_client_nonce() {
         for (name, plain) in [("MD5-sess", "MD5"), ("SHA-256-sess", "SHA-256")] {
-            let raw = |algorithm| RawChallenge {
+            let raw = |algorithm| Challenge {
                 realm: b"example.com",
                 nonce: b"n",
                 algorithm: Some(algorithm),
                 qop: Some(b"auth"),
-                ..RawChallenge::default()
+                ..Challenge::default()
             };
             let algorithm = Algorithm::from_name(name).unwrap();
             let value = answer(raw(name.as_bytes()), "c", "alice", "secret", "sip:x");
@@ -332,12 +314,12 @@ mod tests {
 
     #[test]
     fn the_strongest_known_algorithm_is_chosen() {
-        let raw = |algorithm: Option<&'static [u8]>, realm: &'static [u8]| RawChallenge {
+        let raw = |algorithm: Option<&'static [u8]>, realm: &'static [u8]| Challenge {
             realm,
             nonce: b"n",
             algorithm,
             qop: Some(b"auth"),
-            ..RawChallenge::default()
+            ..Challenge::default()
         };
         let all = [
             raw(None, b"md5"),
@@ -347,18 +329,18 @@ mod tests {
         ];
         let best = DigestChallenge::strongest(all.into_iter()).unwrap();
         assert_eq!(best.realm, "sha");
-        let unusable = RawChallenge { qop: Some(b"auth-int"), ..raw(None, b"md5") };
+        let unusable = Challenge { qop: Some(b"auth-int"), ..raw(None, b"md5") };
         assert_eq!(DigestChallenge::from_raw(unusable), None);
     }
 
     #[test]
     fn the_nonce_count_goes_up_and_names_are_quoted() {
-        let challenge = DigestChallenge::from_raw(RawChallenge {
+        let challenge = DigestChallenge::from_raw(Challenge {
             proxy: true,
             realm: b"example.com",
             nonce: b"n",
             qop: Some(b"auth"),
-            ..RawChallenge::default()
+            ..Challenge::default()
         });
         let mut session = DigestSession::new(challenge.unwrap(), "c".to_owned());
         let who = DigestUser { user: "al\"ice".to_owned(), password: "secret".to_owned() };

@@ -454,9 +454,12 @@ impl Call {
 
     /// Nothing of it can matter any more.
     pub(super) fn is_over(&self) -> bool {
-        self.dialogs.is_empty()
-            && self.pending.is_empty()
-            && self.attempts.iter().all(|attempt| attempt.over || attempt.bound)
+        self.dialogs.is_empty() && self.pending.is_empty() && self.is_settled()
+    }
+
+    /// Every attempt has its answer or its end, and no message of an INVITE can be repeated any more.
+    fn is_settled(&self) -> bool {
+        self.attempts.iter().all(|attempt| attempt.over || attempt.bound)
             && self.branches.iter().all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none())
     }
 
@@ -571,9 +574,7 @@ impl Call {
     /// What only the beginning of a call needs goes when it is settled and its messages can no longer be
     /// repeated: an open call keeps its dialog and its parties.
     fn compact(&mut self) {
-        let settled = self.attempts.iter().all(|attempt| attempt.over || attempt.bound)
-            && self.branches.iter().all(|branch| branch.no_response_at.is_none() && branch.lost_at.is_none());
-        if !settled || self.branches.is_empty() {
+        if !self.is_settled() || self.branches.is_empty() {
             return;
         }
         self.branches = Vec::new();
