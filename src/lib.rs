@@ -47,6 +47,7 @@
 
 pub mod base;
 pub mod cli;
+pub mod compositor;
 pub mod config;
 pub mod decode;
 pub mod identity;
@@ -57,3 +58,4 @@ pub mod sip;
 pub mod stream;
 pub mod tap;
 pub mod track;
+pub mod watch;

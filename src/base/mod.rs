@@ -13,7 +13,7 @@ mod time;
 pub use deadlines::Deadlines;
 pub use limits::Limits;
 pub use oddity::{Oddities, Oddity};
-pub use packet::{Address, Flow, FrameId, LinkType, Transport};
+pub use packet::{Address, Flow, FrameId, Hop, LinkType, Transmit, Transport};
 pub use redact::Redacted;
 pub use rules::{EndedOn, Rules, TalkingOn};
 pub use texts::Texts;

@@ -64,6 +64,24 @@ pub enum Transport {
     Udp,
     /// RFC 9293.
     Tcp,
+    /// RFC 8446, RFC 5246, over TCP.
+    Tls,
+}
+
+impl Transport {
+    /// The network loses nothing that was sent, or says so: nothing is retransmitted over it.
+    pub const fn is_reliable(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
+
+    /// The word in Via (RFC 3261 section 20.42).
+    pub const fn via_name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
 }
 
 impl fmt::Display for Transport {
@@ -71,6 +89,7 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
         })
     }
 }
@@ -109,6 +128,28 @@ pub struct Flow {
     pub address: Address,
     /// UDP or TCP.
     pub transport: Transport,
+}
+
+/// One way between us and a SIP peer: over what, from which own address, to which of the peer's. Over TCP and TLS
+/// the two addresses name a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hop {
+    /// What carries the messages.
+    pub transport: Transport,
+    /// Our end. The port is 0 for a connection that is not open yet.
+    pub local: SocketAddr,
+    /// The peer's end.
+    pub remote: SocketAddr,
+}
+
+/// A message to send. Over TCP and TLS it goes over the open connection to that address, whoever opened it; without
+/// one, one is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where.
+    pub hop: Hop,
+    /// One whole SIP message.
+    pub bytes: Vec<u8>,
 }
 
 #[cfg(test)]

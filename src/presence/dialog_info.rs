@@ -35,6 +35,13 @@ pub fn dialog_id(dialog: &DialogView) -> Option<String> {
     })
 }
 
+/// The id that the caller's own end of this dialog had while the other end's tag was not known: who has heard that a
+/// dialog of either id is over need not believe the other any more. `None` for a called end, and while it is the id.
+pub fn dialog_alias(dialog: &DialogView) -> Option<String> {
+    let local = dialog.local_tag.as_deref().filter(|_| dialog.side == Side::Caller)?;
+    dialog.remote_tag.as_ref().map(|_| stable_id('d', &[&dialog.call_id, local]))
+}
+
 /// The dialog document of a presentity: all of its dialogs (`state="full"`). `version` counts the documents of one
 /// publication, from 0.
 pub fn document<'a>(
@@ -87,15 +94,7 @@ fn write_dialog(xml: &mut XmlWriter, aor: &Aor, id: &str, dialog: &DialogView, o
             ),
         ],
     );
-    xml.text(
-        "state",
-        match dialog.state {
-            DialogState::Trying => "trying",
-            DialogState::Early => "early",
-            DialogState::Confirmed => "confirmed",
-            DialogState::Terminated => "terminated",
-        },
-    );
+    xml.text("state", dialog.state.name());
     xml.open("local", &[]);
     xml.text("identity", aor.as_str());
     if dialog.held && dialog.state == DialogState::Confirmed {

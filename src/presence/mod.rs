@@ -2,13 +2,16 @@
 //! In: `Attributed`. Out: `PresentityChange`. Knows nothing of sockets, clocks, publications.
 
 pub mod dialog_info;
+pub mod dialog_info_read;
 mod model;
 pub mod pidf;
+pub mod pidf_read;
 mod presences;
 mod presentity;
 pub mod rules;
 mod session_type;
 mod xml;
+pub mod xml_read;
 
 pub use model::*;
 pub use presences::Presences;

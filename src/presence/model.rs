@@ -67,6 +67,9 @@ impl Session {
 pub struct PresentityState {
     /// Reachable or not.
     pub terminal: Terminal,
+    /// What the registrations alone say: unknown, online or offline. One who talks is online without them, and one who
+    /// is offline-waiting has none.
+    pub registered: Terminal,
     /// Engaged or not.
     pub session: Session,
     /// It subscribes to somebody's presence.

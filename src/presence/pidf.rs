@@ -4,8 +4,9 @@
 //! `dm:` and `rpid:`, and an activity only inside the person.
 
 use crate::base::Timestamp;
+use crate::presence::dialog_info::{dialog_alias, dialog_id};
 use crate::presence::xml::{XmlWriter, stable_id};
-use crate::presence::{BindingView, PresentityState, Session, Terminal};
+use crate::presence::{BindingView, DialogView, PresentityState, Session, Terminal};
 use crate::sip::Aor;
 
 /// The body's media type.
@@ -14,15 +15,34 @@ pub const CONTENT_TYPE: &str = "application/pidf+xml";
 /// Our own namespace for what PIDF and RPID have no word for.
 pub const NAMESPACE: &str = "urn:offhook:presence:1";
 
+/// Which part of a presentity's status a document tells (SPEC sections 2 and 8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Facet {
+    /// Both, already consistent: for any presence server.
+    #[default]
+    Combined,
+    /// Whether it is registered, whatever it does: for a presence server that composes.
+    Terminal,
+    /// What it does, whether or not it is registered: for a presence server that composes.
+    Session,
+}
+
 /// A tuple's id: the same for the same binding in every tap and after every restart. An AOR without bindings has
 /// one tuple, for the contact `""`.
 pub fn tuple_id(aor: &Aor, contact: &str) -> String {
     stable_id('t', &[aor.as_str(), contact])
 }
 
-/// The presence document of a presentity. `at` is the moment of the status that it tells; without one the
-/// document has no timestamps, and two are equal exactly when they say the same.
-pub fn document(aor: &Aor, state: &PresentityState, at: Option<Timestamp>) -> Vec<u8> {
+/// The presence document of a presentity, or of one facet of it. `dialogs` are those that it rests on, with those that
+/// are over and were listed before. `at` is the moment of the status that it tells; without one the document has no
+/// timestamps, and two are equal exactly when they say the same.
+pub fn document<'a>(
+    aor: &Aor,
+    state: &PresentityState,
+    dialogs: impl IntoIterator<Item = &'a DialogView>,
+    facet: Facet,
+    at: Option<Timestamp>,
+) -> Vec<u8> {
     let mut xml = XmlWriter::new();
     let stamp = at.map(|at| at.to_string());
     xml.open(
@@ -35,13 +55,16 @@ pub fn document(aor: &Aor, state: &PresentityState, at: Option<Timestamp>) -> Ve
             ("entity", Some(aor.as_str())),
         ],
     );
-    if state.bindings.is_empty() {
-        tuple(&mut xml, aor, state, None, stamp.as_deref());
+    if facet != Facet::Session {
+        let terminal = if facet == Facet::Terminal { state.registered } else { state.terminal };
+        if state.bindings.is_empty() {
+            tuple(&mut xml, aor, state, terminal, None, stamp.as_deref());
+        }
+        for binding in &state.bindings {
+            tuple(&mut xml, aor, state, terminal, Some(binding), stamp.as_deref());
+        }
     }
-    for binding in &state.bindings {
-        tuple(&mut xml, aor, state, Some(binding), stamp.as_deref());
-    }
-    if matches!(state.session, Session::Talking | Session::Held) {
+    if facet != Facet::Terminal && matches!(state.session, Session::Talking | Session::Held) {
         let id = stable_id('p', &[aor.as_str()]);
         xml.open("dm:person", &[("id", Some(&id))]);
         xml.open("rpid:activities", &[]);
@@ -52,7 +75,7 @@ pub fn document(aor: &Aor, state: &PresentityState, at: Option<Timestamp>) -> Ve
         }
         xml.close();
     }
-    status(&mut xml, state);
+    status(&mut xml, state, dialogs, facet);
     xml.finish()
 }
 
@@ -61,6 +84,7 @@ fn tuple(
     xml: &mut XmlWriter,
     aor: &Aor,
     state: &PresentityState,
+    terminal: Terminal,
     binding: Option<&BindingView>,
     stamp: Option<&str>,
 ) {
@@ -70,7 +94,7 @@ fn tuple(
     xml.open("status", &[]);
     xml.text(
         "basic",
-        match state.terminal {
+        match terminal {
             Terminal::Online | Terminal::OfflineWaiting => "open",
             Terminal::Offline | Terminal::Unknown => "closed",
         },
@@ -92,30 +116,54 @@ fn tuple(
     xml.close();
 }
 
-/// What the session is, how far all this is to be believed.
-fn status(xml: &mut XmlWriter, state: &PresentityState) {
+/// The status in our own words, how far it is to be believed, and the dialogs that it rests on: what a presence server
+/// composes. `registered` is what the registrations alone say.
+fn status<'a>(
+    xml: &mut XmlWriter,
+    state: &PresentityState,
+    dialogs: impl IntoIterator<Item = &'a DialogView>,
+    facet: Facet,
+) {
+    let of_terminal = |value| if facet == Facet::Session { None } else { Some(value) };
+    let of_session = |value| if facet == Facet::Terminal { None } else { Some(value) };
+    let combined = facet == Facet::Combined;
     xml.open(
         "oh:status",
         &[
-            ("terminal", Some(state.terminal.name())),
-            ("session", Some(state.session.name())),
-            ("session-type", state.session_type.as_deref()),
-            ("watching", Some(if state.watching { "true" } else { "false" })),
+            ("terminal", Some(state.terminal.name()).filter(|_| combined)),
+            ("registered", of_terminal(state.registered.name())),
+            ("session", of_session(state.session.name())),
+            ("session-type", state.session_type.as_deref().and_then(of_session)),
+            ("watching", of_terminal(if state.watching { "true" } else { "false" })),
             ("confidence", Some(state.confidence.name())),
         ],
     );
-    for media in state.media.iter() {
-        let clock_rate = media.clock_rate_hz.map(|rate| rate.to_string());
-        let bit_rate = media.bit_rate.map(|rate| rate.to_string());
-        xml.empty(
-            "oh:media",
-            &[
-                ("type", Some(&media.kind)),
-                ("codec", media.codec.as_deref()),
-                ("clock-rate", clock_rate.as_deref()),
-                ("bit-rate", bit_rate.as_deref()),
-            ],
-        );
+    if facet != Facet::Terminal {
+        for media in state.media.iter() {
+            let clock_rate = media.clock_rate_hz.map(|rate| rate.to_string());
+            let bit_rate = media.bit_rate.map(|rate| rate.to_string());
+            xml.empty(
+                "oh:media",
+                &[
+                    ("type", Some(&media.kind)),
+                    ("codec", media.codec.as_deref()),
+                    ("clock-rate", clock_rate.as_deref()),
+                    ("bit-rate", bit_rate.as_deref()),
+                ],
+            );
+        }
+        for dialog in dialogs {
+            let Some(id) = dialog_id(dialog) else { continue };
+            xml.empty(
+                "oh:dialog",
+                &[
+                    ("id", Some(&id)),
+                    ("alias", dialog_alias(dialog).as_deref()),
+                    ("state", Some(dialog.state.name())),
+                    ("held", Some("true").filter(|_| dialog.held)),
+                ],
+            );
+        }
     }
     xml.close();
 }
@@ -133,7 +181,7 @@ mod tests {
 
     fn text(state: &PresentityState) -> String {
         let at = Timestamp::from_nanos(1_795_327_681_123_456_000);
-        let body = document(&alice(), state, Some(at));
+        let body = document(&alice(), state, &state.dialogs, Facet::Combined, Some(at));
         String::from_utf8(body).unwrap().replace("><", ">\n<")
     }
 
@@ -141,6 +189,7 @@ mod tests {
     fn talking_is_on_the_phone_inside_the_person() {
         let state = PresentityState {
             terminal: Terminal::Online,
+            registered: Terminal::Online,
             session: Session::Talking,
             session_type: Some("call".into()),
             media: Arc::new([Media {
@@ -172,7 +221,7 @@ mod tests {
 </rpid:activities>
 <dm:timestamp>2026-11-22T06:08:01.123456Z</dm:timestamp>
 </dm:person>
-<oh:status terminal="online" session="talking" session-type="call" watching="false" confidence="full">
+<oh:status terminal="online" registered="online" session="talking" session-type="call" watching="false" confidence="full">
 <oh:media type="audio" codec="PCMU" clock-rate="8000" bit-rate="64000"/>
 </oh:status>
 </presence>"#
@@ -183,7 +232,11 @@ mod tests {
 
     #[test]
     fn without_a_binding_there_is_one_tuple_without_contact() {
-        let state = PresentityState { terminal: Terminal::Offline, ..PresentityState::default() };
+        let state = PresentityState {
+            terminal: Terminal::Offline,
+            registered: Terminal::Offline,
+            ..PresentityState::default()
+        };
         let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
 <presence xmlns="urn:ietf:params:xml:ns:pidf" xmlns:dm="urn:ietf:params:xml:ns:pidf:data-model" xmlns:rpid="urn:ietf:params:xml:ns:pidf:rpid" xmlns:oh="urn:offhook:presence:1" entity="sip:alice@example.com">
 <tuple id="TUPLE">
@@ -192,7 +245,7 @@ mod tests {
 </status>
 <timestamp>2026-11-22T06:08:01.123456Z</timestamp>
 </tuple>
-<oh:status terminal="offline" session="idle" watching="false" confidence="full">
+<oh:status terminal="offline" registered="offline" session="idle" watching="false" confidence="full">
 </oh:status>
 </presence>"#
             .replace("TUPLE", &tuple_id(&alice(), ""));

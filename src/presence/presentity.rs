@@ -275,6 +275,7 @@ impl Presentity {
         let confidence = self.confidence(engaged, assumed);
         let state = PresentityState {
             terminal,
+            registered: self.stored.registered(),
             session,
             watching,
             confidence,

@@ -15,6 +15,17 @@ pub struct Stored {
     pub inferred: Option<Terminal>,
 }
 
+impl Stored {
+    /// What was said of the terminal itself: unknown, online or offline, without what the session did to it.
+    pub const fn registered(self) -> Terminal {
+        match (self.terminal, self.inferred) {
+            (_, Some(before)) => before,
+            (Terminal::OfflineWaiting, None) => Terminal::Offline,
+            (terminal, None) => terminal,
+        }
+    }
+}
+
 /// What somebody found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Update {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::base::Timestamp;
 use crate::presence::dialog_info::{self, DialogInfoOptions};
+use crate::presence::pidf::Facet;
 use crate::presence::{DialogView, PresentityState, Terminal, pidf};
 use crate::sip::Aor;
 use crate::track::DialogState;
@@ -62,7 +63,7 @@ impl Document {
         let essence = match event {
             EventPackage::Presence if unknown => return None,
             EventPackage::Dialog if unknown && live(state).next().is_none() => return None,
-            EventPackage::Presence => pidf::document(aor, state, None),
+            EventPackage::Presence => pidf::document(aor, state, live(state), Facet::Combined, None),
             EventPackage::Dialog => dialog_info::document(aor, live(state), 0, options),
         };
         Some(Self { at, state: Arc::clone(state), essence })
@@ -91,7 +92,9 @@ impl Document {
         options: DialogInfoOptions,
     ) -> Vec<u8> {
         match event {
-            EventPackage::Presence => pidf::document(aor, &self.state, Some(self.at)),
+            EventPackage::Presence => {
+                pidf::document(aor, &self.state, live(&self.state), Facet::Combined, Some(self.at))
+            }
             EventPackage::Dialog => {
                 let live: Vec<&DialogView> = live(&self.state).collect();
                 farewell(aor, listed, &live, version, options)

@@ -268,6 +268,18 @@ pub enum DialogState {
     Terminated,
 }
 
+impl DialogState {
+    /// The word in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trying => "trying",
+            Self::Early => "early",
+            Self::Confirmed => "confirmed",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
 /// Which end of a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
