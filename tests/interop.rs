@@ -27,13 +27,9 @@ use offhook::track::{DialogState, EndId, Evidence, Rule, Side};
 const ALICE: &str = "sip:alice@example.com";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn options(server: &Kamailio) -> PublishOptions {
+fn start(server: &Kamailio, options: PublishOptions) -> PublisherHandle {
     let next_hop = NextHop::parse(&server.uri()).unwrap().resolve().unwrap();
-    PublishOptions::new(next_hop)
-}
-
-fn start(options: PublishOptions) -> PublisherHandle {
-    PublisherHandle::start(options, &Limits::default()).unwrap()
+    PublisherHandle::start(next_hop, options, &Limits::default()).unwrap()
 }
 
 /// Alice's registered phone, with at most one dialog.
@@ -95,7 +91,7 @@ fn is_on_the_phone(body: &str) -> bool {
 fn a_call_is_seen_by_watchers_of_presence_and_of_dialog() {
     let server = Kamailio::start(Wanted::default());
     let mut watcher = Watcher::subscribe(&server, ALICE);
-    let mut publisher = start(options(&server));
+    let mut publisher = start(&server, PublishOptions::default());
 
     publisher.send(alice(Session::Idle));
     let open = watcher.wait_for("presence", "open", |body| body.contains("<basic>open</basic>"));
@@ -131,7 +127,8 @@ fn a_call_is_seen_by_watchers_of_presence_and_of_dialog() {
 fn lamps_follow_one_call_after_the_other_and_nothing_piles_up() {
     let server = Kamailio::start(Wanted::default());
     let mut watcher = Watcher::subscribe(&server, ALICE);
-    let mut publisher = start(PublishOptions { events: vec![EventPackage::Dialog], ..options(&server) });
+    let mut publisher =
+        start(&server, PublishOptions { events: vec![EventPackage::Dialog], ..PublishOptions::default() });
     for _ in 0..3 {
         publisher.send(alice(Session::Talking));
         watcher.wait_for("dialog", "confirmed", |body| body.contains("<state>confirmed</state>"));
@@ -157,7 +154,8 @@ fn lamps_follow_one_call_after_the_other_and_nothing_piles_up() {
 fn a_refresh_keeps_what_is_published() {
     let server = Kamailio::start(Wanted::default());
     let mut watcher = Watcher::subscribe(&server, ALICE);
-    let mut publisher = start(PublishOptions { expires_s: 6, on_stop: OnStop::Keep, ..options(&server) });
+    let mut publisher =
+        start(&server, PublishOptions { expires_s: 6, on_stop: OnStop::Keep, ..PublishOptions::default() });
     publisher.send(alice(Session::Talking));
     for operation in [Operation::Initial, Operation::Refresh, Operation::Refresh] {
         for _ in EventPackage::ALL {
@@ -176,11 +174,14 @@ fn a_refresh_keeps_what_is_published() {
 #[test]
 fn digest_credentials_are_given_when_asked_for() {
     let server = Kamailio::start(Wanted { auth: true, ..Wanted::default() });
-    let mut publisher = start(PublishOptions {
-        user: Some("tap".to_owned()),
-        password: Some("secret".to_owned()),
-        ..options(&server)
-    });
+    let mut publisher = start(
+        &server,
+        PublishOptions {
+            user: Some("tap".to_owned()),
+            password: Some("secret".to_owned()),
+            ..PublishOptions::default()
+        },
+    );
     publisher.send(alice(Session::Idle));
     publisher.send(alice(Session::Talking));
     let totals = publisher.finish(PATIENCE);
@@ -191,11 +192,14 @@ fn digest_credentials_are_given_when_asked_for() {
 #[test]
 fn a_wrong_password_fails_and_is_not_tried_again_at_once() {
     let server = Kamailio::start(Wanted { auth: true, ..Wanted::default() });
-    let mut publisher = start(PublishOptions {
-        user: Some("tap".to_owned()),
-        password: Some("wrong".to_owned()),
-        ..options(&server)
-    });
+    let mut publisher = start(
+        &server,
+        PublishOptions {
+            user: Some("tap".to_owned()),
+            password: Some("wrong".to_owned()),
+            ..PublishOptions::default()
+        },
+    );
     publisher.send(alice(Session::Idle));
     for _ in EventPackage::ALL {
         let outcome = next_outcome(&publisher, &server);
@@ -209,7 +213,8 @@ fn a_wrong_password_fails_and_is_not_tried_again_at_once() {
 #[test]
 fn a_server_that_forgot_everything_is_told_again() {
     let mut server = Kamailio::start(Wanted::default());
-    let mut publisher = start(PublishOptions { events: vec![EventPackage::Presence], ..options(&server) });
+    let mut publisher =
+        start(&server, PublishOptions { events: vec![EventPackage::Presence], ..PublishOptions::default() });
     publisher.send(alice(Session::Idle));
     assert!(next_outcome(&publisher, &server).acknowledged);
 
@@ -227,7 +232,7 @@ fn a_server_that_forgot_everything_is_told_again() {
 #[test]
 fn too_brief_is_asked_for_longer() {
     let server = Kamailio::start(Wanted { least_expires_s: 1_200, ..Wanted::default() });
-    let mut publisher = start(options(&server));
+    let mut publisher = start(&server, PublishOptions::default());
     publisher.send(alice(Session::Idle));
     for _ in EventPackage::ALL {
         let outcome = next_outcome(&publisher, &server);
@@ -242,7 +247,8 @@ fn too_brief_is_asked_for_longer() {
 fn a_server_that_is_away_is_waited_for() {
     let mut server = Kamailio::start(Wanted::default());
     server.stop();
-    let mut publisher = start(PublishOptions { events: vec![EventPackage::Presence], ..options(&server) });
+    let mut publisher =
+        start(&server, PublishOptions { events: vec![EventPackage::Presence], ..PublishOptions::default() });
     publisher.send(alice(Session::Idle));
     let outcome = next_outcome(&publisher, &server);
     assert_eq!((outcome.acknowledged, outcome.status), (false, None));

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
-use crate::base::{Limits, Timestamp};
+use crate::base::{Hop, Limits, Timestamp, Transmit, Transport};
 use crate::io::sip_socket::{LONGEST_DATAGRAM, SipSocket};
 use crate::presence::PresentityChange;
-use crate::publish::{PublicationOutcome, PublishOptions, Publisher};
+use crate::publish::{PublicationOutcome, PublishOptions, Publisher, Server};
 use crate::sip::{Aor, Scheme, Uri};
 
 /// Why nothing can be published.
@@ -170,8 +170,11 @@ impl PublisherHandle {
     ///
     /// # Errors
     /// [`PublishError::Socket`].
-    pub fn start(options: PublishOptions, limits: &Limits) -> Result<Self, PublishError> {
-        let next_hop = options.next_hop;
+    pub fn start(
+        next_hop: SocketAddr,
+        options: PublishOptions,
+        limits: &Limits,
+    ) -> Result<Self, PublishError> {
         let failed = |source| PublishError::Socket { next_hop, source };
         let shared = Arc::new(Shared::default());
         let (started, answer) = mpsc::sync_channel(1);
@@ -187,9 +190,10 @@ impl PublisherHandle {
                     Ok((runtime, local, socket)) => {
                         // The receiver waits for exactly this.
                         let _ = started.send(Ok(()));
-                        let options = PublishOptions { local, seed: seed(options.seed), ..options };
+                        let options = PublishOptions { seed: seed(options.seed), ..options };
                         let publisher = Publisher::new(options, &limits_there);
-                        runtime.block_on(run(publisher, &socket, &in_thread));
+                        let hop = Hop { transport: Transport::Udp, local, remote: next_hop };
+                        runtime.block_on(run(publisher, hop, &socket, &in_thread));
                     }
                     Err(error) => {
                         let _ = started.send(Err(error));
@@ -299,7 +303,7 @@ fn is_unreachable(error: &io::Error) -> bool {
     )
 }
 
-async fn run(mut publisher: Publisher, socket: &SipSocket, shared: &Shared) {
+async fn run(mut publisher: Publisher, hop: Hop, socket: &SipSocket, shared: &Shared) {
     let clock = Clock::start();
     let mut phase = Phase::Publishing;
     let mut buffer = vec![0; LONGEST_DATAGRAM];
@@ -318,10 +322,17 @@ async fn run(mut publisher: Publisher, socket: &SipSocket, shared: &Shared) {
             }
             (phase, _) => phase,
         };
-        while let Some(bytes) = publisher.poll_transmit() {
+        if publisher.poll_resolve() {
+            publisher.handle_servers(clock.now(), &[Server { hop }]);
+        }
+        while let Some(Transmit { hop: way, bytes }) = publisher.poll_transmit() {
+            if way.transport != Transport::Udp {
+                publisher.handle_transport_error(clock.now(), way);
+                continue;
+            }
             match socket.send(&bytes).await {
                 Err(error) if is_unreachable(&error) => {
-                    publisher.handle_transport_error(clock.now());
+                    publisher.handle_transport_error(clock.now(), hop);
                 }
                 // Another error is this datagram's own (too long, say): its transaction times out.
                 Ok(()) | Err(_) => {}
@@ -350,10 +361,10 @@ async fn run(mut publisher: Publisher, socket: &SipSocket, shared: &Shared) {
             () = tokio::time::sleep(wait) => {}
             received = socket.receive(&mut buffer) => match received {
                 Ok(length) => {
-                    publisher.handle_datagram(clock.now(), buffer.get(..length).unwrap_or_default());
+                    publisher.handle_message(clock.now(), hop, buffer.get(..length).unwrap_or_default());
                 }
                 Err(error) if is_unreachable(&error) => {
-                    publisher.handle_transport_error(clock.now());
+                    publisher.handle_transport_error(clock.now(), hop);
                 }
                 Err(_) => {}
             },

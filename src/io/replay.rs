@@ -250,9 +250,9 @@ fn start_publisher(publishing: Publishing) -> Result<PublisherHandle, PublishErr
         on_stop: section.on_stop,
         placeholder: section.placeholder,
         remote_identity: section.remote_identity,
-        ..PublishOptions::new(next_hop.resolve()?)
+        ..PublishOptions::default()
     };
-    PublisherHandle::start(options, &Limits::default())
+    PublisherHandle::start(next_hop.resolve()?, options, &Limits::default())
 }
 
 fn progress_bar(capture: &MergedCapture) -> Option<ProgressBar> {

@@ -10,6 +10,7 @@ use crate::presence::DialogView;
 use crate::presence::dialog_info::DialogInfoOptions;
 use crate::publish::document::{Document, EventPackage, farewell};
 use crate::publish::random::{Random, backoff};
+use crate::publish::server::{AWAY_LONGEST, Blame};
 use crate::sip::Aor;
 use crate::sip::transaction::TIMER_F;
 
@@ -140,6 +141,8 @@ pub(crate) struct Publication {
     longer_tries: u32,
     /// The last answer was one that waiting does not mend.
     refused: bool,
+    /// The last request failed for want of a server.
+    awaits_server: bool,
     /// No refreshes any more: what is published stays until it expires.
     leaving: bool,
     options: DialogInfoOptions,
@@ -158,6 +161,7 @@ impl Publication {
             failures: 0,
             longer_tries: 0,
             refused: false,
+            awaits_server: false,
             leaving: false,
             options,
         }
@@ -203,7 +207,7 @@ impl Publication {
 
     /// The next operation and the moment from which on it may be sent; `None` while one is in flight or none is
     /// needed.
-    fn next(&self) -> Option<(Timestamp, Operation)> {
+    fn planned(&self) -> Option<(Timestamp, Operation)> {
         match &self.state {
             State::Publishing(_) => None,
             State::Idle(idle) => {
@@ -230,9 +234,14 @@ impl Publication {
         }
     }
 
+    /// The operation that is due.
+    pub(crate) fn next(&self, now: Timestamp) -> Option<Operation> {
+        self.planned().filter(|&(at, _)| at <= now).map(|(_, operation)| operation)
+    }
+
     /// When an operation is due or what was published expires.
     pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
-        let next = self.next().map(|(at, _)| at);
+        let next = self.planned().map(|(at, _)| at);
         match &self.state {
             State::Published(published) => {
                 Some(next.map_or(published.expires_at, |at| at.min(published.expires_at)))
@@ -275,10 +284,7 @@ impl Publication {
     /// ```
     pub(crate) fn poll_due(&mut self, now: Timestamp) -> Option<Due> {
         self.handle_timeout(now);
-        let (at, operation) = self.next()?;
-        if at > now {
-            return None;
-        }
+        let operation = self.next(now)?;
         if operation == Operation::Remove
             && let State::Published(published) = &self.state
             && published.entity_tag.is_none()
@@ -345,6 +351,7 @@ impl Publication {
         &mut self,
         now: Timestamp,
         answer: Answer<'_>,
+        blame: Blame,
         random: &mut Random,
     ) -> Verdict {
         let idle = State::Idle(Idle { retry_at: None });
@@ -361,8 +368,7 @@ impl Publication {
         let removal = flight.operation == Operation::Remove;
         let conditional = flight.operation != Operation::Initial;
         let Answer::Response { status, entity_tag, expires_s, min_expires_s, retry_after_s } = answer else {
-            let wait = self.next_backoff(random, RETRY_FIRST);
-            return self.failed(now, flight.before, wait);
+            return self.unserved(now, flight.before, blame, random);
         };
         match status {
             200..=299 if !removal => self.acknowledged(now, flight, entity_tag, expires_s, random),
@@ -374,7 +380,7 @@ impl Publication {
             }
             // The server lost it, or never gave this entity-tag: begin anew.
             412 | 500 if conditional => {
-                let wait = self.next_backoff(random, CONDITIONAL_FIRST);
+                let wait = self.next_backoff(random, CONDITIONAL_FIRST, RETRY_LONGEST);
                 self.failed(now, None, wait)
             }
             423 if self.accept_longer(min_expires_s) => {
@@ -384,9 +390,11 @@ impl Publication {
                 };
                 Verdict::Again
             }
+            // The servers' own Retry-After is kept with them.
+            503 => self.unserved(now, flight.before, blame, random),
             // Overloaded, restarting, unreachable: it passes.
             408 | 480 | 500..=599 => {
-                let mut wait = self.next_backoff(random, RETRY_FIRST);
+                let mut wait = self.next_backoff(random, RETRY_FIRST, RETRY_LONGEST);
                 if let Some(seconds) = retry_after_s {
                     let asked = Duration::from_secs(u64::from(seconds.min(LONGEST_S)));
                     wait = wait.max(asked + random.jittered(RETRY_FIRST));
@@ -458,8 +466,39 @@ impl Publication {
         }
     }
 
+    /// Nobody took the request: to the next server at once, or wait until one works again or the time has come.
+    fn unserved(
+        &mut self,
+        now: Timestamp,
+        before: Option<Published>,
+        blame: Blame,
+        random: &mut Random,
+    ) -> Verdict {
+        let wait = match blame {
+            Blame::OneServer => Duration::ZERO,
+            Blame::AllServers => self.next_backoff(random, RETRY_FIRST, AWAY_LONGEST),
+            Blame::Publication => self.next_backoff(random, RETRY_FIRST, RETRY_LONGEST),
+        };
+        let verdict = self.failed(now, before, wait);
+        self.awaits_server = blame != Blame::Publication;
+        verdict
+    }
+
+    /// A server works again: no more waiting for that.
+    pub(crate) fn handle_server_back(&mut self) {
+        if !std::mem::take(&mut self.awaits_server) {
+            return;
+        }
+        match &mut self.state {
+            State::Idle(idle) => idle.retry_at = None,
+            State::Published(published) => published.retry_at = None,
+            State::Publishing(_) => {}
+        }
+    }
+
     /// Back to what the server still has, if anything, and wait.
     fn failed(&mut self, now: Timestamp, before: Option<Published>, wait: Duration) -> Verdict {
+        self.awaits_server = false;
         let retry_at = Some(now.after(wait));
         self.state = match before {
             Some(mut before) if before.expires_at > now => {
@@ -486,8 +525,8 @@ impl Publication {
         true
     }
 
-    fn next_backoff(&mut self, random: &mut Random, first: Duration) -> Duration {
-        let wait = backoff(random, first, RETRY_LONGEST, self.failures);
+    fn next_backoff(&mut self, random: &mut Random, first: Duration, longest: Duration) -> Duration {
+        let wait = backoff(random, first, longest, self.failures);
         self.failures = self.failures.saturating_add(1);
         self.refused = false;
         wait

@@ -93,7 +93,7 @@ impl Bench {
             min_expires_s,
             retry_after_s,
         };
-        self.publication.handle_answer(self.now, answer, &mut self.random)
+        self.publication.handle_answer(self.now, answer, Blame::Publication, &mut self.random)
     }
 
     fn since_start(&self) -> u64 {
@@ -172,7 +172,8 @@ fn answers_to_a_modification() {
         (408, None, Operation::Modify, 1, 2),
         (480, None, Operation::Modify, 1, 2),
         (503, None, Operation::Modify, 1, 2),
-        (503, Some(100), Operation::Modify, 101, 102),
+        (503, Some(100), Operation::Modify, 1, 2),
+        (480, Some(100), Operation::Modify, 101, 102),
         (504, None, Operation::Modify, 1, 2),
         // The entity-tag expires after 600 s, before the hour is over.
         (403, None, Operation::Initial, 3_780, 3_960),
@@ -209,7 +210,12 @@ fn silence_is_waited_for_longer_each_time() {
         bench.due().unwrap();
         let sent = bench.now;
         bench.now = bench.now.after(TIMER_F);
-        let verdict = bench.publication.handle_answer(bench.now, Answer::Silence, &mut bench.random);
+        let verdict = bench.publication.handle_answer(
+            bench.now,
+            Answer::Silence,
+            Blame::Publication,
+            &mut bench.random,
+        );
         assert_eq!(verdict, Verdict::Failed);
         assert!(!bench.publication.is_settled());
         let due_at = bench.publication.poll_timeout().unwrap();
@@ -255,11 +261,11 @@ fn a_short_grant_rules_and_an_expired_one_begins_anew() {
         min_expires_s: None,
         retry_after_s: None,
     };
-    bench.publication.handle_answer(bench.now, answer, &mut bench.random);
+    bench.publication.handle_answer(bench.now, answer, Blame::Publication, &mut bench.random);
     assert_eq!(bench.due().unwrap().operation, Operation::Refresh);
     assert!((8..=9).contains(&bench.since_start()));
     bench.now = bench.now.after(TIMER_F);
-    bench.publication.handle_answer(bench.now, Answer::Silence, &mut bench.random);
+    bench.publication.handle_answer(bench.now, Answer::Silence, Blame::Publication, &mut bench.random);
     let due = bench.due().unwrap();
     assert_eq!(due.operation, Operation::Initial);
     assert!(due.entity_tag.is_none());
@@ -280,7 +286,7 @@ fn a_server_without_entity_tags_gets_initial_publications() {
             min_expires_s: None,
             retry_after_s: None,
         };
-        bench.publication.handle_answer(bench.now, answer, &mut bench.random);
+        bench.publication.handle_answer(bench.now, answer, Blame::Publication, &mut bench.random);
     }
     bench.want(None);
     assert!(bench.publication.poll_due(bench.now).is_none());

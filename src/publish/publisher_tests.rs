@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::base::FrameId;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::base::{FrameId, Transport};
 use crate::presence::{ChangeKind, PresentityState, Session, Terminal};
 use crate::sip::HeaderName;
 use crate::sip::write::{Header, header, response_to};
@@ -17,12 +19,20 @@ fn options() -> PublishOptions {
         events: vec![EventPackage::Presence],
         user: Some("tap".to_owned()),
         password: Some("secret".to_owned()),
-        ..PublishOptions::new("192.0.2.20:5060".parse().unwrap())
+        ..PublishOptions::default()
     }
 }
 
+const HOP: Hop = Hop {
+    transport: Transport::Udp,
+    local: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 5)), 5060),
+    remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 20)), 5060),
+};
+
 fn publisher(options: PublishOptions) -> Publisher {
-    Publisher::new(options, &Limits::default())
+    let mut publisher = Publisher::new(options, &Limits::default());
+    publisher.handle_servers(START, &[Server { hop: HOP }]);
+    publisher
 }
 
 fn change(aor: &str, session: Session) -> PresentityChange {
@@ -57,7 +67,7 @@ struct Seen {
 }
 
 fn next_request(publisher: &mut Publisher) -> Option<Seen> {
-    let bytes = publisher.poll_transmit()?;
+    let bytes = publisher.poll_transmit()?.bytes;
     let mut scanner = Scanner::new(&Limits::default());
     let message = scanner.scan(&bytes).unwrap();
     assert_eq!(message.method(), Some(Method::Publish));
@@ -75,7 +85,7 @@ fn reply(publisher: &mut Publisher, now: Timestamp, to: &Seen, status: u16, more
     let mut scanner = Scanner::new(&Limits::default());
     let message = scanner.scan(&to.bytes).unwrap();
     let bytes = response_to(&message, status, Some("server"), more, b"").unwrap();
-    publisher.handle_datagram(now, &bytes);
+    publisher.handle_message(now, HOP, &bytes);
 }
 
 fn accept(publisher: &mut Publisher, now: Timestamp, to: &Seen) {
@@ -223,7 +233,7 @@ fn a_refused_connection_is_not_waited_out() {
     let mut publisher = publisher(options());
     publisher.handle_change(START, &alice(Session::Idle));
     assert!(next_request(&mut publisher).is_some());
-    publisher.handle_transport_error(START);
+    publisher.handle_transport_error(START, HOP);
     assert!(!publisher.poll_outcome().unwrap().acknowledged);
     let again = publisher.poll_timeout().unwrap();
     assert!(again <= START.after_s(2));
@@ -295,7 +305,7 @@ fn noise_is_ignored() {
     publisher.handle_change(START, &alice(Session::Idle));
     let request = next_request(&mut publisher).unwrap();
     for noise in [&b""[..], b"\r\n\r\n", b"SIP/2.0 200 OK\r\n\r\n", b"\xff\x00", &request.bytes] {
-        publisher.handle_datagram(START, noise);
+        publisher.handle_message(START, HOP, noise);
     }
     assert!(!publisher.is_settled() && publisher.poll_outcome().is_none());
     accept(&mut publisher, START, &request);

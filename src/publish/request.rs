@@ -2,8 +2,7 @@
 //! In: what is due. Out: the request. Knows nothing of states, transactions, sockets.
 //! RFC 3903 section 4.
 
-use std::net::SocketAddr;
-
+use crate::base::Hop;
 use crate::publish::document::EventPackage;
 use crate::publish::publication::Due;
 use crate::sip::digest::{DigestSession, DigestUser};
@@ -12,7 +11,6 @@ use crate::sip::{HeaderName, SipMessage};
 
 /// What the header of a PUBLISH says besides the operation.
 pub(crate) struct Head<'a> {
-    pub(crate) local: SocketAddr,
     pub(crate) branch: &'a str,
     pub(crate) aor: &'a str,
     pub(crate) from: &'a str,
@@ -22,37 +20,54 @@ pub(crate) struct Head<'a> {
     pub(crate) event: EventPackage,
 }
 
-/// The request. Nonces that the server gave before are answered at once: no round trip for a challenge.
-pub(crate) fn publish_request(
-    head: &Head<'_>,
-    due: &Due,
-    credentials: Option<(&DigestUser, &mut [DigestSession])>,
-) -> Result<Vec<u8>, WriteError> {
-    let mut headers = vec![
-        via("UDP", head.local, head.branch),
-        Header::MaxForwards("70".to_owned().into()),
-        Header::From(tagged(head.from, Some(head.from_tag)).into()),
-        Header::To(tagged(head.aor, None).into()),
-        Header::CallId(head.call_id.to_owned().into()),
-        Header::CSeq(format!("{} PUBLISH", head.cseq).into()),
-        Header::Event(head.event.name().to_owned().into()),
-        Header::Expires(due.expires_s.to_string().into()),
-        Header::UserAgent(concat!("offhook/", env!("CARGO_PKG_VERSION")).to_owned().into()),
-    ];
-    if let Some(entity_tag) = &due.entity_tag {
-        headers.push(header("SIP-If-Match", entity_tag.clone()));
-    }
-    if !due.body.is_empty() {
-        headers.push(Header::ContentType(head.event.content_type().to_owned().into()));
-    }
-    if let Some((who, sessions)) = credentials {
+/// A request that can be written for any way that it may take.
+pub(crate) struct Request<'a> {
+    head: &'a Head<'a>,
+    due: &'a Due,
+    credentials: Vec<Header>,
+}
+
+impl<'a> Request<'a> {
+    /// Nonces that the server gave before are answered at once: no round trip for a challenge.
+    pub(crate) fn new(
+        head: &'a Head<'a>,
+        due: &'a Due,
+        credentials: Option<(&DigestUser, &mut [DigestSession])>,
+    ) -> Self {
         let uri = write::uri_text(head.aor);
-        for session in sessions {
-            let answer = session.answer(who, "PUBLISH", &uri);
-            headers.push(header(session.header_name(), answer));
-        }
+        let credentials = credentials.into_iter().flat_map(|(who, sessions)| {
+            let answer = |session: &mut DigestSession| {
+                let answer = session.answer(who, "PUBLISH", &uri);
+                header(session.header_name(), answer)
+            };
+            sessions.iter_mut().map(answer).collect::<Vec<_>>()
+        });
+        Self { head, due, credentials: credentials.collect() }
     }
-    write::request(RequestMethod::Publish, head.aor, headers, &due.body)
+
+    /// Its bytes, with the Via for this hop.
+    pub(crate) fn over(&self, hop: Hop) -> Result<Vec<u8>, WriteError> {
+        let Self { head, due, credentials } = self;
+        let mut headers = vec![
+            via(hop.transport.via_name(), hop.local, head.branch),
+            Header::MaxForwards("70".to_owned().into()),
+            Header::From(tagged(head.from, Some(head.from_tag)).into()),
+            Header::To(tagged(head.aor, None).into()),
+            Header::CallId(head.call_id.to_owned().into()),
+            Header::CSeq(format!("{} PUBLISH", head.cseq).into()),
+            Header::Event(head.event.name().to_owned().into()),
+            Header::Expires(due.expires_s.to_string().into()),
+            Header::UserAgent(concat!("offhook/", env!("CARGO_PKG_VERSION")).to_owned().into()),
+        ];
+        if let Some(entity_tag) = &due.entity_tag {
+            headers.push(header("SIP-If-Match", entity_tag.clone()));
+        }
+        if !due.body.is_empty() {
+            headers.push(Header::ContentType(head.event.content_type().to_owned().into()));
+        }
+        headers.extend(credentials.iter().cloned());
+        write::request(RequestMethod::Publish, head.aor, headers, &due.body)
+    }
 }
 
 /// SIP-ETag (RFC 3903 section 11.3.1), if it is one token.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::base::FrameId;
+use crate::base::{FrameId, Transport};
 use crate::presence::{ChangeKind, DialogView, PresentityState, Session, Terminal};
 use crate::sip::HeaderName;
 use crate::sip::write::{header, response_to};
@@ -138,9 +138,14 @@ fn run(seed: u64) {
         bad: true,
         under_way: Vec::new(),
     };
-    let options =
-        PublishOptions { seed, outstanding: 3, ..PublishOptions::new("192.0.2.20:5060".parse().unwrap()) };
+    let options = PublishOptions { seed, outstanding: 3, ..PublishOptions::default() };
     let mut publisher = Publisher::new(options, &Limits::default());
+    let hop = Hop {
+        transport: Transport::Udp,
+        local: "192.0.2.5:5060".parse().unwrap(),
+        remote: "192.0.2.20:5060".parse().unwrap(),
+    };
+    publisher.handle_servers(START, &[Server { hop }]);
     let mut last = BTreeMap::new();
     let bad_until = START.after_s(BAD_S);
     let good_until = bad_until.after_s(GOOD_S);
@@ -164,11 +169,11 @@ fn run(seed: u64) {
             std::mem::take(&mut world.under_way).into_iter().partition::<Vec<_>, _>(|(at, _)| *at <= now);
         world.under_way = later;
         for (_, bytes) in due {
-            publisher.handle_datagram(now, &bytes);
+            publisher.handle_message(now, hop, &bytes);
         }
         let mut sent = 0;
-        while let Some(bytes) = publisher.poll_transmit() {
-            world.take(now, &bytes);
+        while let Some(transmit) = publisher.poll_transmit() {
+            world.take(now, &transmit.bytes);
             sent += 1;
             assert!(sent < 1_000, "seed {seed}: a storm");
         }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub use rsip::{Header, Method as RequestMethod};
 
@@ -28,8 +28,14 @@ pub fn header(name: &str, value: impl Into<String>) -> Header {
 }
 
 /// A Via value (RFC 3261 section 20.42) that asks for `rport` (RFC 3581).
-/// `transport` is `UDP`, `TCP`, …; `sent_by` is written with brackets if it is IPv6.
+/// `transport` is `UDP`, `TCP`, …; `sent_by` is written with brackets if it is IPv6. Its port is left out if it is 0:
+/// over a connection that is not open yet the answer comes back by that connection (section 18.2.2).
 pub fn via(transport: &str, sent_by: SocketAddr, branch: &str) -> Header {
+    let sent_by = match (sent_by.port(), sent_by.ip()) {
+        (0, IpAddr::V4(ip)) => ip.to_string(),
+        (0, IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => sent_by.to_string(),
+    };
     Header::Via(format!("SIP/2.0/{transport} {sent_by};rport;branch={branch}").into())
 }
 
