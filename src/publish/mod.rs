@@ -10,7 +10,7 @@ mod request;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-pub use document::EventPackage;
+pub use crate::presence::EventPackage;
 pub use publication::Operation;
 
 use crate::base::{Deadlines, Limits, Timestamp};
