@@ -13,6 +13,8 @@ pub const MAX_DIALOGS: usize = 256;
 pub struct DialogDocument {
     /// The URI of whose dialogs these are, as written.
     pub entity: String,
+    /// Counts the documents of one subscription (RFC 4235 section 4.1); `None` when it is no number.
+    pub version: Option<u32>,
     /// It lists all dialogs; else only those that changed.
     pub full: bool,
     /// In document order.
@@ -48,6 +50,7 @@ pub fn read(bytes: &[u8]) -> Result<DialogDocument, DocumentError> {
     let (mut xml, root) = XmlReader::open(bytes, Namespace::DialogInfo, "dialog-info")?;
     let mut document = DialogDocument {
         entity: root.demanded("dialog-info", "entity")?,
+        version: root.attribute("version").and_then(|version| version.trim().parse().ok()),
         full: is_full(&root)?,
         dialogs: Vec::new(),
     };
