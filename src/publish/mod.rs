@@ -7,11 +7,10 @@ mod options;
 mod pace;
 mod publication;
 mod publisher;
-mod random;
 mod request;
 mod server;
 
-pub use document::EventPackage;
+pub use crate::presence::EventPackage;
 pub use options::{OnStop, PublishOptions};
 pub use publication::Operation;
 pub use publisher::Publisher;

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::base::Random;
 use crate::base::{Deadlines, Hop, Limits, Timestamp, Transmit};
+use crate::presence::EventPackage;
 use crate::presence::PresentityChange;
 use crate::presence::dialog_info::DialogInfoOptions;
 use crate::publish::PublicationOutcome;
-use crate::publish::document::{Document, EventPackage};
+use crate::publish::document::Document;
 use crate::publish::options::{OnStop, PublishOptions};
 use crate::publish::publication::{Answer, Due, Operation, Publication, Verdict};
-use crate::publish::random::Random;
 use crate::publish::request::{self, Head, Request};
 use crate::publish::server::{Blame, Blocked, Failure, Server, ServerId, Servers, Service, same_peer};
 use crate::sip::digest::{DigestChallenge, DigestSession, DigestUser};

@@ -3,7 +3,7 @@
 //! RFC 3903 section 4.
 
 use crate::base::Hop;
-use crate::publish::document::EventPackage;
+use crate::presence::EventPackage;
 use crate::publish::publication::Due;
 use crate::sip::digest::{DigestSession, DigestUser};
 use crate::sip::write::{self, Header, RequestMethod, WriteError, header, tagged, via};

@@ -11,8 +11,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::{Hop, Timestamp, Transport};
+use crate::base::{Random, backoff};
 use crate::publish::pace::Pace;
-use crate::publish::random::{Random, backoff};
 
 /// A presence server's address, one of several in order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

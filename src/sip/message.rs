@@ -210,6 +210,13 @@ impl<'a> SipMessage<'a> {
         Some((before_params(value), expires))
     }
 
+    /// Why a subscription ended, as written, and the seconds after which to ask again (RFC 6665 section 4.1.3).
+    pub fn subscription_end(&self) -> (Option<&'a [u8]>, Option<u32>) {
+        let value = self.header(HeaderName::SubscriptionState).unwrap_or_default();
+        let params = Params::new(value);
+        (params.value(b"reason"), params.value(b"retry-after").and_then(seconds))
+    }
+
     /// The identities that a trusted neighbour asserts (RFC 3325 section 9.1).
     pub fn asserted(&self) -> impl Iterator<Item = NameAddr<'a>> + use<'a> {
         self.values(HeaderName::PAssertedIdentity).filter_map(NameAddr::parse)

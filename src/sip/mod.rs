@@ -2,6 +2,7 @@
 //! In: the bytes of one message. Out: borrowed views of it. Knows nothing of dialogs, presence, sockets, clocks.
 
 mod aor;
+pub mod authenticator;
 pub mod digest;
 mod headers;
 mod lex;
