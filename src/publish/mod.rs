@@ -2,16 +2,25 @@
 //! In: `PresentityChange`, datagrams, time. Out: datagrams, outcomes. Knows nothing of tracking, sockets, clocks.
 //! RFC 3903. One PUBLISH is in flight per publication; what comes meanwhile waits, and the latest of it counts.
 
+mod cloud_event;
 mod document;
 mod publication;
 mod random;
 mod request;
+mod webhook;
+mod webhook_signature;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
+pub use cloud_event::{Line, LineKind};
 pub use document::EventPackage;
 pub use publication::Operation;
+pub use webhook::{
+    DropReason, TRIED_FOR, Webhook, WebhookAnswer, WebhookCounters, WebhookNotice, WebhookOptions,
+    WebhookRequest,
+};
+pub use webhook_signature::WebhookSecret;
 
 use crate::base::{Deadlines, Limits, Timestamp};
 use crate::presence::PresentityChange;
