@@ -2,6 +2,7 @@
 //! In: `PresentityChange`, messages, time. Out: messages, outcomes. Knows nothing of tracking, sockets, clocks.
 //! RFC 3903. One PUBLISH is in flight per publication; what comes meanwhile waits, and the latest of it counts.
 
+mod cloud_event;
 mod document;
 mod options;
 mod pace;
@@ -9,12 +10,20 @@ mod publication;
 mod publisher;
 mod request;
 mod server;
+mod webhook;
+mod webhook_signature;
 
 pub use crate::presence::EventPackage;
+pub use cloud_event::{Line, LineKind};
 pub use options::{OnStop, PublishOptions};
 pub use publication::Operation;
 pub use publisher::Publisher;
 pub use server::Server;
+pub use webhook::{
+    DropReason, TRIED_FOR, Webhook, WebhookAnswer, WebhookCounters, WebhookNotice, WebhookOptions,
+    WebhookRequest,
+};
+pub use webhook_signature::WebhookSecret;
 
 use crate::base::Timestamp;
 use crate::sip::Aor;
