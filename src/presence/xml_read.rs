@@ -12,11 +12,11 @@ use super::pidf;
 /// Elements inside elements. Documents of the field go to 6.
 pub const MAX_DEPTH: usize = 32;
 /// Elements of a document, those that are ignored too.
-pub const MAX_ELEMENTS: usize = 4_096;
+pub const MAX_ELEMENTS: usize = 8_192;
 /// Attributes of an element, namespace declarations too. Finding a doubled one takes the square of it.
 pub const MAX_ATTRIBUTES: usize = 64;
 /// Bytes of a text or of an attribute's value.
-pub const MAX_TEXT: usize = 8_192;
+pub const MAX_TEXT: usize = 65_536;
 
 /// Why a document was not read. It never quotes the document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
