@@ -137,6 +137,7 @@ impl<'a> XmlReader<'a> {
             return Err(malformed("a character that XML does not allow"));
         }
         let mut inner = NsReader::from_str(text);
+        // `<a/>` comes as a start and an end.
         inner.config_mut().expand_empty_elements = true;
         let mut reader = Self { inner, depth: 0, elements: 0, begun: false };
         match reader.next()? {

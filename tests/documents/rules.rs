@@ -51,6 +51,7 @@ const DIALOG_INFO: &str = r#"<?xml version="1.0"?>
     <remote/>
     <x:more/>
   </dialog>
+  <dialog id="2"><state>early</state></dialog>
   <x:more/>
 </dialog-info>"#;
 
@@ -178,6 +179,7 @@ fn a_broken_dialog_document_is_refused() {
         (" state=\"full\"", "", "dialog-info without state"),
         (" entity=\"sip:a@b\"", "", "dialog-info without entity"),
         (" id=\"1\"", "", "dialog without id"),
+        (" id=\"1\"", " id=\"2\"", "not unique"),
         (" uri=\"sip:a@192.0.2.1\"", "", "target without uri"),
         (" pname=\"+sip.rendering\"", "", "param without pname"),
         (" pval=\"no\"", "", "param without pval"),

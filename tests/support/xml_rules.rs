@@ -1,6 +1,6 @@
 //! What the XML schemas of RFC 3863 (PIDF), RFC 4479 (data model), RFC 4480 (RPID) and RFC 4235 (dialog-info) demand,
-//! as tables, and a check of documents against them. Beyond the schemas, a dialog's state is one of the five words of
-//! RFC 4235 section 3.7.1, and what is in our own namespace is what the writers' documentation says.
+//! as tables, and a check of documents against them. Beyond the schemas, a dialog's id is unique and its state one of
+//! five words (RFC 4235 sections 4.1.1 and 4.1.2), and what is in our own namespace is what `pidf_read` documents.
 //! In: a document. Out: valid, or the first rule that it breaks. Knows nothing of the program under test.
 
 use std::collections::HashSet;
@@ -22,6 +22,8 @@ enum Type {
     Text,
     AnyUri,
     Id,
+    /// A string that no other such has: the ids of dialogs, which are no `xs:ID`.
+    DialogId,
     DateTime,
     NonNegativeInteger,
     /// 100 to 699.
@@ -210,7 +212,7 @@ static DIALOG: Rule = rule(
     DIALOG_INFO,
     "dialog",
     &[
-        ("id", Type::Text, Required),
+        ("id", Type::DialogId, Required),
         ("call-id", Type::Text, Optional),
         ("local-tag", Type::Text, Optional),
         ("remote-tag", Type::Text, Optional),
@@ -444,6 +446,7 @@ fn check_type(value: &str, kind: Type, ids: &mut HashSet<String>) -> Result<(), 
         Type::AnyUri => (is_any_uri(&collapsed), "a URI"),
         Type::Id if !is_ncname(&collapsed) => (false, "a name without colon"),
         Type::Id => (ids.insert(collapsed.clone()), "unique"),
+        Type::DialogId => (ids.insert(value.to_owned()), "unique"),
         Type::DateTime => (is_date_time(&collapsed), "a date and time"),
         Type::NonNegativeInteger => {
             let digits = collapsed.strip_prefix('+').unwrap_or(&collapsed);
