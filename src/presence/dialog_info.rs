@@ -3,7 +3,7 @@
 //! RFC 4235; hold as its section 4.1.6.2 says: the parameter `+sip.rendering` of the target.
 
 use crate::presence::DialogView;
-use crate::presence::xml::{XmlWriter, stable_id};
+use crate::presence::xml::{XmlWriter, any_uri, stable_id};
 use crate::sip::Aor;
 use crate::track::{DialogState, Side};
 
@@ -70,8 +70,12 @@ pub fn document<'a>(
         xml.text("state", "terminated");
         xml.close();
     }
-    for (id, dialog) in listed {
-        write_dialog(&mut xml, aor, &id, dialog, options);
+    for (at, (id, dialog)) in listed.iter().enumerate() {
+        // Who calls himself has both ends of one dialog.
+        let again = listed.iter().skip(at + 1).any(|(later, _)| later == id);
+        if !again {
+            write_dialog(&mut xml, aor, id, dialog, options);
+        }
     }
     xml.finish()
 }
@@ -107,8 +111,9 @@ fn write_dialog(xml: &mut XmlWriter, aor: &Aor, id: &str, dialog: &DialogView, o
     xml.close();
     if let Some(remote) = dialog.remote.as_deref().filter(|_| options.remote_identity) {
         xml.open("remote", &[]);
-        xml.text("identity", remote);
-        xml.empty("target", &[("uri", Some(remote))]);
+        let remote = any_uri(remote);
+        xml.text("identity", &remote);
+        xml.empty("target", &[("uri", Some(&remote))]);
         xml.close();
     }
     xml.close();
@@ -205,6 +210,20 @@ mod tests {
         assert_ne!(dialog_id(&talking()), dialog_id(&calling));
         let untagged = DialogView { local_tag: None, ..talking() };
         assert_eq!(dialog_id(&untagged), None);
+    }
+
+    #[test]
+    fn who_calls_himself_has_one_dialog() {
+        let called = DialogView {
+            end: EndId(2),
+            local_tag: Some("b".into()),
+            remote_tag: Some("a".into()),
+            side: Side::Called,
+            ..talking()
+        };
+        let text = text(&[talking(), called], OPTIONS);
+        assert_eq!(text.matches("<dialog ").count(), 2, "the placeholder and one more: {text}");
+        assert!(text.contains("recipient") && !text.contains("initiator"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use crate::base::Timestamp;
 use crate::presence::dialog_info::{dialog_alias, dialog_id};
-use crate::presence::xml::{XmlWriter, stable_id};
+use crate::presence::xml::{XmlWriter, any_uri, stable_id};
 use crate::presence::{BindingView, DialogView, PresentityState, Session, Terminal};
 use crate::sip::Aor;
 
@@ -108,7 +108,7 @@ fn tuple(
         xml.text("oh:terminal-type", user_agent);
     }
     if let Some(contact) = contact {
-        xml.text("contact", contact);
+        xml.text("contact", &any_uri(contact));
     }
     if let Some(stamp) = stamp {
         xml.text("timestamp", stamp);
