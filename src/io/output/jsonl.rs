@@ -7,12 +7,14 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use super::jsonl_told::ToldLine;
 use super::{Outlet, Sources, Summary};
 use crate::base::{FrameId, Oddity, Timestamp};
 use crate::presence::{ChangeKind, PresentityChange, PresentityState, Session, Terminal};
 use crate::publish::PublicationOutcome;
 use crate::tap::TapOutput;
 use crate::track::{Evidence, Media};
+use crate::watch::Told;
 
 #[derive(Serialize)]
 struct StatusLine<'a> {
@@ -244,6 +246,10 @@ impl<W: Write> Outlet for JsonLines<W> {
             status: outcome.status,
             expires_s: outcome.expires_s,
         })
+    }
+
+    fn told(&mut self, told: &Told) -> io::Result<()> {
+        self.line(&ToldLine::from(told))
     }
 
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {

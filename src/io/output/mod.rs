@@ -1,10 +1,12 @@
 //! What a run says on standard output: JSON lines for programs, a call ladder for eyes.
-//! In: `TapOutput`, publication outcomes, counters. Out: text. Knows nothing of captures and sockets.
+//! In: `TapOutput`, publication outcomes, what watchers are told, counters. Out: text. Knows nothing of captures and sockets.
 
 pub mod explain;
 mod jsonl;
+mod jsonl_told;
 mod style;
 mod text;
+mod told;
 
 use std::io;
 use std::sync::Arc;
@@ -12,10 +14,12 @@ use std::sync::Arc;
 use crate::base::{FrameId, Timestamp};
 use crate::publish::PublicationOutcome;
 use crate::tap::{Counters, TapOutput};
+use crate::watch::Told;
 
 pub use jsonl::JsonLines;
 pub use style::{Style, clean};
 pub use text::Ladder;
+pub use told::ToldLines;
 
 /// The inputs of a run, by the index that [`FrameId::source`] is.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +89,12 @@ pub trait Outlet {
     /// # Errors
     /// As [`Self::output`].
     fn publication(&mut self, outcome: &PublicationOutcome) -> io::Result<()>;
+
+    /// Takes what a watcher is told.
+    ///
+    /// # Errors
+    /// As [`Self::output`].
+    fn told(&mut self, told: &Told) -> io::Result<()>;
 
     /// Ends the run.
     ///

@@ -186,6 +186,16 @@ impl Cells {
         }
     }
 
+    /// Leaves so many characters, the last of which is an ellipsis if there were more.
+    pub fn cut(&mut self, characters: usize) {
+        if self.0.len() > characters {
+            self.0.truncate(characters);
+            if let Some((last, _)) = self.0.last_mut() {
+                *last = '…';
+            }
+        }
+    }
+
     /// The line as text, without blanks at its end.
     pub fn render(&self, style: Style) -> String {
         let end = self.0.iter().rposition(|(character, _)| *character != ' ').map_or(0, |at| at + 1);

@@ -66,6 +66,12 @@ impl Columns {
         Self { columns: Vec::new(), capacity: capacity.clamp(2, MAX_COLUMNS) }
     }
 
+    /// As many as fit into so many characters with nothing to the right of them.
+    pub fn closely(width: usize) -> Self {
+        let capacity = (width.saturating_sub(FIRST_LIFELINE + 1) / PITCH + 1).clamp(2, MAX_COLUMNS);
+        Self { columns: Vec::new(), capacity }
+    }
+
     /// The columns of a message's two hosts; `None` when there is no column left for one of them.
     pub fn place(&mut self, source: SocketAddr, destination: SocketAddr, now: Timestamp) -> Option<Place> {
         let host = |socket: SocketAddr| {

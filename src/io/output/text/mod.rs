@@ -1,6 +1,9 @@
 //! The call ladder: every SIP message as an arrow between hosts, every status change below the message that brought it.
-//! In: `TapOutput`, publication outcomes, counters. Out: text for eyes, line by line. Knows nothing of captures and sockets.
+//! Beside it, if there is a watcher, what that is told.
+//! In: `TapOutput`, publication outcomes, what a watcher is told, counters. Out: text for eyes, line by line. Knows
+//! nothing of captures and sockets.
 
+mod beside;
 mod columns;
 mod repeats;
 mod table;
@@ -9,13 +12,17 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::style::{Cells, Ink, Style, counted, in_words, short_aor, shorten};
+use super::told::{LastWords, in_words as told_in_words};
 use super::{Outlet, Sources, Summary, clean};
 use crate::base::{FrameId, Oddity, Timestamp};
 use crate::presence::{ChangeKind, PresentityChange, Session, Terminal};
 use crate::publish::{Operation, PublicationOutcome};
+use crate::sip::Aor;
 use crate::tap::{MessageSeen, TapOutput};
 use crate::track::Confidence;
+use crate::watch::Told;
 
+use beside::Beside;
 use columns::{Columns, FIRST_CELL};
 use repeats::Repeats;
 use table::Table;
@@ -36,6 +43,10 @@ pub struct Ladder<W: Write> {
     columns: Columns,
     repeats: Repeats,
     table: Table,
+    beside: Option<Beside>,
+    /// Where names need no domain: that of the first presentity.
+    home: Option<String>,
+    last_words: LastWords,
 }
 
 impl<W: Write> Ladder<W> {
@@ -51,6 +62,40 @@ impl<W: Write> Ladder<W> {
             columns: Columns::new(style.width),
             repeats: Repeats::default(),
             table: Table::default(),
+            beside: None,
+            home: None,
+            last_words: LastWords::default(),
+        }
+    }
+
+    /// From the beginning with a right-hand side that says what a watcher is told, where that has room; the ladder is
+    /// drawn more closely then. Else what is told has rows of its own.
+    pub fn beside_watcher(mut self) -> Self {
+        self.beside = Beside::of(self.style.width);
+        if let Some(beside) = &self.beside {
+            self.columns = Columns::closely(beside.left_width());
+        }
+        self
+    }
+
+    /// Characters that a row of the ladder may use.
+    fn width(&self) -> usize {
+        self.beside.as_ref().map_or(self.style.width, Beside::left_width)
+    }
+
+    /// An address as short as is clear. Beside a watcher's view there is no room for the domain that all have.
+    fn name(&self, address: &str) -> String {
+        let address = short_aor(address);
+        let home = self.home.as_deref().filter(|_| self.beside.is_some());
+        match (address.split_once('@'), home) {
+            (Some((user, domain)), Some(home)) if domain == home => user.to_owned(),
+            _ => address.into_owned(),
+        }
+    }
+
+    fn learn_home(&mut self, aor: &Aor) {
+        if self.home.is_none() {
+            self.home = aor.domain().map(|domain| clean(domain).into_owned());
         }
     }
 
@@ -100,8 +145,29 @@ impl<W: Write> Ladder<W> {
         line
     }
 
-    fn print(&mut self, line: &Cells) -> io::Result<()> {
-        writeln!(self.out, "{}", line.render(self.style))
+    fn print(&mut self, line: Cells) -> io::Result<()> {
+        self.print_about(line, None)
+    }
+
+    /// Prints a row that tells somebody's status.
+    fn print_about(&mut self, line: Cells, about: Option<&Aor>) -> io::Result<()> {
+        let line = match &mut self.beside {
+            Some(beside) => beside.push(line, about.cloned()),
+            None => Some(line),
+        };
+        self.write(line)
+    }
+
+    fn write(&mut self, line: Option<Cells>) -> io::Result<()> {
+        line.map_or(Ok(()), |line| writeln!(self.out, "{}", line.render(self.style)))
+    }
+
+    /// Writes the rows that wait.
+    fn write_all(&mut self) -> io::Result<()> {
+        while let Some(line) = self.beside.as_mut().and_then(Beside::pop) {
+            self.write(Some(line))?;
+        }
+        Ok(())
     }
 
     fn message(&mut self, message: &MessageSeen) -> io::Result<()> {
@@ -111,7 +177,7 @@ impl<W: Write> Ladder<W> {
             let mut line = Cells::default();
             self.columns.draw_lifelines(&mut line, '⋮');
             line.put(self.columns.margin(), Ink::Dim, &format!("{} later", in_words(silence)));
-            self.print(&line)?;
+            self.print(line)?;
         }
         self.last = self.last.max(Some(message.at));
 
@@ -123,11 +189,15 @@ impl<W: Write> Ladder<W> {
             let mut heading = Cells::default();
             heading.put(0, Ink::Dim, "       time   frame");
             self.columns.draw_names(&mut heading);
-            self.print(&heading)?;
+            let heading = match &mut self.beside {
+                Some(beside) => beside.push_heading(heading),
+                None => Some(heading),
+            };
+            self.write(heading)?;
         }
 
         let mut line = self.beginning_of_line(message.at, &self.frame(message.frame));
-        let about = who(message);
+        let about = self.who(message);
         let (label, ink) = (label(message), ink(message));
         match place {
             Some(place) => {
@@ -137,7 +207,7 @@ impl<W: Write> Ladder<W> {
                 if repeated {
                     line.put(margin, Ink::Dim, "repeated");
                 } else {
-                    let room = self.style.width.saturating_sub(margin);
+                    let room = self.width().saturating_sub(margin);
                     line.put(margin, Ink::Plain, &shorten(&about, room));
                 }
             }
@@ -149,16 +219,27 @@ impl<W: Write> Ladder<W> {
                         words.push_str(more);
                     }
                 }
-                let room = self.style.width.saturating_sub(FIRST_CELL);
+                let room = self.width().saturating_sub(FIRST_CELL);
                 line.put(FIRST_CELL, Ink::Plain, &shorten(&words, room));
             }
         }
-        self.print(&line)
+        self.print(line)
+    }
+
+    /// Whom a request is about, for those requests that begin something.
+    fn who(&self, message: &MessageSeen) -> String {
+        let (from, to) = (self.name(&message.from), self.name(&message.to));
+        match message.title.split(' ').next() {
+            Some("INVITE" | "MESSAGE" | "REFER" | "SUBSCRIBE") => format!("{from} → {to}"),
+            Some("REGISTER" | "PUBLISH") => to,
+            _ => String::new(),
+        }
     }
 
     fn change(&mut self, change: &PresentityChange) -> io::Result<()> {
         self.begin(change.at)?;
         self.table.change(change);
+        self.learn_home(&change.aor);
         let mut line = if self.last.is_some_and(|last| change.at > last) {
             self.last = Some(change.at);
             self.beginning_of_line(change.at, "timer")
@@ -169,7 +250,7 @@ impl<W: Write> Ladder<W> {
         let ink = status_ink(state.terminal, state.session);
         line.put(FIRST_CELL, ink, "●");
         let mut words = Words { line, at: FIRST_CELL + 2 };
-        words.say(Ink::Bold, &shorten(&short_aor(change.aor.as_str()), 60));
+        words.say(Ink::Bold, &shorten(&self.name(change.aor.as_str()), 60));
         words.say(Ink::Plain, "  ");
         let mut reason =
             format!("{}, frame {}", change.because.rule.name(), self.frame(change.because.frame));
@@ -180,16 +261,17 @@ impl<W: Write> Ladder<W> {
             ChangeKind::Status => {
                 let before = status_name(change.previous.0, change.previous.1);
                 let after = status_name(state.terminal, state.session);
+                let is_short = self.beside.is_some() && change.previous.0 == state.terminal;
                 if before == after {
                     let watching =
                         if state.watching { "now watches others" } else { "watches others no more" };
                     words.say(ink, &format!("{after}, {watching}"));
                 } else {
                     words.say(Ink::Plain, &format!("{before} → "));
-                    words.say(ink, &after);
+                    words.say(ink, if is_short { state.session.name() } else { &after });
                 }
                 if let (Some(peer), true) = (&state.peer, state.session != Session::Idle) {
-                    words.say(Ink::Plain, &format!("  with {}", shorten(&short_aor(peer), 40)));
+                    words.say(Ink::Plain, &format!("  with {}", shorten(&self.name(peer), 40)));
                 }
             }
             ChangeKind::Contact => {
@@ -201,7 +283,7 @@ impl<W: Write> Ladder<W> {
             ChangeKind::Document => return Ok(()),
         }
         words.say(Ink::Dim, &format!("  ({reason})"));
-        self.print(&words.line)
+        self.print_about(words.line, Some(&change.aor))
     }
 
     fn oddity(&mut self, oddity: Oddity, at: Timestamp, frame: FrameId) -> io::Result<()> {
@@ -210,7 +292,7 @@ impl<W: Write> Ladder<W> {
         let words =
             format!("! {}, first in frame {}", table::oddity_in_words(oddity.name()), self.frame(frame));
         line.put(FIRST_CELL, Ink::Yellow, &words);
-        self.print(&line)
+        self.print(line)
     }
 }
 
@@ -243,7 +325,8 @@ fn status_name(terminal: Terminal, session: Session) -> String {
     format!("{}/{}", terminal.name(), session.name())
 }
 
-const fn status_ink(terminal: Terminal, session: Session) -> Ink {
+/// The colour of a status.
+pub const fn status_ink(terminal: Terminal, session: Session) -> Ink {
     match (session, terminal) {
         (Session::Talking, _) => Ink::Red,
         (Session::Held, _) => Ink::Magenta,
@@ -290,16 +373,6 @@ fn ink(message: &MessageSeen) -> Ink {
     }
 }
 
-/// Whom a request is about, for those requests that begin something.
-fn who(message: &MessageSeen) -> String {
-    let (from, to) = (short_aor(&message.from), short_aor(&message.to));
-    match message.title.split(' ').next() {
-        Some("INVITE" | "MESSAGE" | "REFER" | "SUBSCRIBE") => format!("{from} → {to}"),
-        Some("REGISTER" | "PUBLISH") => to.into_owned(),
-        _ => String::new(),
-    }
-}
-
 impl<W: Write> Outlet for Ladder<W> {
     fn output(&mut self, output: &TapOutput) -> io::Result<()> {
         match output {
@@ -316,7 +389,7 @@ impl<W: Write> Outlet for Ladder<W> {
         line.put(FIRST_CELL, ink, mark);
         let mut words = format!(
             "{}  {} publication of {}: ",
-            shorten(&short_aor(outcome.aor.as_str()), 60),
+            shorten(&self.name(outcome.aor.as_str()), 60),
             outcome.operation.name(),
             outcome.event.name()
         );
@@ -330,10 +403,36 @@ impl<W: Write> Outlet for Ladder<W> {
             words.push_str(&format!(" for {expires_s} s"));
         }
         line.put(FIRST_CELL + 2, Ink::Plain, &words);
-        self.print(&line)
+        self.print(line)
+    }
+
+    fn told(&mut self, told: &Told) -> io::Result<()> {
+        let name = |address: &str| self.name(address);
+        let (ink, words) = told_in_words(told, &name);
+        if !self.last_words.are_new(told, &words) {
+            return Ok(());
+        }
+        let name = self.name(told.aor.as_str());
+        let mut row = Cells::default();
+        let line = match &mut self.beside {
+            Some(beside) => {
+                self.columns.draw_lifelines(&mut row, '│');
+                beside.tell(&told.aor, &name, ink, &words, row)
+            }
+            None => {
+                row.put(FIRST_CELL, ink, "◆");
+                let mut words_of_row = Words { line: row, at: FIRST_CELL + 2 };
+                words_of_row.say(Ink::Bold, &shorten(&name, 60));
+                words_of_row.say(Ink::Plain, " is told to watchers as: ");
+                words_of_row.say(ink, &words);
+                Some(words_of_row.line)
+            }
+        };
+        self.write(line)
     }
 
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        self.write_all()?;
         let clock = |at| self.clock(at);
         let frame = |id| self.frame(id);
         let table = self.table.render(self.style, &clock, &frame);
@@ -392,6 +491,7 @@ impl<W: Write> Outlet for Ladder<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.write_all()?;
         self.out.flush()
     }
 }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use super::super::PublicationCounts;
 use super::*;
 use crate::base::Transport;
+use crate::presence::EventPackage;
 use crate::presence::PresentityState;
 use crate::sip::Aor;
 use crate::tap::Counters;
-use crate::track::{Evidence, Rule};
+use crate::track::{DialogState, Evidence, Rule, Side};
+use crate::watch::{DialogTold, PresenceTold, What};
 
 const ALICE: &str = "192.0.2.10:5060";
 const BOB: &str = "192.0.2.11:5060";
@@ -139,4 +141,113 @@ fn what_has_the_same_mark_within_a_transaction_is_repeated() {
     assert!(!repeated(520, 2), "with credentials: a new transaction");
     assert!(repeated(31_000, 1));
     assert!(!repeated(33_000, 1), "no transaction lasts that long");
+}
+
+fn told(user: &str, event: EventPackage, what: What) -> Told {
+    let aor = Aor::from_uri(format!("sip:{user}@example.com").as_bytes()).unwrap();
+    Told { at: at(0), aor, event, what }
+}
+
+fn open(user: &str, activity: Option<&str>) -> Told {
+    let activities = activity.map(str::to_owned).into_iter().collect();
+    let presence = PresenceTold { open: Some(true), activities, ..PresenceTold::default() };
+    told(user, EventPackage::Presence, What::Presence(presence))
+}
+
+fn early_from_alice() -> Told {
+    let dialog = DialogTold {
+        state: DialogState::Early,
+        side: Some(Side::Called),
+        held: false,
+        remote: Some("sip:alice@example.com".to_owned()),
+    };
+    told("bob", EventPackage::Dialog, What::Dialogs(vec![dialog]))
+}
+
+fn beside(width: usize, told: &[(usize, Told)]) -> String {
+    let style = Style { colours: false, width };
+    let sources = Sources::new(&["office.pcap".to_owned()]);
+    let mut ladder = Ladder::new(Vec::new(), style, sources).beside_watcher();
+    for (index, output) in a_call().iter().enumerate() {
+        ladder.output(output).unwrap();
+        for (_, told) in told.iter().filter(|(after, _)| *after == index) {
+            ladder.told(told).unwrap();
+        }
+    }
+    ladder.flush().unwrap();
+    String::from_utf8(ladder.out).unwrap()
+}
+
+#[test]
+fn what_a_watcher_is_told_stands_to_the_right_on_the_row_of_the_status() {
+    let told = [
+        (6, early_from_alice()),
+        (6, open("bob", None)),
+        (8, open("alice", None)),
+        (8, open("bob", Some("on-the-phone"))),
+        (8, open("bob", Some("on-the-phone"))),
+        (9, told("bob", EventPackage::Dialog, What::Dialogs(Vec::new()))),
+    ];
+    let text = beside(130, &told);
+    let expected = "\
+       time   frame    192.0.2.10           192.0.2.1          192.0.2.11                   what a watcher is told
+   0:00.003       3         │                   │── INVITE (SDP) ──▶│   alice → bob
+   0:00.503       4         │                   │┄┄ INVITE (SDP) ┄┄▶│   repeated
+   0:00.510       5         │                   │◀── 180 Ringing ───│
+                     ● bob  online/idle → ringing  with carol  (invite-180, frame 5)        ◆ bob     early from alice
+                            │                   │                   │                       ◆ bob     open
+   0:00.900       6         │                   │◀── 200 OK (SDP) ──│
+                     ● bob  online/ringing → talking  with carol  (invite-200, frame 6)     ◆ bob     open, on the phone
+                            │                   │                   │                       ◆ alice   open
+   0:00.910       7         │─────── ACK ───────┼──────────────────▶│                       ◆ bob     no dialog
+";
+    assert!(text.contains(expected), "{text}");
+    assert_eq!(text.matches("on the phone").count(), 1, "the same words are not said twice:\n{text}");
+}
+
+#[test]
+fn what_is_told_while_the_ladder_waits_has_a_row_of_its_own() {
+    let style = Style { colours: false, width: 130 };
+    let mut ladder = Ladder::new(Vec::new(), style, Sources::default()).beside_watcher();
+    for output in a_call().iter().take(2) {
+        ladder.output(output).unwrap();
+    }
+    ladder.flush().unwrap();
+    let written = ladder.out.len();
+    ladder.told(&open("alice", None)).unwrap();
+    ladder.flush().unwrap();
+    let row = String::from_utf8(ladder.out.split_off(written)).unwrap();
+    assert_eq!(row, format!("{:28}│{:19}│{:43}◆ alice   open\n", "", "", ""));
+}
+
+#[test]
+fn a_narrow_terminal_has_a_row_for_each_thing_that_is_told() {
+    let text = beside(100, &[(8, open("bob", Some("on-the-phone")))]);
+    let row = format!("\n{:21}◆ bob@example.com is told to watchers as: open, on the phone\n", "");
+    assert!(text.contains(&row), "{text}");
+}
+
+#[test]
+fn with_two_sides_no_row_is_wider_than_the_terminal_and_none_runs_into_the_other_side() {
+    let long = "sip:somebody-with-a-very-long-name@a-domain-that-is-not-the-first.example.org";
+    let presence = PresenceTold { note: Some("n".repeat(500)), ..PresenceTold::default() };
+    let told = Told {
+        at: at(0),
+        aor: Aor::from_uri(long.as_bytes()).unwrap(),
+        event: EventPackage::Presence,
+        what: What::Presence(presence),
+    };
+    for width in [110, 130, 200] {
+        let text = beside(width, &[(0, told.clone()), (3, open("bob", None)), (11, early_from_alice())]);
+        let mut marks = 0;
+        // The two lines that say which capture it is are not part of the ladder.
+        for line in text.lines().skip(2) {
+            assert!(line.chars().count() <= width, "{line}");
+            if let Some(mark) = line.chars().position(|character| character == '◆') {
+                assert_eq!(mark, width - 38, "{line}");
+                marks += 1;
+            }
+        }
+        assert_eq!(marks, 3, "{text}");
+    }
 }
