@@ -7,6 +7,7 @@ mod oddity;
 mod packet;
 mod redact;
 mod rules;
+mod secret;
 mod texts;
 mod time;
 
@@ -16,5 +17,6 @@ pub use oddity::{Oddities, Oddity};
 pub use packet::{Address, Flow, FrameId, Hop, LinkType, Transmit, Transport};
 pub use redact::Redacted;
 pub use rules::{EndedOn, Rules, TalkingOn};
+pub use secret::Secret;
 pub use texts::Texts;
 pub use time::Timestamp;
