@@ -31,6 +31,13 @@ impl Terminal {
             Self::Offline => "offline",
         }
     }
+
+    /// Whose word it is.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Unknown, Self::Online, Self::OfflineWaiting, Self::Offline]
+            .into_iter()
+            .find(|known| known.name() == name)
+    }
 }
 
 /// What does the presentity do? The greater, the more engaged.
@@ -59,6 +66,13 @@ impl Session {
             Self::Held => "held",
             Self::Talking => "talking",
         }
+    }
+
+    /// Whose word it is.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Idle, Self::Calling, Self::Ringing, Self::Held, Self::Talking]
+            .into_iter()
+            .find(|known| known.name() == name)
     }
 }
 

@@ -172,6 +172,11 @@ impl Confidence {
             Self::Degraded => "degraded",
         }
     }
+
+    /// Whose word it is.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Full, Self::Weak, Self::Degraded].into_iter().find(|known| known.name() == name)
+    }
 }
 
 /// A fact, when it was found, and why it is believed.
@@ -277,6 +282,13 @@ impl DialogState {
             Self::Confirmed => "confirmed",
             Self::Terminated => "terminated",
         }
+    }
+
+    /// Whose word it is.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Trying, Self::Early, Self::Confirmed, Self::Terminated]
+            .into_iter()
+            .find(|known| known.name() == name)
     }
 }
 
