@@ -135,7 +135,7 @@ fn person(xml: &mut XmlWriter, aor: &Aor, talking: bool, activities: &[String], 
 }
 
 /// The activities of RFC 4480 section 3.2 that are handed on; others become `rpid:other`.
-const ACTIVITIES: [&str; 23] = [
+const ACTIVITIES: [&str; 24] = [
     "rpid:appointment",
     "rpid:away",
     "rpid:breakfast",
@@ -144,6 +144,7 @@ const ACTIVITIES: [&str; 23] = [
     "rpid:holiday",
     "rpid:in-transit",
     "rpid:looking-for-work",
+    "rpid:lunch",
     "rpid:meal",
     "rpid:meeting",
     "rpid:performance",
