@@ -1,10 +1,11 @@
-//! What every room uses and what knows nobody: time, deadlines, bounds, oddities, redaction, shared texts.
+//! What every room uses and what knows nobody: time, deadlines, bounds, oddities, redaction, chance, shared texts.
 //! In: nothing. Out: small vocabulary types. Knows nothing of SIP, presence, sockets, clocks.
 
 mod deadlines;
 mod limits;
 mod oddity;
 mod packet;
+mod random;
 mod redact;
 mod rules;
 mod secret;
@@ -15,6 +16,7 @@ pub use deadlines::Deadlines;
 pub use limits::Limits;
 pub use oddity::{Oddities, Oddity};
 pub use packet::{Address, Flow, FrameId, Hop, LinkType, Transmit, Transport};
+pub use random::{Random, backoff};
 pub use redact::Redacted;
 pub use rules::{EndedOn, Rules, TalkingOn};
 pub use secret::Secret;

@@ -4,6 +4,7 @@
 pub mod dialog_info;
 pub mod dialog_info_read;
 mod model;
+mod package;
 pub mod pidf;
 pub mod pidf_read;
 mod presences;
@@ -14,4 +15,5 @@ pub(crate) mod xml;
 pub mod xml_read;
 
 pub use model::*;
+pub use package::EventPackage;
 pub use presences::Presences;

@@ -6,39 +6,9 @@ use std::sync::Arc;
 use crate::base::Timestamp;
 use crate::presence::dialog_info::{self, DialogInfoOptions};
 use crate::presence::pidf::Facet;
-use crate::presence::{DialogView, PresentityState, Terminal, pidf};
+use crate::presence::{DialogView, EventPackage, PresentityState, Terminal, pidf};
 use crate::sip::Aor;
 use crate::track::DialogState;
-
-/// An event package that is published (RFC 3856, RFC 4235).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EventPackage {
-    /// `presence`: PIDF.
-    Presence,
-    /// `dialog`: dialog-info.
-    Dialog,
-}
-
-impl EventPackage {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Presence, Self::Dialog];
-
-    /// The word in `Event` and in JSON lines.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Presence => "presence",
-            Self::Dialog => "dialog",
-        }
-    }
-
-    /// The media type of its bodies.
-    pub const fn content_type(self) -> &'static str {
-        match self {
-            Self::Presence => pidf::CONTENT_TYPE,
-            Self::Dialog => dialog_info::CONTENT_TYPE,
-        }
-    }
-}
 
 /// What a publication is to say from now on.
 #[derive(Clone, Debug)]

@@ -4,16 +4,15 @@
 
 mod document;
 mod publication;
-mod random;
 mod request;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-pub use document::EventPackage;
+pub use crate::presence::EventPackage;
 pub use publication::Operation;
 
-use crate::base::{Deadlines, Limits, Timestamp};
+use crate::base::{Deadlines, Limits, Random, Timestamp};
 use crate::presence::PresentityChange;
 use crate::presence::dialog_info::DialogInfoOptions;
 use crate::sip::digest::{DigestChallenge, DigestSession, DigestUser};
@@ -21,7 +20,6 @@ use crate::sip::transaction::{ClientTransaction, Reliability, TransactionEvent};
 use crate::sip::{Aor, Method, Scanner, SipMessage};
 use document::Document;
 use publication::{Answer, Due, Publication, Verdict};
-use random::Random;
 use request::{Head, publish_request};
 
 /// What a clean stop does with what is published.

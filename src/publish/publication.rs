@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use crate::base::Timestamp;
-use crate::presence::DialogView;
+use crate::base::{Random, Timestamp, backoff};
 use crate::presence::dialog_info::DialogInfoOptions;
-use crate::publish::document::{Document, EventPackage, farewell};
-use crate::publish::random::{Random, backoff};
+use crate::presence::{DialogView, EventPackage};
+use crate::publish::document::{Document, farewell};
 use crate::sip::Aor;
 use crate::sip::transaction::TIMER_F;
 

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use crate::publish::document::EventPackage;
+use crate::presence::EventPackage;
 use crate::publish::publication::Due;
 use crate::sip::digest::{DigestSession, DigestUser};
 use crate::sip::write::{self, Header, RequestMethod, WriteError, header, tagged, via};
