@@ -33,6 +33,21 @@ pub struct Limits {
     pub known_addresses: usize,
     /// Dialogs listed in one published document.
     pub dialogs_per_document: usize,
+    /// Bytes of one document that a presence server takes; larger ones are refused.
+    pub document_bytes: usize,
+    /// Publications of one presentity; further ones are refused.
+    pub publications_per_presentity: usize,
+    /// Ended dialogs that are remembered of one presentity, so that nobody's late word revives them. The oldest goes
+    /// first.
+    pub ended_dialogs_per_presentity: usize,
+    /// Subscriptions; further ones are refused.
+    pub subscriptions: usize,
+    /// Subscriptions to one presentity; further ones are refused.
+    pub subscriptions_per_presentity: usize,
+    /// Requests over UDP whose answer is kept for their retransmissions. The oldest goes first.
+    pub server_transactions: usize,
+    /// Digest nonces whose count is known. The oldest goes first, and with it all that were given out before.
+    pub digest_nonces: usize,
 }
 
 impl Default for Limits {
@@ -52,6 +67,13 @@ impl Default for Limits {
             presentities: 2_000_000,
             known_addresses: 4_000_000,
             dialogs_per_document: 16,
+            document_bytes: 65_536,
+            publications_per_presentity: 32,
+            ended_dialogs_per_presentity: 64,
+            subscriptions: 200_000,
+            subscriptions_per_presentity: 2_000,
+            server_transactions: 100_000,
+            digest_nonces: 100_000,
         }
     }
 }

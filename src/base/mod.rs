@@ -8,6 +8,7 @@ mod packet;
 mod random;
 mod redact;
 mod rules;
+mod secret;
 mod texts;
 mod time;
 
@@ -18,5 +19,6 @@ pub use packet::{Address, Flow, FrameId, Hop, LinkType, Transmit, Transport};
 pub use random::{Random, backoff};
 pub use redact::Redacted;
 pub use rules::{EndedOn, Rules, TalkingOn};
+pub use secret::Secret;
 pub use texts::Texts;
 pub use time::Timestamp;

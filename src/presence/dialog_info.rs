@@ -2,7 +2,10 @@
 //! In: an AOR and its dialogs. Out: dialog-info. Knows nothing of publications, SIP messages.
 //! RFC 4235; hold as its section 4.1.6.2 says: the parameter `+sip.rendering` of the target.
 
+use std::sync::Arc;
+
 use crate::presence::DialogView;
+use crate::presence::dialog_info_read::DialogElement;
 use crate::presence::xml::{XmlWriter, any_uri, stable_id};
 use crate::sip::Aor;
 use crate::track::{DialogState, Side};
@@ -22,24 +25,30 @@ pub struct DialogInfoOptions {
     pub dialogs_per_document: usize,
 }
 
-/// A dialog's id: the same in every tap, whichever end it belongs to. Until the other end's tag is known, only the
-/// own end has it. `None` for an end without a tag of its own: it is not listed yet.
-pub fn dialog_id(dialog: &DialogView) -> Option<String> {
-    let local = dialog.local_tag.as_deref()?;
-    Some(match dialog.remote_tag.as_deref() {
-        None => stable_id('d', &[&dialog.call_id, local]),
+/// The id of the dialog of this Call-ID and these tags: the same in every tap, whichever end it belongs to. Until the
+/// other end's tag is known, only the own end has it.
+pub fn id_of(call_id: &str, local_tag: &str, remote_tag: Option<&str>) -> String {
+    match remote_tag {
+        None => stable_id('d', &[call_id, local_tag]),
         Some(remote) => {
-            let (first, second) = if local <= remote { (local, remote) } else { (remote, local) };
-            stable_id('d', &[&dialog.call_id, first, second])
+            let (first, second) = if local_tag <= remote { (local_tag, remote) } else { (remote, local_tag) };
+            stable_id('d', &[call_id, first, second])
         }
-    })
+    }
 }
 
-/// The id that the caller's own end of this dialog had while the other end's tag was not known: who has heard that a
-/// dialog of either id is over need not believe the other any more. `None` for a called end, and while it is the id.
+/// The id of a dialog. `None` for an end without a tag of its own: it is not listed yet.
+pub fn dialog_id(dialog: &DialogView) -> Option<String> {
+    Some(id_of(&dialog.call_id, dialog.local_tag.as_deref()?, dialog.remote_tag.as_deref()))
+}
+
+/// The id that the caller's own end of this dialog had while the other end's tag was not known: who has heard that the
+/// dialog is over need not believe one of that id any more. Not the other way round: whoever did not see the answer may
+/// have given the attempt up, or another branch of it may have been answered too. `None` for a called end, and while it
+/// is the id.
 pub fn dialog_alias(dialog: &DialogView) -> Option<String> {
     let local = dialog.local_tag.as_deref().filter(|_| dialog.side == Side::Caller)?;
-    dialog.remote_tag.as_ref().map(|_| stable_id('d', &[&dialog.call_id, local]))
+    dialog.remote_tag.as_ref().map(|_| id_of(&dialog.call_id, local, None))
 }
 
 /// The dialog document of a presentity: all of its dialogs (`state="full"`). `version` counts the documents of one
@@ -50,10 +59,34 @@ pub fn document<'a>(
     version: u32,
     options: DialogInfoOptions,
 ) -> Vec<u8> {
-    let mut listed: Vec<(String, &DialogView)> =
-        dialogs.into_iter().filter_map(|dialog| Some((dialog_id(dialog)?, dialog))).collect();
-    let too_many = listed.len().saturating_sub(options.dialogs_per_document);
-    listed.drain(..too_many);
+    let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+    let elements: Vec<DialogElement> = dialogs
+        .into_iter()
+        .filter_map(|dialog| {
+            Some(DialogElement {
+                id: dialog_id(dialog)?,
+                call_id: Some(dialog.call_id.to_string()),
+                local_tag: text(&dialog.local_tag),
+                remote_tag: text(&dialog.remote_tag),
+                side: Some(dialog.side),
+                state: dialog.state,
+                held: dialog.held,
+                remote_identity: text(&dialog.remote),
+            })
+        })
+        .collect();
+    document_of(aor, &elements, version, options)
+}
+
+/// The same from dialogs as documents tell them.
+pub fn document_of(
+    aor: &Aor,
+    dialogs: &[DialogElement],
+    version: u32,
+    options: DialogInfoOptions,
+) -> Vec<u8> {
+    let too_many = dialogs.len().saturating_sub(options.dialogs_per_document);
+    let listed = dialogs.get(too_many..).unwrap_or(dialogs);
     let mut xml = XmlWriter::new();
     xml.open(
         "dialog-info",
@@ -70,28 +103,28 @@ pub fn document<'a>(
         xml.text("state", "terminated");
         xml.close();
     }
-    for (at, (id, dialog)) in listed.iter().enumerate() {
+    for (at, dialog) in listed.iter().enumerate() {
         // Who calls himself has both ends of one dialog.
-        let again = listed.iter().skip(at + 1).any(|(later, _)| later == id);
+        let again = listed.iter().skip(at + 1).any(|later| later.id == dialog.id);
         if !again {
-            write_dialog(&mut xml, aor, id, dialog, options);
+            write_dialog(&mut xml, aor, dialog, options);
         }
     }
     xml.finish()
 }
 
 /// Children in the order of RFC 4235 section 4.4: state, local, remote.
-fn write_dialog(xml: &mut XmlWriter, aor: &Aor, id: &str, dialog: &DialogView, options: DialogInfoOptions) {
+fn write_dialog(xml: &mut XmlWriter, aor: &Aor, dialog: &DialogElement, options: DialogInfoOptions) {
     xml.open(
         "dialog",
         &[
-            ("id", Some(id)),
-            ("call-id", Some(&dialog.call_id)),
+            ("id", Some(&dialog.id)),
+            ("call-id", dialog.call_id.as_deref()),
             ("local-tag", dialog.local_tag.as_deref()),
             ("remote-tag", dialog.remote_tag.as_deref()),
             (
                 "direction",
-                Some(match dialog.side {
+                dialog.side.map(|side| match side {
                     Side::Caller => "initiator",
                     Side::Called => "recipient",
                 }),
@@ -109,7 +142,7 @@ fn write_dialog(xml: &mut XmlWriter, aor: &Aor, id: &str, dialog: &DialogView, o
         xml.empty("target", &[("uri", Some(aor.as_str()))]);
     }
     xml.close();
-    if let Some(remote) = dialog.remote.as_deref().filter(|_| options.remote_identity) {
+    if let Some(remote) = dialog.remote_identity.as_deref().filter(|_| options.remote_identity) {
         xml.open("remote", &[]);
         let remote = any_uri(remote);
         xml.text("identity", &remote);

@@ -11,7 +11,7 @@ mod presences;
 mod presentity;
 pub mod rules;
 mod session_type;
-mod xml;
+pub(crate) mod xml;
 pub mod xml_read;
 
 pub use model::*;

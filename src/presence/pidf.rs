@@ -5,6 +5,7 @@
 
 use crate::base::Timestamp;
 use crate::presence::dialog_info::{dialog_alias, dialog_id};
+use crate::presence::pidf_read::{DialogMark, Tuple};
 use crate::presence::xml::{XmlWriter, any_uri, stable_id};
 use crate::presence::{BindingView, DialogView, PresentityState, Session, Terminal};
 use crate::sip::Aor;
@@ -33,13 +34,47 @@ pub fn tuple_id(aor: &Aor, contact: &str) -> String {
     stable_id('t', &[aor.as_str(), contact])
 }
 
+/// What others than offhook said of a presentity, to be handed on beside what offhook says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Tuples; their ids are unique in the document.
+    pub tuples: Vec<Tuple>,
+    /// RPID activities of the person, by their local names, without `on-the-phone` and `unknown`.
+    pub activities: Vec<String>,
+    /// Notes.
+    pub notes: Vec<String>,
+}
+
 /// The presence document of a presentity, or of one facet of it. `dialogs` are those that it rests on, with those that
 /// are over and were listed before. `at` is the moment of the status that it tells; without one the document has no
-/// timestamps, and two are equal exactly when they say the same.
+/// timestamps, and two are equal exactly when they say the same. A terminal of which nothing is known has no tuple.
 pub fn document<'a>(
     aor: &Aor,
     state: &PresentityState,
     dialogs: impl IntoIterator<Item = &'a DialogView>,
+    facet: Facet,
+    at: Option<Timestamp>,
+) -> Vec<u8> {
+    let marks: Vec<DialogMark> = dialogs
+        .into_iter()
+        .filter_map(|dialog| {
+            Some(DialogMark {
+                id: dialog_id(dialog)?,
+                alias: dialog_alias(dialog),
+                state: dialog.state,
+                held: dialog.held,
+            })
+        })
+        .collect();
+    document_of(aor, state, &marks, &Foreign::default(), facet, at)
+}
+
+/// The same from dialogs as documents tell them, with what others said.
+pub fn document_of(
+    aor: &Aor,
+    state: &PresentityState,
+    dialogs: &[DialogMark],
+    foreign: &Foreign,
     facet: Facet,
     at: Option<Timestamp>,
 ) -> Vec<u8> {
@@ -55,8 +90,8 @@ pub fn document<'a>(
             ("entity", Some(aor.as_str())),
         ],
     );
-    if facet != Facet::Session {
-        let terminal = if facet == Facet::Terminal { state.registered } else { state.terminal };
+    let terminal = if facet == Facet::Terminal { state.registered } else { state.terminal };
+    if facet != Facet::Session && terminal != Terminal::Unknown {
         if state.bindings.is_empty() {
             tuple(&mut xml, aor, state, terminal, None, stamp.as_deref());
         }
@@ -64,19 +99,86 @@ pub fn document<'a>(
             tuple(&mut xml, aor, state, terminal, Some(binding), stamp.as_deref());
         }
     }
-    if facet != Facet::Terminal && matches!(state.session, Session::Talking | Session::Held) {
-        let id = stable_id('p', &[aor.as_str()]);
-        xml.open("dm:person", &[("id", Some(&id))]);
-        xml.open("rpid:activities", &[]);
-        xml.empty("rpid:on-the-phone", &[]);
-        xml.close();
-        if let Some(stamp) = &stamp {
-            xml.text("dm:timestamp", stamp);
-        }
-        xml.close();
+    for tuple in &foreign.tuples {
+        foreign_tuple(&mut xml, tuple);
+    }
+    for note in &foreign.notes {
+        xml.text("note", note);
+    }
+    let talking = facet != Facet::Terminal && matches!(state.session, Session::Talking | Session::Held);
+    if talking || !foreign.activities.is_empty() {
+        person(&mut xml, aor, talking, &foreign.activities, stamp.as_deref());
     }
     status(&mut xml, state, dialogs, facet);
     xml.finish()
+}
+
+/// The person of RFC 4479 with what it does.
+fn person(xml: &mut XmlWriter, aor: &Aor, talking: bool, activities: &[String], stamp: Option<&str>) {
+    let id = stable_id('p', &[aor.as_str()]);
+    xml.open("dm:person", &[("id", Some(&id))]);
+    xml.open("rpid:activities", &[]);
+    if talking {
+        xml.empty("rpid:on-the-phone", &[]);
+    }
+    for activity in activities {
+        match ACTIVITIES.iter().find(|name| name.strip_prefix("rpid:") == Some(activity)) {
+            Some(name) => xml.empty(name, &[]),
+            None => xml.text("rpid:other", activity),
+        }
+    }
+    xml.close();
+    if let Some(stamp) = stamp {
+        xml.text("dm:timestamp", stamp);
+    }
+    xml.close();
+}
+
+/// The activities of RFC 4480 section 3.2 that are handed on; others become `rpid:other`.
+const ACTIVITIES: [&str; 24] = [
+    "rpid:appointment",
+    "rpid:away",
+    "rpid:breakfast",
+    "rpid:busy",
+    "rpid:dinner",
+    "rpid:holiday",
+    "rpid:in-transit",
+    "rpid:looking-for-work",
+    "rpid:lunch",
+    "rpid:meal",
+    "rpid:meeting",
+    "rpid:performance",
+    "rpid:permanent-absence",
+    "rpid:playing",
+    "rpid:presentation",
+    "rpid:shopping",
+    "rpid:sleeping",
+    "rpid:spectator",
+    "rpid:steering",
+    "rpid:travel",
+    "rpid:tv",
+    "rpid:vacation",
+    "rpid:working",
+    "rpid:worship",
+];
+
+fn foreign_tuple(xml: &mut XmlWriter, tuple: &Tuple) {
+    xml.open("tuple", &[("id", Some(&tuple.id))]);
+    xml.open("status", &[]);
+    if let Some(open) = tuple.open {
+        xml.text("basic", if open { "open" } else { "closed" });
+    }
+    xml.close();
+    if let Some(terminal_type) = &tuple.terminal_type {
+        xml.text("oh:terminal-type", terminal_type);
+    }
+    if let Some(contact) = &tuple.contact {
+        xml.text_with("contact", &[("priority", tuple.priority.as_deref())], contact);
+    }
+    for note in &tuple.notes {
+        xml.text("note", note);
+    }
+    xml.close();
 }
 
 /// Children in the order of RFC 3863 section 4.4: status, extensions, contact, note, timestamp.
@@ -118,12 +220,7 @@ fn tuple(
 
 /// The status in our own words, how far it is to be believed, and the dialogs that it rests on: what a presence server
 /// composes. `registered` is what the registrations alone say.
-fn status<'a>(
-    xml: &mut XmlWriter,
-    state: &PresentityState,
-    dialogs: impl IntoIterator<Item = &'a DialogView>,
-    facet: Facet,
-) {
+fn status(xml: &mut XmlWriter, state: &PresentityState, dialogs: &[DialogMark], facet: Facet) {
     let of_terminal = |value| if facet == Facet::Session { None } else { Some(value) };
     let of_session = |value| if facet == Facet::Terminal { None } else { Some(value) };
     let combined = facet == Facet::Combined;
@@ -153,12 +250,11 @@ fn status<'a>(
             );
         }
         for dialog in dialogs {
-            let Some(id) = dialog_id(dialog) else { continue };
             xml.empty(
                 "oh:dialog",
                 &[
-                    ("id", Some(&id)),
-                    ("alias", dialog_alias(dialog).as_deref()),
+                    ("id", Some(&dialog.id)),
+                    ("alias", dialog.alias.as_deref()),
                     ("state", Some(dialog.state.name())),
                     ("held", Some("true").filter(|_| dialog.held)),
                 ],

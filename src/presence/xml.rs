@@ -62,7 +62,12 @@ impl XmlWriter {
 
     /// `<name>text</name>`
     pub(crate) fn text(&mut self, name: &'static str, text: &str) {
-        self.open(name, &[]);
+        self.text_with(name, &[], text);
+    }
+
+    /// `<name …>text</name>`
+    pub(crate) fn text_with(&mut self, name: &'static str, attributes: Attributes<'_>, text: &str) {
+        self.open(name, attributes);
         self.event(Event::Text(BytesText::new(&legal(text))));
         self.close();
     }

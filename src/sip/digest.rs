@@ -158,6 +158,29 @@ impl std::fmt::Debug for DigestUser {
     }
 }
 
+/// The digest itself (RFC 7616 section 3.4.1). `once` is the nonce count, if there is `qop=auth`, and the client's
+/// nonce; `what` is method and URI.
+pub(super) fn response(
+    algorithm: Algorithm,
+    who: &DigestUser,
+    realm: &str,
+    nonce: &str,
+    once: (Option<&str>, &str),
+    what: (&str, &str),
+) -> String {
+    let hash = |text: String| algorithm.hash(&text);
+    let (count, cnonce) = once;
+    let mut a1 = hash(format!("{}:{realm}:{}", who.user, who.password));
+    if algorithm.is_session() {
+        a1 = hash(format!("{a1}:{nonce}:{cnonce}"));
+    }
+    let a2 = hash(format!("{}:{}", what.0, what.1));
+    match count {
+        Some(count) => hash(format!("{a1}:{nonce}:{count}:{cnonce}:auth:{a2}")),
+        None => hash(format!("{a1}:{nonce}:{a2}")),
+    }
+}
+
 /// A nonce in use: counts how often it was answered.
 #[derive(Clone, Debug)]
 pub struct DigestSession {
@@ -187,18 +210,16 @@ impl DigestSession {
     pub fn answer(&mut self, who: &DigestUser, method: &str, uri: &str) -> String {
         self.nonce_count = self.nonce_count.saturating_add(1);
         let challenge = &self.challenge;
-        let hash = |text: String| challenge.algorithm.hash(&text);
         let count = format!("{:08x}", self.nonce_count);
-        let mut a1 = hash(format!("{}:{}:{}", who.user, challenge.realm, who.password));
-        if challenge.algorithm.is_session() {
-            a1 = hash(format!("{a1}:{}:{}", challenge.nonce, self.cnonce));
-        }
-        let a2 = hash(format!("{method}:{uri}"));
-        let response = if challenge.qop_auth {
-            hash(format!("{a1}:{}:{count}:{}:auth:{a2}", challenge.nonce, self.cnonce))
-        } else {
-            hash(format!("{a1}:{}:{a2}", challenge.nonce))
-        };
+        let once = challenge.qop_auth.then_some(&*count);
+        let response = response(
+            challenge.algorithm,
+            who,
+            &challenge.realm,
+            &challenge.nonce,
+            (once, &self.cnonce),
+            (method, uri),
+        );
         let mut value = format!(
             "Digest username={}, realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", response=\"{response}\"",
             quoted(&who.user),

@@ -168,6 +168,10 @@ pub struct Via<'a> {
     pub received: Option<&'a [u8]>,
     /// The port the request really came from (RFC 3581), if the parameter has a value.
     pub rport: Option<u16>,
+    /// There is an `rport`, with or without a value: the answer is wanted where the request came from.
+    pub asks_rport: bool,
+    /// All parameters.
+    pub params: Params<'a>,
 }
 
 impl<'a> Via<'a> {
@@ -217,12 +221,22 @@ impl<'a> Via<'a> {
         if transport.is_empty() || host.is_empty() {
             return None;
         }
-        let via = Self { transport, host, port, branch: None, received: None, rport: None };
-        Some((via, Params::new(params)))
+        let via = Self {
+            transport,
+            host,
+            port,
+            branch: None,
+            received: None,
+            rport: None,
+            asks_rport: false,
+            params: Params::new(params),
+        };
+        Some((via, via.params))
     }
 
     fn read(&mut self, params: Params<'a>) {
         for (name, value) in params.iter() {
+            self.asks_rport |= name.eq_ignore_ascii_case(b"rport");
             let Some(value) = value.filter(|value| !value.is_empty()) else {
                 continue;
             };

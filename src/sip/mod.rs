@@ -4,6 +4,7 @@
 mod aor;
 pub mod authenticator;
 pub mod digest;
+pub mod digest_guard;
 mod headers;
 mod lex;
 mod message;
@@ -13,6 +14,7 @@ mod names;
 mod params;
 mod scan;
 pub mod sdp;
+pub mod server_transaction;
 pub mod transaction;
 pub mod uri;
 pub mod write;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use rsip::{Header, Method as RequestMethod};
 
-use crate::sip::{HeaderName, SipMessage};
+use crate::sip::{HeaderName, SipMessage, Via};
 
 /// Why a message was not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -127,7 +127,68 @@ pub fn response_to(
     more: Vec<Header>,
     body: &[u8],
 ) -> Result<Vec<u8>, WriteError> {
+    response_with_vias(request, None, status, to_tag, more, body)
+}
+
+/// The same, and the first Via says where the request came from (RFC 3261 section 18.2.1, RFC 3581 section 4).
+///
+/// # Errors
+/// Those of [`response_to`].
+pub fn response_to_source(
+    request: &SipMessage<'_>,
+    source: SocketAddr,
+    status: u16,
+    to_tag: Option<&str>,
+    more: Vec<Header>,
+    body: &[u8],
+) -> Result<Vec<u8>, WriteError> {
+    response_with_vias(request, Some(source), status, to_tag, more, body)
+}
+
+/// A Via as it came, with `received` where its host is not the address that the request came from, and with `rport`
+/// where it asks for that.
+fn via_from(via: Via<'_>, source: SocketAddr) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut out = format!("SIP/2.0/{} {}", text(via.transport), text(via.host));
+    // Writing into a String cannot fail.
+    if let Some(port) = via.port {
+        let _ = write!(out, ":{port}");
+    }
+    for (name, value) in via.params.iter() {
+        if name.eq_ignore_ascii_case(b"received") || name.eq_ignore_ascii_case(b"rport") {
+            continue;
+        }
+        let _ = write!(out, ";{}", text(name));
+        if let Some(value) = value {
+            let bare = value.iter().all(|byte| byte.is_ascii_graphic() && !b"\"(),;<=>?@{}\\".contains(byte));
+            let value = text(value);
+            let _ = if bare { write!(out, "={value}") } else { write!(out, "=\"{value}\"") };
+        }
+    }
+    if via.asks_rport || via.host_ip() != Some(source.ip()) {
+        let _ = write!(out, ";received={}", source.ip());
+    }
+    if via.asks_rport {
+        let _ = write!(out, ";rport={}", source.port());
+    }
+    out
+}
+
+fn response_with_vias(
+    request: &SipMessage<'_>,
+    source: Option<SocketAddr>,
+    status: u16,
+    to_tag: Option<&str>,
+    more: Vec<Header>,
+    body: &[u8],
+) -> Result<Vec<u8>, WriteError> {
     let mut headers = Vec::with_capacity(8 + more.len());
+    if let Some(source) = source {
+        headers.push(header("Via", via_from(request.top_via(), source)));
+        for via in request.values(HeaderName::Via).skip(1) {
+            headers.push(header("Via", unfolded(via)));
+        }
+    }
     for (name, title) in [
         (HeaderName::Via, "Via"),
         (HeaderName::RecordRoute, "Record-Route"),
@@ -136,7 +197,8 @@ pub fn response_to(
         (HeaderName::CallId, "Call-ID"),
         (HeaderName::CSeq, "CSeq"),
     ] {
-        for value in request.headers(name) {
+        let written = name == HeaderName::Via && source.is_some();
+        for value in request.headers(name).filter(|_| !written) {
             let mut value = unfolded(value);
             if let (HeaderName::To, None, Some(tag)) = (name, request.to_tag(), to_tag) {
                 value.push_str(";tag=");
@@ -150,7 +212,7 @@ pub fn response_to(
 }
 
 /// One line of a header field that may be folded (RFC 3261 section 7.3.1); what is not UTF-8 is replaced.
-fn unfolded(value: &[u8]) -> String {
+pub fn unfolded(value: &[u8]) -> String {
     String::from_utf8_lossy(value)
         .split(['\r', '\n'])
         .map(str::trim)
@@ -364,6 +426,33 @@ mod tests {
         assert_eq!(answer.status(), Some(412));
         assert_eq!(answer.to_tag(), Some(&b"t2"[..]));
         assert_eq!(answer.top_branch(), b"z9hG4bKone");
+    }
+
+    #[test]
+    fn the_first_via_of_a_response_says_where_the_request_came_from() {
+        let source = "192.0.2.77:40123".parse().unwrap();
+        let cases = [
+            (
+                "SIP/2.0/UDP 10.0.0.1:5060;rport;branch=z9hG4bKa, SIP/2.0/UDP proxy.example.com;branch=z9hG4bKb",
+                "Via: SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bKa;received=192.0.2.77;rport=40123\r\nVia: SIP/2.0/UDP proxy.example.com;branch=z9hG4bKb\r\n",
+            ),
+            (
+                "SIP/2.0/TCP phone.example.com;received=10.9.9.9;branch=z9hG4bKa;x=\"a b\"",
+                "Via: SIP/2.0/TCP phone.example.com;branch=z9hG4bKa;x=\"a b\";received=192.0.2.77\r\n",
+            ),
+            ("SIP/2.0/UDP 192.0.2.77;branch=z9hG4bKa", "Via: SIP/2.0/UDP 192.0.2.77;branch=z9hG4bKa\r\n"),
+        ];
+        for (via, expected) in cases {
+            let mut headers = fields("sip:alice@example.com");
+            headers[0] = header("Via", via);
+            let bytes = request(RequestMethod::Publish, "sip:alice@example.com", headers, b"").unwrap();
+            let mut scanner = Scanner::new(&Limits::default());
+            let message = scanner.scan(&bytes).unwrap();
+            let answer = response_to_source(&message, source, 200, Some("t"), Vec::new(), b"").unwrap();
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.contains(expected), "{answer}");
+            assert_eq!(answer.matches("Via:").count(), via.matches("SIP/2.0/").count());
+        }
     }
 
     #[test]
