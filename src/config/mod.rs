@@ -5,6 +5,7 @@
 mod show;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use std::fmt;
 use std::ops::Range;
@@ -13,6 +14,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use toml::Spanned;
+
+pub use webhook::{NOT_A_SECRET, WebhookSection};
 
 use crate::base::{EndedOn, Rules, TalkingOn};
 use crate::publish::{EventPackage, OnStop};
@@ -48,6 +51,8 @@ pub struct Config {
     pub rules: Rules,
     /// How to publish.
     pub publish: PublishSection,
+    /// Whom to tell over HTTP.
+    pub webhooks: Vec<WebhookSection>,
 }
 
 /// The part of the configuration that says how to publish.
@@ -114,6 +119,8 @@ struct File {
     dialog: Option<DialogTable>,
     publish: Option<PublishTable>,
     dialog_info: Option<DialogInfoTable>,
+    #[serde(default)]
+    webhook: Vec<Spanned<webhook::WebhookTable>>,
 }
 
 #[derive(Deserialize)]
@@ -213,7 +220,7 @@ const EXPIRES_S: std::ops::RangeInclusive<u32> = 30..=86_400;
 const MIN_DIALOG_CAP_S: u32 = 60;
 
 impl Config {
-    /// Reads the text of a file of this name. A `password_file` is not opened.
+    /// Reads the text of a file of this name. Files that it names are not opened.
     ///
     /// # Errors
     /// [`ConfigError::Wrong`].
@@ -259,6 +266,9 @@ impl Config {
             let publish = &mut config.publish;
             publish.placeholder = table.placeholder.unwrap_or(publish.placeholder);
             publish.remote_identity = table.remote_identity.unwrap_or(publish.remote_identity);
+        }
+        for table in read.webhook {
+            config.webhooks.push(webhook::webhook(table, &place)?);
         }
         Ok(config)
     }

@@ -2,14 +2,15 @@
 //! In: `Config`. Out: TOML that says the same, with the meaning, unit and default of every key. Knows nothing of files.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
-use super::Config;
+use super::{Config, WebhookSection};
 use crate::base::{EndedOn, TalkingOn};
-use crate::publish::OnStop;
+use crate::publish::{LineKind, OnStop};
 
 impl Config {
     /// A configuration file that says exactly this, with the meaning, unit and default of every key.
-    /// A password is not shown.
+    /// Passwords and secrets are not shown.
     pub fn to_toml(&self) -> String {
         let (rules, publish) = (&self.rules, &self.publish);
         let mut text = String::from(
@@ -119,8 +120,70 @@ impl Config {
             "Tell watchers who the other party is. Default: true.",
             &format!("remote_identity = {}", publish.remote_identity),
         );
+        match self.webhooks.as_slice() {
+            [] => {
+                let example = webhook(&WebhookSection::new("https://hooks.example.com/offhook"));
+                for line in example.lines() {
+                    let comment = line.is_empty() || line.starts_with('#');
+                    let _ = writeln!(text, "{}{line}", if comment { "" } else { "# " });
+                }
+            }
+            webhooks => text.extend(webhooks.iter().map(webhook)),
+        }
         text
     }
+}
+
+fn webhook(webhook: &WebhookSection) -> String {
+    let mut text = String::from(
+        "# An endpoint that `--webhooks` sends lines to over HTTP; there may be several such tables. Default: none.\n\
+         [[webhook]]\n\n",
+    );
+    let mut say = |comment: &str, line: &str| {
+        for comment in comment.lines() {
+            let _ = writeln!(text, "# {comment}");
+        }
+        let _ = writeln!(text, "{line}\n");
+    };
+    let optional = |key: &str, value: Option<String>, example: &str| match value {
+        Some(value) => format!("{key} = {}", quoted(&value)),
+        None => format!("# {key} = {}", quoted(example)),
+    };
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    say("Where to. It has no default.", &format!("url = {}", quoted(&webhook.url)));
+    say(
+        &format!(
+            "Kinds of lines that are sent: {}.\nDefault: [\"status\"].",
+            LineKind::ALL.map(|kind| quoted(kind.name())).join(", ")
+        ),
+        &format!("kinds = {}", list(webhook.kinds.iter().map(|kind| kind.name()))),
+    );
+    let hidden = !webhook.secrets.is_empty() && webhook.secret_file.is_none();
+    say(
+        "What requests are signed with: \"whsec_\" and base64, or any text; better kept in a file of its own,\n\
+         see `secret_file`. Default: none, requests are not signed.",
+        if hidden { "# secret is set, and not shown" } else { "# secret = \"whsec_…\"" },
+    );
+    say(
+        "A file of secrets, one a line, the request is signed with each; relative to this file. Not together\n\
+         with `secret`. Default: none.",
+        &optional("secret_file", path(&webhook.secret_file), "offhook.webhook-secret"),
+    );
+    say(
+        "A PEM file of the certificate authorities that are trusted for https, relative to this file.\n\
+         Default: none, those of the system.",
+        &optional("ca_file", path(&webhook.ca_file), "ca.pem"),
+    );
+    say(
+        "Events that may wait while the endpoint does not take them, 1 to 1000000; the oldest are lost first.\n\
+         Default: 10000.",
+        &format!("queue = {}", webhook.queue),
+    );
+    say(
+        "What the events say they come from: a URI reference. Default: \"urn:offhook:\" and the host's name.",
+        &optional("source", webhook.source.clone(), "urn:offhook:tap-1"),
+    );
+    text
 }
 
 fn quoted(text: &str) -> String {

@@ -1,7 +1,10 @@
 //! What is read, what is refused and how, and that what is shown reads back.
 //! In: TOML. Out: configurations and sentences. Knows nothing of files.
 
+use std::path::Path;
+
 use super::*;
+use crate::publish::LineKind;
 
 fn refused(text: &str) -> String {
     Config::parse("offhook.toml", text).unwrap_err().to_string()
@@ -35,6 +38,16 @@ fn every_key_is_read() {
         [dialog_info]
         placeholder = false
         remote_identity = false
+        [[webhook]]
+        url = "https://hooks.example.com/offhook?key=k3y"
+        kinds = ["summary", "status", "summary"]
+        secret = "wh-s3cret"
+        ca_file = "ca.pem"
+        queue = 5
+        source = "/taps/1"
+        [[webhook]]
+        url = "http://127.0.0.1:8080"
+        secret_file = "secrets"
         "#,
     )
     .unwrap();
@@ -49,7 +62,15 @@ fn every_key_is_read() {
     assert_eq!((publish.expires_s, publish.on_stop), (120, OnStop::Keep));
     assert_eq!(publish.events, [EventPackage::Dialog]);
     assert!(!publish.placeholder && !publish.remote_identity);
-    assert!(!format!("{config:?}").contains("s3cret"));
+    let [first, second] = &config.webhooks[..] else { panic!("not two webhooks") };
+    assert_eq!(first.kinds, [LineKind::Summary, LineKind::Status]);
+    assert_eq!((first.secrets.as_slice(), first.queue), (&["wh-s3cret".to_owned()][..], 5));
+    assert_eq!(first.source.as_deref(), Some("/taps/1"));
+    assert_eq!(first.ca_file.as_deref(), Some(Path::new("ca.pem")));
+    let secret_file = Some("secrets".into());
+    assert_eq!(second, &WebhookSection { secret_file, ..WebhookSection::new("http://127.0.0.1:8080") });
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("s3cret") && !shown.contains("k3y"), "{shown}");
 }
 
 #[test]
@@ -98,6 +119,44 @@ fn errors_name_file_line_and_key_in_one_sentence() {
         ),
         ("[dialog]\ncap_s = 1", "offhook.toml, line 2: `dialog.cap_s` must be at least 60 s"),
         ("[session_type]\n\"sip:*\" = \"\"", "offhook.toml, line 2:"),
+        ("[[webhook]]\nqueue = 5", "offhook.toml, line 1: a [[webhook]] needs a `url`"),
+        (
+            "[[webhook]]\nuri = \"http://example.com\"",
+            "offhook.toml, line 2: there is no key `uri`; there are `url`, `kinds`,",
+        ),
+        ("[[webhook]]\nurl = \"example.com\"", "offhook.toml, line 2: `webhook.url` must be a URL"),
+        (
+            "[[webhook]]\nurl = \"ftp://example.com\"",
+            "offhook.toml, line 2: `webhook.url` must be an http or https",
+        ),
+        (
+            "[[webhook]]\nurl = \"https://me:secret@example.com\"",
+            "offhook.toml, line 2: `webhook.url` must not hold a user or a password",
+        ),
+        (
+            "[[webhook]]\nurl = \"http://example.com\"\nkinds = [\"status\", \"states\"]",
+            "offhook.toml, line 3: `webhook.kinds` cannot have \"states\" in it; it can have \"status\", \"contact\",",
+        ),
+        (
+            "[[webhook]]\nurl = \"http://example.com\"\nkinds = []",
+            "offhook.toml, line 3: `webhook.kinds` must name at least one kind",
+        ),
+        (
+            "[[webhook]]\nurl = \"http://example.com\"\n[[webhook]]\nurl = \"http://example.com\"\nsecret = \"whsec_?\"",
+            "offhook.toml, line 5: `webhook.secret` must be \"whsec_\" and base64",
+        ),
+        (
+            "[[webhook]]\nurl = \"http://example.com\"\nsecret = \"x\"\nsecret_file = \"y\"",
+            "offhook.toml, line 4: `webhook.secret_file` and `secret` exclude each other",
+        ),
+        (
+            "[[webhook]]\nurl = \"http://example.com\"\nqueue = 0",
+            "offhook.toml, line 3: `webhook.queue` must be from 1 to 1000000 events",
+        ),
+        (
+            "[[webhook]]\nurl = \"http://example.com\"\nsource = \"my tap\"",
+            "offhook.toml, line 3: `webhook.source` must be a URI reference",
+        ),
         ("talking_on = ", "offhook.toml, line 1:"),
         ("talking_on = \"ack\"\ntalking_on = \"ack\"", "offhook.toml, line 2: duplicate key"),
     ];
@@ -111,7 +170,12 @@ fn errors_name_file_line_and_key_in_one_sentence() {
 #[test]
 fn what_is_shown_is_a_configuration_that_says_the_same() {
     let mut config = Config::default();
-    assert_eq!(Config::parse("shown", &config.to_toml()).unwrap(), config);
+    let shown = config.to_toml();
+    assert_eq!(Config::parse("shown", &shown).unwrap(), config);
+    // The example of a table that is not there becomes one when its mark is taken off.
+    let webhook = shown.split_once("# [[webhook]]").unwrap().1.replace("# url", "url");
+    let webhook = Config::parse("shown", &format!("[[webhook]]{webhook}")).unwrap().webhooks;
+    assert_eq!(webhook, [WebhookSection::new("https://hooks.example.com/offhook")]);
     config.rules.talking_on = TalkingOn::Response;
     config.rules.ended_on = EndedOn::Response;
     config.rules.domains = vec!["example.com".to_owned(), "any".to_owned()];
@@ -125,7 +189,19 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
     config.publish.on_stop = OnStop::Keep;
     config.publish.events = vec![EventPackage::Presence];
     (config.publish.placeholder, config.publish.remote_identity) = (false, false);
+    config.webhooks = vec![
+        WebhookSection::new("https://hooks.example.com"),
+        WebhookSection {
+            kinds: LineKind::ALL.to_vec(),
+            secret_file: Some("secrets".into()),
+            ca_file: Some("ca.pem".into()),
+            queue: 3,
+            source: Some("urn:offhook:tap-1".to_owned()),
+            ..WebhookSection::new("http://127.0.0.1:8080/")
+        },
+    ];
     assert_eq!(Config::parse("shown", &config.to_toml()).unwrap(), config, "{}", config.to_toml());
+    config.webhooks[0].secrets.push("wh-s3cret".to_owned());
     (config.publish.user, config.publish.password) = (Some("offhook".into()), Some("s3cret".into()));
     assert!(!config.to_toml().contains("s3cret"));
 }

@@ -1,34 +1,67 @@
-//! The configuration file and the password file beside it.
+//! The configuration file and the files with secrets beside it.
 //! In: a path. Out: `Config`, or one sentence. Knows nothing of keys and values.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, NOT_A_SECRET};
+use crate::publish::WebhookSecret;
 
-/// Reads a configuration file, and the password file that it names.
+/// Reads a configuration file, and the files with a password or secrets that it names.
 ///
 /// # Errors
 /// [`ConfigError`]: the file cannot be read, or something in it is wrong.
 pub fn read_config(path: &Path) -> Result<Config, ConfigError> {
-    let file = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| unreadable(&file, &error))?;
+    let (file, text) = read(path)?;
     let mut config = Config::parse(&file, &text)?;
-    if let Some(password_file) = &config.publish.password_file {
-        // Relative to the configuration, wherever offhook is started.
-        let password_file = path.parent().unwrap_or(Path::new("")).join(password_file);
-        let name = password_file.display().to_string();
-        let password = fs::read_to_string(&password_file).map_err(|error| unreadable(&name, &error))?;
-        let password = password.lines().next().unwrap_or_default();
+    // Relative to the configuration, wherever offhook is started.
+    let folder = path.parent().unwrap_or(Path::new(""));
+    if let Some(password_file) = &mut config.publish.password_file {
+        *password_file = folder.join(&password_file);
+        let (name, text) = read(password_file)?;
+        let password = text.lines().next().unwrap_or_default();
         if password.is_empty() {
             let what = "its first line should be a password, and is empty".to_owned();
             return Err(ConfigError::Unreadable { file: name, what });
         }
         config.publish.password = Some(password.to_owned());
-        config.publish.password_file = Some(password_file);
+    }
+    for webhook in &mut config.webhooks {
+        if let Some(ca_file) = &mut webhook.ca_file {
+            *ca_file = folder.join(&ca_file);
+        }
+        if let Some(secret_file) = &mut webhook.secret_file {
+            *secret_file = folder.join(&secret_file);
+            webhook.secrets = secrets(secret_file)?;
+        }
     }
     Ok(config)
+}
+
+/// One a line; empty lines do not count.
+fn secrets(path: &Path) -> Result<Vec<String>, ConfigError> {
+    let (file, text) = read(path)?;
+    let mut secrets = Vec::new();
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty()) {
+        if WebhookSecret::parse(line).is_none() {
+            return Err(ConfigError::Wrong { file, line: number, what: format!("a secret {NOT_A_SECRET}") });
+        }
+        secrets.push(line.to_owned());
+    }
+    if secrets.is_empty() {
+        return Err(ConfigError::Unreadable { file, what: "there is no secret in it".to_owned() });
+    }
+    Ok(secrets)
+}
+
+/// The file's name, and what is in it.
+fn read(path: &Path) -> Result<(String, String), ConfigError> {
+    let file = path.display().to_string();
+    match fs::read_to_string(path) {
+        Ok(text) => Ok((file, text)),
+        Err(error) => Err(unreadable(&file, &error)),
+    }
 }
 
 fn unreadable(file: &str, error: &io::Error) -> ConfigError {
@@ -56,5 +89,28 @@ mod tests {
         assert_eq!(read_config(&path).unwrap().publish.password.as_deref(), Some("s3cret"));
         let missing = read_config(&folder.path().join("no.toml")).unwrap_err().to_string();
         assert!(missing.ends_with("no.toml: there is no such file"), "{missing}");
+    }
+
+    #[test]
+    fn files_of_a_webhook_lie_beside_the_configuration_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("offhook.toml");
+        let webhook =
+            "[[webhook]]\nurl = \"https://example.com\"\nsecret_file = \"secrets\"\nca_file = \"ca.pem\"\n";
+        fs::write(&path, webhook).unwrap();
+        let secrets = folder.path().join("secrets");
+        for (text, said) in [
+            ("\n\n", "secrets: there is no secret in it"),
+            ("new\n\nwhsec_?\n", "secrets, line 3: a secret must be \"whsec_\" and base64"),
+        ] {
+            fs::write(&secrets, text).unwrap();
+            let refused = read_config(&path).unwrap_err().to_string();
+            assert!(refused.contains(said), "{refused}");
+        }
+        fs::write(&secrets, "new\nold\n").unwrap();
+        let config = read_config(&path).unwrap();
+        assert_eq!(config.webhooks[0].secrets, ["new", "old"]);
+        assert_eq!(config.webhooks[0].ca_file, Some(folder.path().join("ca.pem")));
+        assert!(config.to_toml().contains("/secrets\""), "{}", config.to_toml());
     }
 }
