@@ -2,9 +2,11 @@
 //! In: TOML, as text. Out: `Config`, or one sentence that names file, line and key. Knows nothing of files, captures and sockets.
 //! Every key does something; unknown ones are errors. `Config::to_toml` is the documentation of all of them.
 
+mod credentials;
 mod show;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::fmt;
 use std::ops::Range;
@@ -17,6 +19,9 @@ use toml::Spanned;
 use crate::base::{EndedOn, Rules, TalkingOn};
 use crate::publish::{EventPackage, OnStop};
 use crate::sip::{Aor, Scheme, Uri};
+
+pub use watch::WatchSection;
+use watch::WatchTable;
 
 /// Where the configuration is wrong: one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,8 @@ pub struct Config {
     pub rules: Rules,
     /// How to publish.
     pub publish: PublishSection,
+    /// How to watch.
+    pub watch: WatchSection,
 }
 
 /// The part of the configuration that says how to publish.
@@ -114,6 +121,7 @@ struct File {
     dialog: Option<DialogTable>,
     publish: Option<PublishTable>,
     dialog_info: Option<DialogInfoTable>,
+    watch: Option<WatchTable>,
 }
 
 #[derive(Deserialize)]
@@ -260,6 +268,9 @@ impl Config {
             publish.placeholder = table.placeholder.unwrap_or(publish.placeholder);
             publish.remote_identity = table.remote_identity.unwrap_or(publish.remote_identity);
         }
+        if let Some(table) = read.watch {
+            config.watch = table.read(&place)?;
+        }
         Ok(config)
     }
 }
@@ -284,22 +295,7 @@ pub fn managed_domain(text: &str) -> Option<String> {
 
 fn publish(table: PublishTable, place: &Place<'_>) -> Result<PublishSection, ConfigError> {
     let mut section = PublishSection::default();
-    if let (Some(_), Some(file)) = (&table.password, &table.password_file) {
-        return Err(
-            place.wrong(&file.span(), "and `password` exclude each other: give one of them".to_owned())
-        );
-    }
-    let secret =
-        table.password.as_ref().map(Spanned::span).or(table.password_file.as_ref().map(Spanned::span));
-    match (&table.user, secret) {
-        (Some(user), None) => {
-            return Err(
-                place.wrong(&user.span(), "needs a `password` or a `password_file` beside it".to_owned())
-            );
-        }
-        (None, Some(span)) => return Err(place.wrong(&span, "needs a `user` beside it".to_owned())),
-        _ => {}
-    }
+    credentials::check(table.user.as_ref(), table.password.as_ref(), table.password_file.as_ref(), place)?;
     if let Some(server) = table.server {
         let usable = Uri::parse(server.as_ref().as_bytes()).is_some_and(|uri| uri.scheme == Scheme::Sip);
         if !usable {

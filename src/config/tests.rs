@@ -35,6 +35,9 @@ fn every_key_is_read() {
         [dialog_info]
         placeholder = false
         remote_identity = false
+        [watch]
+        user = "board"
+        password_file = "board.password"
         "#,
     )
     .unwrap();
@@ -49,6 +52,9 @@ fn every_key_is_read() {
     assert_eq!((publish.expires_s, publish.on_stop), (120, OnStop::Keep));
     assert_eq!(publish.events, [EventPackage::Dialog]);
     assert!(!publish.placeholder && !publish.remote_identity);
+    let watch = &config.watch;
+    assert_eq!((watch.user.as_deref(), watch.password.as_deref()), (Some("board"), None));
+    assert_eq!(watch.password_file.as_deref(), Some(std::path::Path::new("board.password")));
     assert!(!format!("{config:?}").contains("s3cret"));
 }
 
@@ -96,6 +102,7 @@ fn errors_name_file_line_and_key_in_one_sentence() {
             "[publish]\nuser = \"me\"\npassword = \"x\"\npassword_file = \"y\"",
             "offhook.toml, line 4: `publish.password_file` and `password` exclude each other",
         ),
+        ("[watch]\npassword = \"x\"", "offhook.toml, line 2: `watch.password` needs a `user`"),
         ("[dialog]\ncap_s = 1", "offhook.toml, line 2: `dialog.cap_s` must be at least 60 s"),
         ("[session_type]\n\"sip:*\" = \"\"", "offhook.toml, line 2:"),
         ("talking_on = ", "offhook.toml, line 1:"),
@@ -125,7 +132,9 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
     config.publish.on_stop = OnStop::Keep;
     config.publish.events = vec![EventPackage::Presence];
     (config.publish.placeholder, config.publish.remote_identity) = (false, false);
+    (config.watch.user, config.watch.password_file) = (Some("board".into()), Some("board.password".into()));
     assert_eq!(Config::parse("shown", &config.to_toml()).unwrap(), config, "{}", config.to_toml());
     (config.publish.user, config.publish.password) = (Some("offhook".into()), Some("s3cret".into()));
+    (config.watch.password, config.watch.password_file) = (Some("s3cret".into()), None);
     assert!(!config.to_toml().contains("s3cret"));
 }

@@ -1,13 +1,13 @@
-//! The configuration file and the password file beside it.
+//! The configuration file and the password files beside it.
 //! In: a path. Out: `Config`, or one sentence. Knows nothing of keys and values.
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigError};
 
-/// Reads a configuration file, and the password file that it names.
+/// Reads a configuration file, and the password files that it names.
 ///
 /// # Errors
 /// [`ConfigError`]: the file cannot be read, or something in it is wrong.
@@ -15,20 +15,32 @@ pub fn read_config(path: &Path) -> Result<Config, ConfigError> {
     let file = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| unreadable(&file, &error))?;
     let mut config = Config::parse(&file, &text)?;
-    if let Some(password_file) = &config.publish.password_file {
-        // Relative to the configuration, wherever offhook is started.
-        let password_file = path.parent().unwrap_or(Path::new("")).join(password_file);
-        let name = password_file.display().to_string();
-        let password = fs::read_to_string(&password_file).map_err(|error| unreadable(&name, &error))?;
-        let password = password.lines().next().unwrap_or_default();
-        if password.is_empty() {
-            let what = "its first line should be a password, and is empty".to_owned();
-            return Err(ConfigError::Unreadable { file: name, what });
-        }
-        config.publish.password = Some(password.to_owned());
-        config.publish.password_file = Some(password_file);
-    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let (publish, watch) = (&mut config.publish, &mut config.watch);
+    read_password(folder, &mut publish.password, &mut publish.password_file)?;
+    read_password(folder, &mut watch.password, &mut watch.password_file)?;
     Ok(config)
+}
+
+/// Reads the password file, if there is one. It is named relative to the configuration, wherever offhook is started.
+fn read_password(
+    folder: &Path,
+    password: &mut Option<String>,
+    password_file: &mut Option<PathBuf>,
+) -> Result<(), ConfigError> {
+    let Some(named) = password_file else {
+        return Ok(());
+    };
+    *named = folder.join(&*named);
+    let name = named.display().to_string();
+    let text = fs::read_to_string(&*named).map_err(|error| unreadable(&name, &error))?;
+    let first = text.lines().next().unwrap_or_default();
+    if first.is_empty() {
+        let what = "its first line should be a password, and is empty".to_owned();
+        return Err(ConfigError::Unreadable { file: name, what });
+    }
+    *password = Some(first.to_owned());
+    Ok(())
 }
 
 fn unreadable(file: &str, error: &io::Error) -> ConfigError {
@@ -54,6 +66,9 @@ mod tests {
         assert!(missing.ends_with("secret: there is no such file"), "{missing}");
         fs::write(folder.path().join("secret"), "s3cret\nsecond line\n").unwrap();
         assert_eq!(read_config(&path).unwrap().publish.password.as_deref(), Some("s3cret"));
+        fs::write(&path, "[watch]\nuser = \"board\"\npassword_file = \"secret\"\n").unwrap();
+        let watch = read_config(&path).unwrap().watch;
+        assert_eq!((watch.user.as_deref(), watch.password.as_deref()), (Some("board"), Some("s3cret")));
         let missing = read_config(&folder.path().join("no.toml")).unwrap_err().to_string();
         assert!(missing.ends_with("no.toml: there is no such file"), "{missing}");
     }
