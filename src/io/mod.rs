@@ -6,5 +6,6 @@ pub mod config_file;
 pub mod output;
 pub mod publisher;
 pub mod replay;
+pub mod sip_endpoint;
 mod sip_socket;
 pub mod stop;

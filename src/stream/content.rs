@@ -13,7 +13,7 @@ const MAX_AWAITED_METHOD: usize = 64;
 const VERSION: &[u8] = b"SIP/2.0";
 
 /// What the bytes begin with.
-pub(super) enum Start {
+pub(crate) enum Start {
     /// A whole SIP start line.
     Message(StartLine),
     /// Something that may become one.
@@ -23,7 +23,7 @@ pub(super) enum Start {
 }
 
 /// A start line that was found.
-pub(super) struct StartLine {
+pub(crate) struct StartLine {
     /// Where the header fields begin.
     pub end: usize,
     /// Lines end with LF alone.
@@ -31,12 +31,12 @@ pub(super) struct StartLine {
 }
 
 /// How many bytes at the front are keep-alives: empty lines, and the NULs that some phones send.
-pub(super) fn keep_alive(bytes: &[u8]) -> usize {
+pub(crate) fn keep_alive(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n' | 0)).unwrap_or(bytes.len())
 }
 
 /// Looks at the front of `bytes`, of which [`keep_alive`] was taken off.
-pub(super) fn start(bytes: &[u8]) -> Start {
+pub(crate) fn start(bytes: &[u8]) -> Start {
     // Media, TLS and most else ends here: their first byte is in no method.
     if !bytes.first().is_none_or(|&first| is_token(first)) {
         return Start::Other;

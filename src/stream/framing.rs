@@ -13,7 +13,7 @@ use super::content::StartLine;
 static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// The part of a message before its body.
-pub(super) struct Head {
+pub(crate) struct Head {
     /// Bytes to the end of the empty line.
     pub length: usize,
     /// What it says of the body.
@@ -22,7 +22,7 @@ pub(super) struct Head {
 
 /// The Content-Length header field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ContentLength {
+pub(crate) enum ContentLength {
     Absent,
     /// It is no number.
     Unreadable,
@@ -31,7 +31,7 @@ pub(super) enum ContentLength {
 }
 
 /// The head of the message at the front of `bytes`; `None` while its empty line has not come.
-pub(super) fn head(bytes: &[u8], start_line: &StartLine) -> Option<Head> {
+pub(crate) fn head(bytes: &[u8], start_line: &StartLine) -> Option<Head> {
     // The empty line may follow the start line at once: then its CRLF is part of the pattern searched for.
     let from = start_line.end.checked_sub(if start_line.bare_lf { 1 } else { 2 })?;
     let searched = bytes.get(from..)?;

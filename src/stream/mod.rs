@@ -18,8 +18,9 @@ use std::net::SocketAddr;
 use crate::base::{Limits, Oddities, Oddity, Timestamp, Transport};
 use crate::decode::{Payload, Segment};
 
-use content::Start;
-use framing::ContentLength;
+// Our own sockets frame their streams by the same rules.
+pub(crate) use content::{Start, keep_alive, start};
+pub(crate) use framing::{ContentLength, head};
 
 /// The bytes of one message, borrowed from the segment that completed it or from what was put together.
 #[derive(Clone, Copy, Debug)]
