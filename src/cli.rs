@@ -6,6 +6,7 @@ use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -14,6 +15,8 @@ use crate::config::{Config, NOT_A_DOMAIN, managed_domain};
 use crate::io::config_file::read_config as read_config_file;
 use crate::io::publisher::NextHop;
 use crate::io::replay::{self, Ended, ExplainOptions, Format, Publishing, ReplayOptions, Speed};
+use crate::io::watch::{self, WatchCommand, Watching};
+use crate::presence::EventPackage;
 use crate::sip::Aor;
 
 /// Where the configuration is, when `--config` does not say.
@@ -51,6 +54,12 @@ Examples:
     /// Say why somebody has the status that they have: the frames and rules behind it.
     #[command(after_help = "Example:\n  offhook explain alice@example.com office.pcap")]
     Explain(Explain),
+    /// Watch somebody at a presence server and print what it tells, until Ctrl-C.
+    #[command(after_help = "\
+Examples:
+  offhook watch alice@example.com bob@example.com --server sip:presence.example.com
+  offhook watch bob@example.com --server sip:192.0.2.20:5070 --events dialog --format jsonl --for 60")]
+    Watch(Watch),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -99,6 +108,33 @@ struct Explain {
     input: Input,
 }
 
+#[derive(Args)]
+struct Watch {
+    /// Addresses of record: `alice@example.com`, `sip:alice@example.com`, `tel:+15550100`.
+    #[arg(required = true, value_name = "AOR", value_parser = aor)]
+    aors: Vec<Aor>,
+    /// The presence server, `sip:host[:port]`.
+    #[arg(long, value_name = "SIP-URI", value_parser = presence_server)]
+    server: NextHop,
+    /// How results are written.
+    #[arg(long, value_enum, default_value_t = FormatWord::Text)]
+    format: FormatWord,
+    /// The event packages to subscribe to.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [EventWord::Presence, EventWord::Dialog])]
+    events: Vec<EventWord>,
+    /// End after so many seconds.
+    #[arg(long = "for", value_name = "SECONDS")]
+    length_s: Option<u32>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum EventWord {
+    /// Who is there, and who is on the phone (RFC 3856).
+    Presence,
+    /// Their calls (RFC 4235).
+    Dialog,
+}
+
 #[derive(Subcommand)]
 enum ConfigCommand {
     /// Say whether a configuration file is right, or what is wrong on which line.
@@ -118,6 +154,24 @@ enum FormatWord {
     Jsonl,
 }
 
+impl From<FormatWord> for Format {
+    fn from(word: FormatWord) -> Self {
+        match word {
+            FormatWord::Text => Self::Text,
+            FormatWord::Jsonl => Self::JsonLines,
+        }
+    }
+}
+
+impl From<EventWord> for EventPackage {
+    fn from(word: EventWord) -> Self {
+        match word {
+            EventWord::Presence => Self::Presence,
+            EventWord::Dialog => Self::Dialog,
+        }
+    }
+}
+
 #[derive(Clone)]
 enum PublishTo {
     Configured,
@@ -128,7 +182,11 @@ fn publish_to(text: &str) -> Result<PublishTo, String> {
     if text == "config" {
         return Ok(PublishTo::Configured);
     }
-    NextHop::parse(text).map(PublishTo::Server).map_err(|error| error.to_string())
+    presence_server(text).map(PublishTo::Server)
+}
+
+fn presence_server(text: &str) -> Result<NextHop, String> {
+    NextHop::parse(text).map_err(|error| error.to_string())
 }
 
 fn domain(text: &str) -> Result<String, String> {
@@ -169,6 +227,7 @@ pub fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Config(command) => config(command, config_file),
         Command::Replay(arguments) => read_config(config_file).and_then(|config| replay(arguments, config)),
+        Command::Watch(arguments) => read_config(config_file).and_then(|config| watch(arguments, config)),
         Command::Explain(arguments) => read_config(config_file).and_then(|config| explain(arguments, config)),
     };
     match ended {
@@ -241,10 +300,7 @@ fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
         rules: rules(&config, arguments.input.domains),
         inputs: arguments.input.files,
         filter: arguments.input.filter,
-        format: match arguments.format {
-            FormatWord::Text => Format::Text,
-            FormatWord::Jsonl => Format::JsonLines,
-        },
+        format: arguments.format.into(),
         speed: arguments.speed,
         publishing,
         progress: !arguments.quiet && io::stderr().is_terminal() && !io::stdout().is_terminal(),
@@ -260,6 +316,20 @@ fn explain(arguments: Explain, config: Config) -> Result<Ended, Failure> {
         aor: arguments.aor,
     };
     Ok(replay::explain(options)?)
+}
+
+fn watch(arguments: Watch, config: Config) -> Result<Ended, Failure> {
+    let command = WatchCommand {
+        aors: arguments.aors,
+        watching: Watching {
+            server: arguments.server,
+            section: config.watch,
+            events: arguments.events.into_iter().map(EventPackage::from).collect(),
+        },
+        format: arguments.format.into(),
+        length: arguments.length_s.map(|seconds| Duration::from_secs(u64::from(seconds))),
+    };
+    Ok(watch::watch(command)?)
 }
 
 fn rules(config: &Config, domains: Vec<String>) -> crate::base::Rules {

@@ -37,7 +37,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("cli", &["base", "sip", "config", "io"]),
+    ("cli", &["base", "sip", "presence", "config", "io"]),
     ("main", &["cli"]),
 ];
 

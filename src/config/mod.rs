@@ -2,9 +2,11 @@
 //! In: TOML, as text. Out: `Config`, or one sentence that names file, line and key. Knows nothing of files, captures and sockets.
 //! Every key does something; unknown ones are errors. `Config::to_toml` is the documentation of all of them.
 
+mod credentials;
 mod show;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod webhook;
 
 use std::fmt;
@@ -20,6 +22,9 @@ pub use webhook::{NOT_A_SECRET, WebhookSection};
 use crate::base::{EndedOn, Rules, TalkingOn};
 use crate::publish::{EventPackage, OnStop};
 use crate::sip::{Aor, Scheme, Uri};
+
+pub use watch::WatchSection;
+use watch::WatchTable;
 
 /// Where the configuration is wrong: one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,8 @@ pub struct Config {
     pub publish: PublishSection,
     /// Whom to tell over HTTP.
     pub webhooks: Vec<WebhookSection>,
+    /// How to watch.
+    pub watch: WatchSection,
 }
 
 /// The part of the configuration that says how to publish.
@@ -121,6 +128,7 @@ struct File {
     dialog_info: Option<DialogInfoTable>,
     #[serde(default)]
     webhook: Vec<Spanned<webhook::WebhookTable>>,
+    watch: Option<WatchTable>,
 }
 
 #[derive(Deserialize)]
@@ -270,6 +278,9 @@ impl Config {
         for table in read.webhook {
             config.webhooks.push(webhook::webhook(table, &place)?);
         }
+        if let Some(table) = read.watch {
+            config.watch = table.read(&place)?;
+        }
         Ok(config)
     }
 }
@@ -294,22 +305,7 @@ pub fn managed_domain(text: &str) -> Option<String> {
 
 fn publish(table: PublishTable, place: &Place<'_>) -> Result<PublishSection, ConfigError> {
     let mut section = PublishSection::default();
-    if let (Some(_), Some(file)) = (&table.password, &table.password_file) {
-        return Err(
-            place.wrong(&file.span(), "and `password` exclude each other: give one of them".to_owned())
-        );
-    }
-    let secret =
-        table.password.as_ref().map(Spanned::span).or(table.password_file.as_ref().map(Spanned::span));
-    match (&table.user, secret) {
-        (Some(user), None) => {
-            return Err(
-                place.wrong(&user.span(), "needs a `password` or a `password_file` beside it".to_owned())
-            );
-        }
-        (None, Some(span)) => return Err(place.wrong(&span, "needs a `user` beside it".to_owned())),
-        _ => {}
-    }
+    credentials::check(table.user.as_ref(), table.password.as_ref(), table.password_file.as_ref(), place)?;
     if let Some(server) = table.server {
         let usable = Uri::parse(server.as_ref().as_bytes()).is_some_and(|uri| uri.scheme == Scheme::Sip);
         if !usable {

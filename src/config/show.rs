@@ -2,7 +2,7 @@
 //! In: `Config`. Out: TOML that says the same, with the meaning, unit and default of every key. Knows nothing of files.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Config, WebhookSection};
 use crate::base::{EndedOn, TalkingOn};
@@ -12,7 +12,7 @@ impl Config {
     /// A configuration file that says exactly this, with the meaning, unit and default of every key.
     /// Passwords and secrets are not shown.
     pub fn to_toml(&self) -> String {
-        let (rules, publish) = (&self.rules, &self.publish);
+        let (rules, publish, watch) = (&self.rules, &self.publish, &self.watch);
         let mut text = String::from(
             "# offhook: every key there is, as it now is. A key that is left out has its default.\n\n",
         );
@@ -64,10 +64,6 @@ impl Config {
             &format!("cap_s = {}", rules.dialog_cap_s),
         );
         say("", "[publish]");
-        let optional = |key: &str, value: Option<&str>, example: &str| match value {
-            Some(value) => format!("{key} = {}", quoted(value)),
-            None => format!("# {key} = {}", quoted(example)),
-        };
         say(
             "The presence server that `--publish config` tells, over UDP. Default: none. Without `--publish`\n\
              nothing is sent to anybody.",
@@ -77,23 +73,14 @@ impl Config {
             "Who the publisher says it is (From): \"presentity\", or a SIP URI. Default: \"presentity\".",
             &format!("from = {}", quoted(publish.from.as_deref().unwrap_or("presentity"))),
         );
-        let file = publish.password_file.as_ref().map(|file| file.display().to_string());
-        let hidden = publish.password.is_some() && file.is_none();
-        let user = optional("user", publish.user.as_deref(), "offhook");
-        say(
-            "Digest user of the publisher, with a password. Default: none.",
-            // Without the password, which is not shown, it would be an error.
-            &if hidden { format!("# {user}") } else { user },
-        );
-        say(
-            "Its password; better kept in a file of its own, see `password_file`. Default: none.",
-            if hidden { "# password is set, and not shown" } else { "# password = \"…\"" },
-        );
-        say(
-            "A file whose first line is the password; relative to this file. Not together with `password`.\n\
-             Default: none.",
-            &optional("password_file", file.as_deref(), "offhook.password"),
-        );
+        for (comment, line) in credentials(
+            "the publisher",
+            publish.user.as_deref(),
+            publish.password.as_deref(),
+            publish.password_file.as_deref(),
+        ) {
+            say(&comment, &line);
+        }
         say(
             "Seconds that a publication lasts without a refresh, 30 to 86400: when offhook dies, the lamps go\n\
              out after this time. Default: 600.",
@@ -120,6 +107,15 @@ impl Config {
             "Tell watchers who the other party is. Default: true.",
             &format!("remote_identity = {}", publish.remote_identity),
         );
+        say("", "[watch]");
+        for (comment, line) in credentials(
+            "the watcher",
+            watch.user.as_deref(),
+            watch.password.as_deref(),
+            watch.password_file.as_deref(),
+        ) {
+            say(&comment, &line);
+        }
         match self.webhooks.as_slice() {
             [] => {
                 let example = webhook(&WebhookSection::new("https://hooks.example.com/offhook"));
@@ -184,6 +180,43 @@ fn webhook(webhook: &WebhookSection) -> String {
         &optional("source", webhook.source.clone(), "urn:offhook:tap-1"),
     );
     text
+}
+
+/// The three keys that say who somebody is, each with its comment.
+fn credentials(
+    whose: &str,
+    user: Option<&str>,
+    password: Option<&str>,
+    password_file: Option<&Path>,
+) -> [(String, String); 3] {
+    let file = password_file.map(|file| file.display().to_string());
+    let hidden = password.is_some() && file.is_none();
+    let user = optional("user", user, "offhook");
+    [
+        (
+            format!("Digest user of {whose}, with a password. Default: none."),
+            // Without the password, which is not shown, it would be an error.
+            if hidden { format!("# {user}") } else { user },
+        ),
+        (
+            "Its password; better kept in a file of its own, see `password_file`. Default: none.".to_owned(),
+            if hidden { "# password is set, and not shown" } else { "# password = \"…\"" }.to_owned(),
+        ),
+        (
+            "A file whose first line is the password; relative to this file. Not together with `password`.\n\
+             Default: none."
+                .to_owned(),
+            optional("password_file", file.as_deref(), "offhook.password"),
+        ),
+    ]
+}
+
+/// A key without a value is shown as an example.
+fn optional(key: &str, value: Option<&str>, example: &str) -> String {
+    match value {
+        Some(value) => format!("{key} = {}", quoted(value)),
+        None => format!("# {key} = {}", quoted(example)),
+    }
 }
 
 fn quoted(text: &str) -> String {

@@ -48,6 +48,9 @@ fn every_key_is_read() {
         [[webhook]]
         url = "http://127.0.0.1:8080"
         secret_file = "secrets"
+        [watch]
+        user = "board"
+        password_file = "board.password"
         "#,
     )
     .unwrap();
@@ -71,6 +74,10 @@ fn every_key_is_read() {
     assert_eq!(second, &WebhookSection { secret_file, ..WebhookSection::new("http://127.0.0.1:8080") });
     let shown = format!("{config:?}");
     assert!(!shown.contains("s3cret") && !shown.contains("k3y"), "{shown}");
+    let watch = &config.watch;
+    assert_eq!((watch.user.as_deref(), watch.password.as_deref()), (Some("board"), None));
+    assert_eq!(watch.password_file.as_deref(), Some(std::path::Path::new("board.password")));
+    assert!(!format!("{config:?}").contains("s3cret"));
 }
 
 #[test]
@@ -117,6 +124,7 @@ fn errors_name_file_line_and_key_in_one_sentence() {
             "[publish]\nuser = \"me\"\npassword = \"x\"\npassword_file = \"y\"",
             "offhook.toml, line 4: `publish.password_file` and `password` exclude each other",
         ),
+        ("[watch]\npassword = \"x\"", "offhook.toml, line 2: `watch.password` needs a `user`"),
         ("[dialog]\ncap_s = 1", "offhook.toml, line 2: `dialog.cap_s` must be at least 60 s"),
         ("[session_type]\n\"sip:*\" = \"\"", "offhook.toml, line 2:"),
         ("[[webhook]]\nqueue = 5", "offhook.toml, line 1: a [[webhook]] needs a `url`"),
@@ -200,8 +208,10 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
             ..WebhookSection::new("http://127.0.0.1:8080/")
         },
     ];
+    (config.watch.user, config.watch.password_file) = (Some("board".into()), Some("board.password".into()));
     assert_eq!(Config::parse("shown", &config.to_toml()).unwrap(), config, "{}", config.to_toml());
     config.webhooks[0].secrets.push("wh-s3cret".to_owned());
     (config.publish.user, config.publish.password) = (Some("offhook".into()), Some("s3cret".into()));
+    (config.watch.password, config.watch.password_file) = (Some("s3cret".into()), None);
     assert!(!config.to_toml().contains("s3cret"));
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigError, NOT_A_SECRET};
 use crate::publish::WebhookSecret;
@@ -15,18 +15,10 @@ use crate::publish::WebhookSecret;
 pub fn read_config(path: &Path) -> Result<Config, ConfigError> {
     let (file, text) = read(path)?;
     let mut config = Config::parse(&file, &text)?;
-    // Relative to the configuration, wherever offhook is started.
     let folder = path.parent().unwrap_or(Path::new(""));
-    if let Some(password_file) = &mut config.publish.password_file {
-        *password_file = folder.join(&password_file);
-        let (name, text) = read(password_file)?;
-        let password = text.lines().next().unwrap_or_default();
-        if password.is_empty() {
-            let what = "its first line should be a password, and is empty".to_owned();
-            return Err(ConfigError::Unreadable { file: name, what });
-        }
-        config.publish.password = Some(password.to_owned());
-    }
+    let (publish, watch) = (&mut config.publish, &mut config.watch);
+    read_password(folder, &mut publish.password, &mut publish.password_file)?;
+    read_password(folder, &mut watch.password, &mut watch.password_file)?;
     for webhook in &mut config.webhooks {
         if let Some(ca_file) = &mut webhook.ca_file {
             *ca_file = folder.join(&ca_file);
@@ -37,6 +29,26 @@ pub fn read_config(path: &Path) -> Result<Config, ConfigError> {
         }
     }
     Ok(config)
+}
+
+/// Reads the password file, if there is one. It is named relative to the configuration, wherever offhook is started.
+fn read_password(
+    folder: &Path,
+    password: &mut Option<String>,
+    password_file: &mut Option<PathBuf>,
+) -> Result<(), ConfigError> {
+    let Some(named) = password_file else {
+        return Ok(());
+    };
+    *named = folder.join(&*named);
+    let (file, text) = read(named)?;
+    let first = text.lines().next().unwrap_or_default();
+    if first.is_empty() {
+        let what = "its first line should be a password, and is empty".to_owned();
+        return Err(ConfigError::Unreadable { file, what });
+    }
+    *password = Some(first.to_owned());
+    Ok(())
 }
 
 /// One a line; empty lines do not count.
@@ -87,6 +99,9 @@ mod tests {
         assert!(missing.ends_with("secret: there is no such file"), "{missing}");
         fs::write(folder.path().join("secret"), "s3cret\nsecond line\n").unwrap();
         assert_eq!(read_config(&path).unwrap().publish.password.as_deref(), Some("s3cret"));
+        fs::write(&path, "[watch]\nuser = \"board\"\npassword_file = \"secret\"\n").unwrap();
+        let watch = read_config(&path).unwrap().watch;
+        assert_eq!((watch.user.as_deref(), watch.password.as_deref()), (Some("board"), Some("s3cret")));
         let missing = read_config(&folder.path().join("no.toml")).unwrap_err().to_string();
         assert!(missing.ends_with("no.toml: there is no such file"), "{missing}");
     }

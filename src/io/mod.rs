@@ -2,6 +2,7 @@
 //! In: captures, requests to publish. Out: lines, datagrams. Knows all rooms.
 
 pub mod capture;
+pub mod clock;
 pub mod config_file;
 pub mod output;
 pub mod publisher;
@@ -9,3 +10,4 @@ pub mod replay;
 pub mod sip_endpoint;
 mod sip_socket;
 pub mod stop;
+pub mod watch;

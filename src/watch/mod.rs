@@ -251,11 +251,12 @@ impl Watcher {
         self.branches.is_empty() && self.entries.iter().all(|entry| entry.subscription.is_over())
     }
 
-    /// Somebody is watched, or will be tried again.
-    pub fn has_prospects(&self) -> bool {
-        self.entries.iter().any(|entry| {
+    /// The server refused or ended for good whatever it was asked for.
+    pub fn is_in_vain(&self) -> bool {
+        let has_hope = |entry: &Entry| {
             entry.flight.is_some() || entry.queued || entry.subscription.poll_timeout().is_some()
-        })
+        };
+        !self.entries.is_empty() && !self.entries.iter().any(has_hope)
     }
 
     /// What went wrong so far.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::base::{Random, Transport};
 use crate::presence::EventPackage;
 use crate::sip::write::{self, Header, RequestMethod, WriteError, header, tagged, via};
-use crate::sip::{HeaderName, NameAddr, SipMessage};
+use crate::sip::{HeaderName, NameAddr, OWN_CALL_ID_PREFIX, SipMessage};
 
 use super::WatchOptions;
 
@@ -50,7 +50,7 @@ pub(super) enum Order {
 impl Dialog {
     pub(super) fn new(random: &mut Random) -> Self {
         Self {
-            call_id: format!("{}{}", random.token(), random.token()),
+            call_id: format!("{OWN_CALL_ID_PREFIX}{}{}", random.token(), random.token()),
             local_tag: random.token(),
             remote_tag: None,
             target: None,

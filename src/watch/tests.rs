@@ -294,7 +294,7 @@ fn a_challenge_is_answered_and_a_wrong_password_is_told() {
     assert_ne!(again.branch, subscribe.branch);
     scene.answer(&again, 401, &challenge);
     assert_eq!(scene.told(), [What::Refused { status: 401, next: Next::Nothing }]);
-    assert!(!scene.watcher.has_prospects());
+    assert!(scene.watcher.is_in_vain());
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn what_is_refused_for_good_is_told_and_not_asked_again() {
         scene.answer(&subscribe, status, &[]);
         assert_eq!(scene.told(), [What::Refused { status, next: Next::Nothing }]);
         assert_eq!(scene.watcher.poll_timeout(), None, "{status}");
-        assert!(!scene.watcher.has_prospects());
+        assert!(scene.watcher.is_in_vain());
     }
 }
 
@@ -358,7 +358,7 @@ fn silence_is_told_once_and_asked_into_ever_more_rarely() {
     assert!(waits.iter().all(|wait| (32..32 + 300).contains(wait)), "{waits:?}");
     assert!(waits[5] > waits[0] + 20, "{waits:?}");
     assert_eq!(scene.told(), [What::Silent]);
-    assert!(scene.watcher.has_prospects());
+    assert!(!scene.watcher.is_in_vain());
 }
 
 #[test]
@@ -455,7 +455,7 @@ fn what_the_server_ended_is_told_with_its_reason_and_begun_anew_unless_in_vain()
         let word = reason.split(';').next().unwrap().to_owned();
         assert_eq!(scene.told(), [What::Ended { reason: word, next }]);
         if next == Next::Nothing {
-            assert!(!scene.watcher.has_prospects(), "{reason}");
+            assert!(scene.watcher.is_in_vain(), "{reason}");
             continue;
         }
         let ended = scene.now;

@@ -1,0 +1,441 @@
+//! The watcher's thread and its socket, and the command that prints what it is told.
+//! In: presentities. Out: SUBSCRIBEs, what the server tells. Knows nothing of documents, captures.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, BufWriter, IsTerminal};
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::clock::{Clock, fresh_seed};
+use super::output::{JsonLines, Outlet, Sources, Style, ToldLines};
+use super::publisher::{NextHop, PublishError};
+use super::replay::{Ended, Format};
+use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions, Listen, default_port};
+use super::stop;
+use crate::base::{Hop, Limits, Timestamp, Transport};
+use crate::config::WatchSection;
+use crate::presence::EventPackage;
+use crate::sip::Aor;
+use crate::sip::write::reason_phrase;
+use crate::watch::{Told, WatchOptions, Watcher, What};
+
+/// Why nobody can be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The server's name has no address.
+    #[error(transparent)]
+    Resolve(#[from] PublishError),
+    /// No socket.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The thread, its runtime, or the way to the server.
+    #[error("cannot watch at {server}: {source}")]
+    System {
+        /// Which server.
+        server: NextHop,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system lets no signal be caught.
+    #[error("SIGINT and SIGTERM cannot be caught: {0}")]
+    Signals(#[source] io::Error),
+    /// Standard output is gone or full.
+    #[error("standard output cannot be written")]
+    Output(#[from] io::Error),
+    /// There is nothing to wait for.
+    #[error("{0}")]
+    InVain(String),
+}
+
+/// Where and how to watch.
+#[derive(Clone, Debug)]
+pub struct Watching {
+    /// The presence server.
+    pub server: NextHop,
+    /// Who watches.
+    pub section: WatchSection,
+    /// The packages that are subscribed to.
+    pub events: Vec<EventPackage>,
+}
+
+/// Presentities that wait to be watched, and what waits to be polled.
+#[derive(Default)]
+struct Inbox {
+    wanted: VecDeque<Aor>,
+    told: VecDeque<Told>,
+    told_lost: u64,
+    /// Nobody is watched any more, and nobody will be.
+    in_vain: bool,
+    finish: Option<Duration>,
+    abandoned: bool,
+    settled: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    inbox: Mutex<Inbox>,
+    wake: Notify,
+    came: Condvar,
+}
+
+impl Shared {
+    /// A panic of the other side leaves the inbox as whole as it was: nothing in it depends on two steps.
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Told things that wait to be polled; older ones go first and are counted.
+const TOLD_KEPT: usize = 1 << 16;
+/// A wait that nothing ends.
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// The other side's end of the watcher's thread. Dropped without [`Self::finish`], it leaves its subscriptions to
+/// expire.
+pub struct WatcherHandle {
+    shared: Arc<Shared>,
+    /// Who was asked for.
+    asked: BTreeSet<Aor>,
+    most: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl WatcherHandle {
+    /// Finds the server, opens the socket and starts the thread. Waits for the resolver.
+    ///
+    /// # Errors
+    /// [`WatchError`].
+    pub fn start(watching: Watching, limits: &Limits) -> Result<Self, WatchError> {
+        let server = watching.server.clone();
+        let failed = |source| WatchError::System { server: server.clone(), source };
+        let remote = server.resolve()?;
+        let shared = Arc::new(Shared::default());
+        let (started, answer) = mpsc::sync_channel(1);
+        let (in_thread, limits_there) = (Arc::clone(&shared), limits.clone());
+        let thread = std::thread::Builder::new()
+            .name("watcher".to_owned())
+            .spawn(move || {
+                let opened = runtime().map_err(OpenError::System).and_then(|runtime| {
+                    let opened = runtime.block_on(open(Transport::Udp, remote))?;
+                    Ok((runtime, opened))
+                });
+                match opened {
+                    Ok((runtime, (endpoint, hop, contact))) => {
+                        // The receiver waits for exactly this.
+                        let _ = started.send(Ok(()));
+                        let options = WatchOptions {
+                            contact,
+                            user: watching.section.user,
+                            password: watching.section.password,
+                            seed: fresh_seed(),
+                            ..WatchOptions::new(hop)
+                        };
+                        let watcher = Watcher::new(options, &limits_there);
+                        runtime.block_on(run(watcher, endpoint, &watching.events, &in_thread));
+                    }
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                    }
+                }
+            })
+            .map_err(failed)?;
+        match answer.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(OpenError::Endpoint(error))) => return Err(error.into()),
+            Ok(Err(OpenError::System(error))) => return Err(failed(error)),
+            Err(_) => return Err(failed(io::Error::other("its thread ended"))),
+        }
+        Ok(Self { shared, asked: BTreeSet::new(), most: limits.presentities, thread: Some(thread) })
+    }
+
+    /// Watches this presentity too; never waits. One that is watched already changes nothing.
+    pub fn watch(&mut self, aor: &Aor) {
+        if self.asked.len() >= self.most || self.asked.contains(aor) {
+            return;
+        }
+        self.asked.insert(aor.clone());
+        self.shared.inbox().wanted.push_back(aor.clone());
+        self.shared.wake.notify_one();
+    }
+
+    /// What was told. Goes on giving what is left after [`Self::finish`].
+    pub fn poll_told(&self) -> Option<Told> {
+        self.shared.inbox().told.pop_front()
+    }
+
+    /// Waits for what is told next, at most so long.
+    pub fn wait_told(&self, most: Duration) -> Option<Told> {
+        let inbox = self.shared.inbox();
+        let nothing = |inbox: &mut Inbox| inbox.told.is_empty() && !inbox.in_vain;
+        let waited = self.shared.came.wait_timeout_while(inbox, most, nothing);
+        waited.unwrap_or_else(PoisonError::into_inner).0.told.pop_front()
+    }
+
+    /// There is nothing to wait for: the server refused or ended all that was asked for, for good.
+    pub fn is_in_vain(&self) -> bool {
+        self.shared.inbox().in_vain
+    }
+
+    /// Told things that nobody polled in time.
+    pub fn lost(&self) -> u64 {
+        self.shared.inbox().told_lost
+    }
+
+    /// Ends all subscriptions and waits for that, at most for `timeout`. `true`: all are ended.
+    pub fn finish(&mut self, timeout: Duration) -> bool {
+        self.shared.inbox().finish = Some(timeout);
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been told on stderr; what is settled says what was done.
+            let _ = thread.join();
+        }
+        self.shared.inbox().settled
+    }
+}
+
+impl Drop for WatcherHandle {
+    fn drop(&mut self) {
+        self.shared.inbox().abandoned = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+enum OpenError {
+    Endpoint(EndpointError),
+    System(io::Error),
+}
+
+/// The socket, the way to the server, and where its NOTIFYs reach us. Over UDP they come to the socket that the
+/// SUBSCRIBE left from. A connection may be gone by then, so that a TCP server finds us listening; for TLS, which
+/// would take a certificate of ours, it has to keep the connection.
+async fn open(transport: Transport, remote: SocketAddr) -> Result<(Endpoint, Hop, SocketAddr), OpenError> {
+    let open = async |listens| {
+        let options = EndpointOptions { listens, ..EndpointOptions::default() };
+        Endpoint::open(options).await.map_err(OpenError::Endpoint)
+    };
+    let mut endpoint = open(Vec::new()).await?;
+    let mut local = endpoint.local_for(transport, remote).map_err(OpenError::System)?;
+    if transport == Transport::Tcp {
+        let address = SocketAddr::new(local.ip(), 0);
+        endpoint = open(vec![Listen { transport, address }]).await?;
+        local = endpoint.local_for(transport, remote).map_err(OpenError::System)?;
+    }
+    let port = if local.port() == 0 { default_port(transport) } else { local.port() };
+    let contact = SocketAddr::new(local.ip(), port);
+    Ok((endpoint, Hop { transport, local, remote }, contact))
+}
+
+async fn run(mut watcher: Watcher, mut endpoint: Endpoint, events: &[EventPackage], shared: &Shared) {
+    let clock = Clock::start();
+    let mut stopping: Option<Timestamp> = None;
+    loop {
+        let (wanted, finish, abandoned) = take(shared);
+        for aor in wanted {
+            for event in events {
+                watcher.watch(clock.now(), aor.clone(), *event);
+            }
+        }
+        let now = clock.now();
+        watcher.handle_timeout(now);
+        if let (None, Some(timeout)) = (stopping, finish) {
+            watcher.stop(now);
+            stopping = Some(now.after(timeout));
+        }
+        while let Some(transmit) = watcher.poll_transmit() {
+            endpoint.send(transmit);
+        }
+        hand_over(&mut watcher, shared);
+        if let Some(until) = stopping
+            && (watcher.is_settled() || until <= now)
+        {
+            shared.inbox().settled = watcher.is_settled();
+            return;
+        }
+        if abandoned {
+            return;
+        }
+        let due = [watcher.poll_timeout(), stopping].into_iter().flatten().min();
+        let wait = due.map_or(LONG, |due| due.since(clock.now()));
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+            event = endpoint.next() => match event {
+                EndpointEvent::Message { hop, bytes } => watcher.handle_message(clock.now(), hop, &bytes),
+                EndpointEvent::Failed { hop, .. } => watcher.handle_transport_error(clock.now(), hop),
+            },
+        }
+    }
+}
+
+fn take(shared: &Shared) -> (VecDeque<Aor>, Option<Duration>, bool) {
+    let mut inbox = shared.inbox();
+    (std::mem::take(&mut inbox.wanted), inbox.finish, inbox.abandoned)
+}
+
+fn hand_over(watcher: &mut Watcher, shared: &Shared) {
+    let mut inbox = shared.inbox();
+    while let Some(told) = watcher.poll_told() {
+        if inbox.told.len() >= TOLD_KEPT {
+            inbox.told.pop_front();
+            inbox.told_lost += 1;
+        }
+        inbox.told.push_back(told);
+    }
+    inbox.in_vain = watcher.is_in_vain() && inbox.wanted.is_empty();
+    if !inbox.told.is_empty() || inbox.in_vain {
+        shared.came.notify_all();
+    }
+}
+
+/// What `offhook watch` is to do.
+pub struct WatchCommand {
+    /// Whom to watch.
+    pub aors: Vec<Aor>,
+    /// Where and how.
+    pub watching: Watching,
+    /// How results are written.
+    pub format: Format,
+    /// For how long; `None`: until a signal.
+    pub length: Option<Duration>,
+}
+
+/// While waiting, a stop is looked for so often.
+const LOOK: Duration = Duration::from_millis(100);
+/// The server has so long to confirm that all subscriptions are ended.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Watches and prints what is told, until a signal or until the time is over.
+///
+/// # Errors
+/// [`WatchError`]; [`WatchError::InVain`] when the server refuses everything or never answers.
+pub fn watch(command: WatchCommand) -> Result<Ended, WatchError> {
+    stop::on_signals().map_err(WatchError::Signals)?;
+    let WatchCommand { aors, watching, format, length } = command;
+    let style = Style::for_stdout(io::stdout().is_terminal());
+    let out = BufWriter::new(io::stdout().lock());
+    let mut printer = match format {
+        Format::JsonLines => Printer::JsonLines(JsonLines::new(out, Sources::default())),
+        Format::Text => Printer::Text(ToldLines::new(out, style, &aors)),
+    };
+    let mut prospects = Prospects::new(&aors, &watching);
+    let mut handle = WatcherHandle::start(watching, &Limits::default())?;
+    for aor in &aors {
+        handle.watch(aor);
+    }
+    let clock = Clock::start();
+    let until = length.map(|length| clock.now().after(length));
+    let mut in_vain = None;
+    while !stop::requested() && until.is_none_or(|until| clock.now() < until) {
+        let left = until.map_or(LOOK, |until| until.since(clock.now()).min(LOOK));
+        if let Some(told) = handle.wait_told(left) {
+            prospects.learn(&told);
+            printer.told(&told)?;
+        }
+        in_vain = prospects.in_vain(handle.is_in_vain());
+        if in_vain.is_some() {
+            break;
+        }
+    }
+    handle.finish(FAREWELL);
+    while let Some(told) = handle.poll_told() {
+        prospects.learn(&told);
+        printer.told(&told)?;
+    }
+    if in_vain.is_none() && !prospects.has_succeeded && !stop::requested() {
+        in_vain = Some(prospects.unanswered());
+    }
+    in_vain.map_or(Ok(Ended::Done), |sentence| Err(WatchError::InVain(sentence)))
+}
+
+enum Printer<W: io::Write> {
+    JsonLines(JsonLines<W>),
+    Text(ToldLines<W>),
+}
+
+impl<W: io::Write> Printer<W> {
+    fn told(&mut self, told: &Told) -> io::Result<()> {
+        match self {
+            Self::JsonLines(lines) => {
+                lines.told(told)?;
+                lines.flush()
+            }
+            Self::Text(lines) => lines.told(told),
+        }
+    }
+}
+
+/// Whether anything is still to be hoped for.
+struct Prospects {
+    server: String,
+    subscriptions: usize,
+    /// Something was told of somebody.
+    has_succeeded: bool,
+    /// What was told last of each subscription, if that was no success.
+    troubles: BTreeMap<(Aor, EventPackage), What>,
+}
+
+impl Prospects {
+    fn new(aors: &[Aor], watching: &Watching) -> Self {
+        let aors: BTreeSet<&Aor> = aors.iter().collect();
+        Self {
+            server: watching.server.to_string(),
+            subscriptions: aors.len() * watching.events.len(),
+            has_succeeded: false,
+            troubles: BTreeMap::new(),
+        }
+    }
+
+    fn learn(&mut self, told: &Told) {
+        let key = (told.aor.clone(), told.event);
+        match &told.what {
+            What::Presence(_) | What::Dialogs(_) => {
+                self.has_succeeded = true;
+                self.troubles.remove(&key);
+            }
+            trouble => {
+                self.troubles.insert(key, trouble.clone());
+            }
+        }
+    }
+
+    /// Why to give up; `None` while there is hope. A server that answered once may do so again.
+    fn in_vain(&self, refused_for_good: bool) -> Option<String> {
+        let server = &self.server;
+        let all_in_trouble = self.troubles.len() >= self.subscriptions;
+        if !all_in_trouble || (self.has_succeeded && !refused_for_good) {
+            return None;
+        }
+        let mut refusals = self.troubles.values().filter_map(|what| match what {
+            What::Refused { status, .. } => Some(*status),
+            _ => None,
+        });
+        match refusals.next() {
+            Some(status @ (401 | 407)) => Some(format!(
+                "the presence server {server} wants credentials that it accepts ({status} {}): see [watch] in the \
+                 configuration",
+                reason_phrase(status)
+            )),
+            Some(status) => Some(format!(
+                "the presence server {server} refused to be watched: {status} {}",
+                reason_phrase(status)
+            )),
+            None if self.has_succeeded => {
+                Some(format!("the presence server {server} ended all subscriptions"))
+            }
+            None => Some(self.unanswered()),
+        }
+    }
+
+    fn unanswered(&self) -> String {
+        format!("the presence server {} does not answer", self.server)
+    }
+}
