@@ -15,9 +15,13 @@ pub fn read_config(path: &Path) -> Result<Config, ConfigError> {
     let file = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| unreadable(&file, &error))?;
     let mut config = Config::parse(&file, &text)?;
+    // Files are named relative to the configuration, wherever offhook is started.
+    let folder = path.parent().unwrap_or(Path::new(""));
+    if let Some(authorities) = &mut config.publish.tls_ca_file {
+        *authorities = folder.join(&authorities);
+    }
     if let Some(password_file) = &config.publish.password_file {
-        // Relative to the configuration, wherever offhook is started.
-        let password_file = path.parent().unwrap_or(Path::new("")).join(password_file);
+        let password_file = folder.join(password_file);
         let name = password_file.display().to_string();
         let password = fs::read_to_string(&password_file).map_err(|error| unreadable(&name, &error))?;
         let password = password.lines().next().unwrap_or_default();

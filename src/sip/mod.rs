@@ -25,3 +25,6 @@ pub use params::Params;
 pub use scan::{ScanError, Scanner, looks_like_sip};
 pub use sdp::{Direction, Sdp, SdpMedia};
 pub use uri::{Scheme, Uri};
+
+/// How the Call-IDs of offhook's own requests begin: a tap that hears them leaves them alone.
+pub const OWN_CALL_ID_PREFIX: &str = "offhook-";
