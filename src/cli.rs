@@ -279,7 +279,7 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
                 return Err(usage(&format!("name a file, here, by --config or by {CONFIG_VARIABLE}")));
             };
             let config = read_config_file(&file)?;
-            if let Some(server) = &config.publish.server {
+            for server in &config.publish.servers {
                 NextHop::parse(server)
                     .map_err(|error| anyhow::anyhow!("{}: publish.server: {error}", file.display()))?;
             }
@@ -344,7 +344,7 @@ fn rules(config: &Config, domains: Vec<String>) -> crate::base::Rules {
 
 fn publishing(to: PublishTo, config: &Config) -> Result<Publishing, Failure> {
     let section = config.publish.clone();
-    let next_hop = match (to, &section.server) {
+    let next_hop = match (to, section.servers.first()) {
         (PublishTo::Server(next_hop), _) => next_hop,
         (PublishTo::Configured, Some(server)) => NextHop::parse(server)?,
         (PublishTo::Configured, None) => {

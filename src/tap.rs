@@ -10,7 +10,7 @@ use crate::base::{FrameId, Limits, Oddities, Oddity, Rules, Texts, Timestamp, Tr
 use crate::decode::{Decoder, Frame};
 use crate::identity::Identifier;
 use crate::presence::{Presences, PresentityChange};
-use crate::sip::{Aor, Scanner, SipMessage};
+use crate::sip::{Aor, OWN_CALL_ID_PREFIX, Scanner, SipMessage};
 use crate::stream::{RawMessage, Reassembler};
 use crate::track::{Heard, Observation, Tracker};
 
@@ -225,8 +225,12 @@ impl Spine {
         if self.trace_messages {
             self.output.push_back(TapOutput::Message(message_seen(&heard)));
         }
-        self.tracker.handle(&heard, oddities);
-        self.drain(oddities);
+        // What an offhook sends to a presence server, and the answers, say nothing of phones: that server is no
+        // registrar, and the publisher's digest user is nobody's phone.
+        if !message.call_id().starts_with(OWN_CALL_ID_PREFIX.as_bytes()) {
+            self.tracker.handle(&heard, oddities);
+            self.drain(oddities);
+        }
     }
 
     /// Carries observations on to presence.

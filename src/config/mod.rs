@@ -3,6 +3,7 @@
 //! Every key does something; unknown ones are errors. `Config::to_toml` is the documentation of all of them.
 
 mod credentials;
+mod publish;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,6 @@ mod webhook;
 
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -20,8 +20,10 @@ use toml::Spanned;
 pub use webhook::{NOT_A_SECRET, WebhookSection};
 
 use crate::base::{EndedOn, Rules, TalkingOn};
-use crate::publish::{EventPackage, OnStop};
-use crate::sip::{Aor, Scheme, Uri};
+use crate::sip::Aor;
+use publish::PublishTable;
+
+pub use publish::PublishSection;
 
 pub use watch::WatchSection;
 use watch::WatchTable;
@@ -62,59 +64,6 @@ pub struct Config {
     pub watch: WatchSection,
 }
 
-/// The part of the configuration that says how to publish.
-#[derive(Clone, PartialEq)]
-pub struct PublishSection {
-    /// The presence server, `sip:host[:port]`, for `--publish config`.
-    pub server: Option<String>,
-    /// The URI in From; `None`: the presentity itself.
-    pub from: Option<String>,
-    /// Digest user.
-    pub user: Option<String>,
-    /// Its password.
-    pub password: Option<String>,
-    /// A file whose first line is the password.
-    pub password_file: Option<PathBuf>,
-    /// Seconds asked for in Expires.
-    pub expires_s: u32,
-    /// What a clean stop does with what is published.
-    pub on_stop: OnStop,
-    /// The packages that are published.
-    pub events: Vec<EventPackage>,
-    /// An empty `<dialog>` in every dialog-info document.
-    pub placeholder: bool,
-    /// The other party's URI in dialog-info documents.
-    pub remote_identity: bool,
-}
-
-impl Default for PublishSection {
-    fn default() -> Self {
-        Self {
-            server: None,
-            from: None,
-            user: None,
-            password: None,
-            password_file: None,
-            expires_s: 600,
-            on_stop: OnStop::default(),
-            events: EventPackage::ALL.to_vec(),
-            placeholder: true,
-            remote_identity: true,
-        }
-    }
-}
-
-/// Without the password.
-impl fmt::Debug for PublishSection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublishSection")
-            .field("server", &self.server)
-            .field("expires_s", &self.expires_s)
-            .field("events", &self.events)
-            .finish_non_exhaustive()
-    }
-}
-
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -150,22 +99,6 @@ enum EndedOnWord {
 }
 
 #[derive(Deserialize)]
-enum OnStopWord {
-    #[serde(rename = "remove")]
-    Remove,
-    #[serde(rename = "keep")]
-    Keep,
-}
-
-#[derive(Deserialize)]
-enum EventWord {
-    #[serde(rename = "presence")]
-    Presence,
-    #[serde(rename = "dialog")]
-    Dialog,
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RegistrationTable {
     #[serde(alias = "grace")]
@@ -176,19 +109,6 @@ struct RegistrationTable {
 #[serde(deny_unknown_fields)]
 struct DialogTable {
     cap_s: Option<Spanned<u32>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PublishTable {
-    server: Option<Spanned<String>>,
-    from: Option<Spanned<String>>,
-    user: Option<Spanned<String>>,
-    password: Option<Spanned<String>>,
-    password_file: Option<Spanned<PathBuf>>,
-    expires_s: Option<Spanned<u32>>,
-    on_stop: Option<OnStopWord>,
-    events: Option<Vec<EventWord>>,
 }
 
 #[derive(Deserialize)]
@@ -222,8 +142,6 @@ impl<'de> Deserialize<'de> for InOrder {
     }
 }
 
-/// Seconds of the shortest and the longest publication that make sense.
-const EXPIRES_S: std::ops::RangeInclusive<u32> = 30..=86_400;
 /// Seconds: a shorter cap would end calls that go on.
 const MIN_DIALOG_CAP_S: u32 = 60;
 
@@ -268,7 +186,7 @@ impl Config {
             rules.dialog_cap_s = cap_s.into_inner();
         }
         if let Some(table) = read.publish {
-            config.publish = publish(table, &place)?;
+            config.publish = table.read(&place)?;
         }
         if let Some(table) = read.dialog_info {
             let publish = &mut config.publish;
@@ -301,53 +219,6 @@ pub fn managed_domain(text: &str) -> Option<String> {
         return None;
     }
     Aor::from_uri(uri.as_bytes())?.domain().map(str::to_owned)
-}
-
-fn publish(table: PublishTable, place: &Place<'_>) -> Result<PublishSection, ConfigError> {
-    let mut section = PublishSection::default();
-    credentials::check(table.user.as_ref(), table.password.as_ref(), table.password_file.as_ref(), place)?;
-    if let Some(server) = table.server {
-        let usable = Uri::parse(server.as_ref().as_bytes()).is_some_and(|uri| uri.scheme == Scheme::Sip);
-        if !usable {
-            let what = "must be a SIP URI such as \"sip:presence.example.com\"".to_owned();
-            return Err(place.wrong(&server.span(), what));
-        }
-        section.server = Some(server.into_inner());
-    }
-    if let Some(from) = table.from.filter(|from| from.as_ref() != "presentity") {
-        if Aor::from_uri(from.as_ref().as_bytes()).is_none() {
-            let what = "must be \"presentity\" or a SIP URI such as \"sip:offhook@example.com\"".to_owned();
-            return Err(place.wrong(&from.span(), what));
-        }
-        section.from = Some(from.into_inner());
-    }
-    if let Some(expires_s) = table.expires_s {
-        if !EXPIRES_S.contains(expires_s.as_ref()) {
-            let what = format!("must be from {} to {} s", EXPIRES_S.start(), EXPIRES_S.end());
-            return Err(place.wrong(&expires_s.span(), what));
-        }
-        section.expires_s = expires_s.into_inner();
-    }
-    section.user = table.user.map(Spanned::into_inner);
-    section.password = table.password.map(Spanned::into_inner);
-    section.password_file = table.password_file.map(Spanned::into_inner);
-    section.on_stop = match table.on_stop {
-        Some(OnStopWord::Remove) => OnStop::Remove,
-        Some(OnStopWord::Keep) => OnStop::Keep,
-        None => section.on_stop,
-    };
-    if let Some(events) = table.events {
-        section.events = EventPackage::ALL
-            .into_iter()
-            .filter(|package| {
-                events.iter().any(|word| match word {
-                    EventWord::Presence => *package == EventPackage::Presence,
-                    EventWord::Dialog => *package == EventPackage::Dialog,
-                })
-            })
-            .collect();
-    }
-    Ok(section)
 }
 
 /// Tells where something stands.
@@ -407,7 +278,11 @@ impl Place<'_> {
                 break;
             }
             if key.is_none() && !line.starts_with('#') {
-                key = line.split_once('=').map(|(key, _)| key.trim());
+                // Not one inside quotes, as in `sip:example.com;transport=tcp` on a line of its own.
+                let equals = line.match_indices('=').find(|&(at, _)| {
+                    line.get(..at).is_some_and(|before| before.matches('"').count() % 2 == 0)
+                });
+                key = equals.and_then(|(at, _)| line.get(..at)).map(str::trim);
             }
         }
         match (table, key) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, WebhookSection};
 use crate::base::{EndedOn, TalkingOn};
-use crate::publish::{LineKind, OnStop};
+use crate::publish::{Facets, LineKind, OnStop, PublishMethod, RefreshOn};
 
 impl Config {
     /// A configuration file that says exactly this, with the meaning, unit and default of every key.
@@ -65,9 +65,62 @@ impl Config {
         );
         say("", "[publish]");
         say(
-            "The presence server that `--publish config` tells, over UDP. Default: none. Without `--publish`\n\
-             nothing is sent to anybody.",
-            &optional("server", publish.server.as_deref(), "sip:presence.example.com:5060"),
+            "The presence server that `--publish config` tells, \"sip:HOST[:PORT][;transport=udp|tcp|tls]\" or \"sips:…\",\n\
+             or a list of them: the next one is for when the ones before do not answer. Default: none. Without\n\
+             `--publish` nothing is sent to anybody.",
+            &match publish.servers.as_slice() {
+                [] => optional("server", None, "sip:presence.example.com"),
+                [server] => format!("server = {}", quoted(server)),
+                servers => format!("server = {}", list(servers.iter().map(String::as_str))),
+            },
+        );
+        let authorities = publish.tls_ca_file.as_ref().map(|file| file.display().to_string());
+        say(
+            "A PEM file with the certificates that vouch for servers over TLS; relative to this file.\n\
+             Default: none, the system's.",
+            &optional("tls_ca_file", authorities.as_deref(), "ca.pem"),
+        );
+        say(
+            "What carries the updates: \"publish\", or \"register\" with the document as its body and no Contact, for a\n\
+             presence server that takes these. Default: \"publish\".",
+            &format!(
+                "method = {}",
+                quoted(match publish.method {
+                    PublishMethod::Publish => "publish",
+                    PublishMethod::Register => "register",
+                })
+            ),
+        );
+        say(
+            "\"combined\": one presence document tells terminal and session, for any presence server. \"separate\": each\n\
+             is published by itself, for a presence server that composes. Default: \"combined\".",
+            &format!(
+                "facets = {}",
+                quoted(match publish.facets {
+                    Facets::Combined => "combined",
+                    Facets::Separate => "separate",
+                })
+            ),
+        );
+        say(
+            "\"own-timer\": what is published lasts `expires_s` and is refreshed before that is over.\n\
+             \"follow-registration\": what says that a terminal is online lasts as long as its registration, and is\n\
+             refreshed when the phone refreshes that; sessions go by the own timer. Default: \"own-timer\".",
+            &format!(
+                "refresh = {}",
+                quoted(match publish.refresh {
+                    RefreshOn::OwnTimer => "own-timer",
+                    RefreshOn::Registration => "follow-registration",
+                })
+            ),
+        );
+        say(
+            "Requests that are sent in a second, at most, 1 to 100000. Default: 1000.",
+            &format!("per_s = {}", publish.per_s),
+        );
+        say(
+            "Requests that await a server's answer at once, at most, 1 to 10000. Default: 64.",
+            &format!("outstanding = {}", publish.outstanding),
         );
         say(
             "Who the publisher says it is (From): \"presentity\", or a SIP URI. Default: \"presentity\".",

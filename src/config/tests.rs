@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::publish::LineKind;
+use crate::publish::{EventPackage, Facets, LineKind, OnStop, PublishMethod, RefreshOn};
 
 fn refused(text: &str) -> String {
     Config::parse("offhook.toml", text).unwrap_err().to_string()
@@ -28,7 +28,13 @@ fn every_key_is_read() {
         [dialog]
         cap_s = 7200
         [publish]
-        server = "sip:192.0.2.20"
+        server = ["sips:presence@a.example.com", "sip:192.0.2.20;transport=TCP"]
+        tls_ca_file = "ca.pem"
+        method = "register"
+        facets = "separate"
+        refresh = "follow-registration"
+        per_s = 50
+        outstanding = 8
         from = "sip:offhook@example.com"
         user = "offhook"
         password = "s3cret"
@@ -59,7 +65,11 @@ fn every_key_is_read() {
     assert_eq!(config.rules.domains, ["example.com", "192.0.2.1", "[2001:db8::1]", "any"]);
     assert_eq!((config.rules.grace_s, config.rules.dialog_cap_s), (30, 7_200));
     let publish = &config.publish;
-    assert_eq!(publish.server.as_deref(), Some("sip:192.0.2.20"));
+    assert_eq!(publish.servers, ["sips:presence@a.example.com", "sip:192.0.2.20;transport=TCP"]);
+    assert_eq!(publish.tls_ca_file.as_deref(), Some(std::path::Path::new("ca.pem")));
+    assert_eq!((publish.method, publish.facets), (PublishMethod::Register, Facets::Separate));
+    assert_eq!(publish.refresh, RefreshOn::Registration);
+    assert_eq!((publish.per_s, publish.outstanding), (50, 8));
     assert_eq!(publish.from.as_deref(), Some("sip:offhook@example.com"));
     assert_eq!((publish.user.as_deref(), publish.password.as_deref()), (Some("offhook"), Some("s3cret")));
     assert_eq!((publish.expires_s, publish.on_stop), (120, OnStop::Keep));
@@ -114,6 +124,28 @@ fn errors_name_file_line_and_key_in_one_sentence() {
             "[publish]\nserver = \"http://example.com\"",
             "offhook.toml, line 2: `publish.server` must be a SIP URI",
         ),
+        (
+            "[publish]\nserver = [\n  \"sip:192.0.2.20\",\n  \"sip:192.0.2.21;transport=sctp\"\n]",
+            "offhook.toml, line 4: `publish.server` must be a SIP URI",
+        ),
+        (
+            "[publish]\nserver = \"sips:192.0.2.21;transport=udp\"",
+            "offhook.toml, line 2: `publish.server` must be a SIP URI",
+        ),
+        (
+            "[publish]\nserver = 5060",
+            "offhook.toml, line 2: `publish.server` has an invalid type: integer `5060`, expected a SIP URI or a list",
+        ),
+        (
+            "[publish]\nserver = [5060]",
+            "offhook.toml, line 2: `publish.server` has an invalid type: integer `5060`, expected a string",
+        ),
+        (
+            "[publish]\nfacets = \"both\"",
+            "offhook.toml, line 2: `publish.facets` cannot be \"both\"; it can be \"combined\"",
+        ),
+        ("[publish]\nper_s = 0", "offhook.toml, line 2: `publish.per_s` must be from 1 to 100000"),
+        ("[publish]\noutstanding = 0", "offhook.toml, line 2: `publish.outstanding` must be from 1 to 10000"),
         (
             "[publish]\nfrom = \"me\"",
             "offhook.toml, line 2: `publish.from` must be \"presentity\" or a SIP URI",
@@ -191,7 +223,14 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
     config.rules.session_types =
         vec![("sip:*97@*".to_owned(), "voicemail".to_owned()), ("sip:\"*".to_owned(), "a \\ b".to_owned())];
     config.rules.dialog_cap_s = 600;
-    config.publish.server = Some("sip:192.0.2.20".to_owned());
+    config.publish.servers = vec!["sip:192.0.2.20".to_owned()];
+    assert_eq!(Config::parse("shown", &config.to_toml()).unwrap(), config);
+    config.publish.servers.push("sips:presence.example.com".to_owned());
+    config.publish.tls_ca_file = Some("ca.pem".into());
+    config.publish.method = PublishMethod::Register;
+    config.publish.facets = Facets::Separate;
+    config.publish.refresh = RefreshOn::Registration;
+    (config.publish.per_s, config.publish.outstanding) = (10, 1);
     config.publish.from = Some("sip:offhook@example.com".to_owned());
     config.publish.expires_s = 60;
     config.publish.on_stop = OnStop::Keep;

@@ -17,6 +17,9 @@ pub fn read_config(path: &Path) -> Result<Config, ConfigError> {
     let mut config = Config::parse(&file, &text)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let (publish, watch) = (&mut config.publish, &mut config.watch);
+    if let Some(authorities) = &mut publish.tls_ca_file {
+        *authorities = folder.join(&authorities);
+    }
     read_password(folder, &mut publish.password, &mut publish.password_file)?;
     read_password(folder, &mut watch.password, &mut watch.password_file)?;
     for webhook in &mut config.webhooks {

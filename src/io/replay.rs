@@ -18,6 +18,7 @@ use super::stop;
 use crate::base::{Limits, Rules, Timestamp};
 use crate::config::PublishSection;
 use crate::presence::PresentityChange;
+use crate::presence::pidf::Facet;
 use crate::publish::{EventPackage, PublishOptions};
 use crate::sip::Aor;
 use crate::tap::{Tap, TapOptions, TapOutput};
@@ -246,6 +247,11 @@ fn start_publisher(publishing: Publishing) -> Result<PublisherHandle, PublishErr
         user: section.user,
         password: section.password,
         expires_s: section.expires_s,
+        method: section.method,
+        facets: section.facets,
+        refresh: section.refresh,
+        per_s: section.per_s,
+        outstanding: section.outstanding,
         events: section.events,
         on_stop: section.on_stop,
         placeholder: section.placeholder,
@@ -278,14 +284,14 @@ struct Results {
     publisher: Option<PublisherHandle>,
     publications: PublicationCounts,
     /// Publications whose last operation failed.
-    unpublished: BTreeSet<(Aor, EventPackage)>,
+    unpublished: BTreeSet<(Aor, EventPackage, Facet)>,
 }
 
 impl Results {
     fn poll_publisher(&mut self) -> io::Result<()> {
         while let Some(outcome) = self.publisher.as_ref().and_then(PublisherHandle::poll_outcome) {
             self.publications.count(&outcome);
-            let publication = (outcome.aor.clone(), outcome.event);
+            let publication = (outcome.aor.clone(), outcome.event, outcome.facet);
             if outcome.acknowledged {
                 self.unpublished.remove(&publication);
             } else {

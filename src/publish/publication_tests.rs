@@ -3,12 +3,36 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::presence::{PresentityState, Session, Terminal};
-use crate::track::{DialogState, EndId, Side};
+use crate::base::FrameId;
+use crate::presence::pidf::Facet;
+use crate::presence::{BindingView, ChangeKind, PresentityChange, PresentityState, Session, Terminal};
+use crate::publish::options::Facets;
+use crate::track::{DialogState, EndId, Evidence, Rule, Side};
 
 const START: Timestamp = Timestamp::from_secs(1_000);
-const OPTIONS: DialogInfoOptions =
-    DialogInfoOptions { placeholder: true, remote_identity: true, dialogs_per_document: 16 };
+const OPTIONS: PublicationOptions = PublicationOptions {
+    method: PublishMethod::Publish,
+    expires_s: 600,
+    dialog_info: DialogInfoOptions { placeholder: true, remote_identity: true, dialogs_per_document: 16 },
+};
+const SERVER: ServerId = ServerId(1);
+const OTHER: ServerId = ServerId(2);
+
+const fn whole(event: EventPackage) -> Part {
+    Part { event, facet: Facet::Combined }
+}
+
+fn change(state: PresentityState) -> PresentityChange {
+    PresentityChange {
+        at: START,
+        aor: alice(),
+        kind: ChangeKind::Status,
+        previous: (Terminal::Unknown, Session::Idle),
+        previous_contact: None,
+        because: Evidence { rule: Rule::Register200, frame: FrameId::default(), call_id: "call".into() },
+        state: Arc::new(state),
+    }
+}
 
 fn alice() -> Aor {
     Aor::from_uri(b"sip:alice@example.com").unwrap()
@@ -28,13 +52,14 @@ fn view(end: u64, state: DialogState) -> DialogView {
 }
 
 fn document(event: EventPackage, session: Session, dialogs: &[DialogView]) -> Option<Document> {
-    let state = Arc::new(PresentityState {
+    let state = PresentityState {
         terminal: Terminal::Online,
+        registered: Terminal::Online,
         session,
         dialogs: dialogs.to_vec(),
         ..PresentityState::default()
-    });
-    Document::new(event, &alice(), START, &state, OPTIONS)
+    };
+    Document::new(whole(event), &change(state), OPTIONS.dialog_info)
 }
 
 fn presence(session: Session) -> Option<Document> {
@@ -54,7 +79,7 @@ struct Bench {
 impl Bench {
     fn new(event: EventPackage) -> Self {
         Self {
-            publication: Publication::new(alice(), event, 600, OPTIONS),
+            publication: Publication::new(alice(), whole(event), OPTIONS),
             random: Random::new(1),
             now: START,
         }
@@ -67,7 +92,7 @@ impl Bench {
     /// Goes to the next moment at which something is due, and gives what is; `None` when nothing ever is.
     fn due(&mut self) -> Option<Due> {
         loop {
-            if let Some(due) = self.publication.poll_due(self.now) {
+            if let Some(due) = self.publication.poll_due(self.now, SERVER) {
                 return Some(due);
             }
             let next = self.publication.poll_timeout()?;
@@ -154,7 +179,7 @@ fn one_is_in_flight_and_the_latest_waits() {
     bench.due().unwrap();
     for session in [Session::Talking, Session::Held] {
         bench.want(presence(session));
-        assert!(bench.publication.poll_due(bench.now).is_none());
+        assert!(bench.publication.poll_due(bench.now, SERVER).is_none());
     }
     bench.answer(200);
     let body = String::from_utf8(bench.due().unwrap().body).unwrap();
@@ -289,7 +314,7 @@ fn a_server_without_entity_tags_gets_initial_publications() {
         bench.publication.handle_answer(bench.now, answer, Blame::Publication, &mut bench.random);
     }
     bench.want(None);
-    assert!(bench.publication.poll_due(bench.now).is_none());
+    assert!(bench.publication.poll_due(bench.now, SERVER).is_none());
     assert!(bench.publication.is_over());
 }
 
@@ -376,8 +401,284 @@ fn leaving_without_removal_refreshes_no_more() {
 
 #[test]
 fn an_unknown_terminal_is_not_published() {
-    let unknown = Arc::new(PresentityState::default());
-    for event in EventPackage::ALL {
-        assert!(Document::new(event, &alice(), START, &unknown, OPTIONS).is_none());
+    let unknown = change(PresentityState::default());
+    for facets in [Facets::Combined, Facets::Separate] {
+        for part in Part::chosen(&EventPackage::ALL, facets) {
+            assert!(Document::new(part, &unknown, OPTIONS.dialog_info).is_none());
+        }
     }
+}
+
+#[test]
+fn facets_are_told_apart_and_each_as_long_as_there_is_something_to_say() {
+    let told = |state: PresentityState| -> Vec<(EventPackage, Facet)> {
+        Part::chosen(&EventPackage::ALL, Facets::Separate)
+            .into_iter()
+            .filter(|&part| Document::new(part, &change(state.clone()), OPTIONS.dialog_info).is_some())
+            .map(|part| (part.event, part.facet))
+            .collect()
+    };
+    let terminal = (EventPackage::Presence, Facet::Terminal);
+    let session = (EventPackage::Presence, Facet::Session);
+    let dialog = (EventPackage::Dialog, Facet::Combined);
+    let online = PresentityState {
+        terminal: Terminal::Online,
+        registered: Terminal::Online,
+        ..PresentityState::default()
+    };
+    assert_eq!(told(online.clone()), [terminal, session, dialog]);
+    // A call without a registration: the terminal is online only because it talks.
+    let inferred = PresentityState {
+        registered: Terminal::Unknown,
+        session: Session::Talking,
+        dialogs: vec![view(1, DialogState::Confirmed)],
+        ..online
+    };
+    assert_eq!(told(inferred.clone()), [session, dialog]);
+    let calling = PresentityState { terminal: Terminal::Unknown, ..inferred };
+    assert_eq!(told(calling), [session, dialog]);
+    assert_eq!(told(PresentityState::default()), []);
+}
+
+#[test]
+fn a_presence_document_lists_a_dialog_that_ended_until_acknowledged_and_is_removed_at_once() {
+    let mut bench = Bench::new(EventPackage::Presence);
+    let talking = [view(1, DialogState::Confirmed)];
+    bench.want(document(EventPackage::Presence, Session::Talking, &talking));
+    bench.due().unwrap();
+    bench.answer(200);
+    bench.want(presence(Session::Idle));
+    for status in [503, 200] {
+        let body = String::from_utf8(bench.due().unwrap().body).unwrap();
+        assert!(body.contains("state=\"terminated\""), "{body}");
+        bench.answer(status);
+    }
+    bench.want(presence(Session::Calling));
+    assert!(!String::from_utf8(bench.due().unwrap().body).unwrap().contains("oh:dialog"));
+    bench.answer(200);
+    bench.want(document(EventPackage::Presence, Session::Talking, &talking));
+    bench.due().unwrap();
+    bench.answer(200);
+    bench.publication.leave(true);
+    assert_eq!(bench.due().unwrap().operation, Operation::Remove);
+}
+
+/// Alice online and idle, her phone registered for so many seconds from the start of packet time on.
+fn registered(granted_s: u32, passed_s: u32) -> PresentityChange {
+    let binding = BindingView {
+        contact: "sip:alice@192.0.2.1".into(),
+        user_agent: None,
+        expires_at: START.after_s(granted_s),
+    };
+    let state = PresentityState {
+        terminal: Terminal::Online,
+        registered: Terminal::Online,
+        bindings: vec![binding],
+        ..PresentityState::default()
+    };
+    PresentityChange { at: START.after_s(passed_s), ..change(state) }
+}
+
+impl Bench {
+    fn want_followed(&mut self, change: &PresentityChange) {
+        let part = self.publication.part;
+        let mut document = Document::new(part, change, OPTIONS.dialog_info);
+        if let Some(document) = &mut document {
+            document.follow_registration(part, self.now);
+        }
+        self.want(document);
+    }
+
+    fn grant(&mut self, expires_s: u32) {
+        let answer = Answer::Response {
+            status: 200,
+            entity_tag: Some("tag"),
+            expires_s: Some(expires_s),
+            min_expires_s: None,
+            retry_after_s: None,
+        };
+        self.publication.handle_answer(self.now, answer, Blame::Publication, &mut self.random);
+    }
+}
+
+#[test]
+fn what_follows_a_registration_lasts_as_long_and_is_refreshed_with_it() {
+    let mut bench = Bench::new(EventPackage::Presence);
+    // The clock has nothing to do with packet time.
+    bench.now = Timestamp::from_secs(9_000_000);
+    let began = bench.now;
+    bench.want_followed(&registered(3_600, 100));
+    let initial = bench.due().unwrap();
+    assert_eq!((initial.operation, initial.expires_s), (Operation::Initial, 3_500));
+    bench.grant(3_500);
+    assert_eq!(bench.publication.poll_timeout(), Some(began.after_s(3_500)), "no timer of its own");
+
+    bench.now = began.after_s(1_000);
+    bench.want_followed(&registered(3_600, 1_100));
+    assert_eq!(bench.publication.next(bench.now), None, "the same registration");
+    bench.want_followed(&registered(4_700, 1_100));
+    let refresh = bench.due().unwrap();
+    assert_eq!((refresh.operation, refresh.expires_s), (Operation::Refresh, 3_600));
+    assert_eq!(bench.now, began.after_s(1_000));
+    bench.grant(3_600);
+
+    // A call is published by the own timer, and so is what follows until it is over.
+    let mut talking = registered(4_700, 1_200);
+    talking.state = Arc::new(PresentityState { session: Session::Talking, ..(*talking.state).clone() });
+    bench.now = began.after_s(1_100);
+    bench.want_followed(&talking);
+    let modify = bench.due().unwrap();
+    assert_eq!((modify.operation, modify.expires_s), (Operation::Modify, 600));
+    bench.grant(600);
+    let refresh = bench.due().unwrap();
+    assert_eq!((refresh.operation, refresh.expires_s), (Operation::Refresh, 600));
+    bench.grant(600);
+    let elapsed = u32::try_from(bench.now.since(began).as_secs()).unwrap();
+    bench.want_followed(&registered(4_700, elapsed + 100));
+    assert_eq!(bench.due().unwrap().expires_s, 4_600 - elapsed);
+    bench.grant(4_600 - elapsed);
+
+    // It ends with the registration, and is not begun anew before the tap says what is now.
+    assert!(bench.due().is_none());
+    bench.publication.handle_timeout(began.after_s(4_600));
+    assert!(bench.publication.is_over());
+}
+
+#[test]
+fn what_follows_a_registration_but_is_granted_less_goes_by_the_own_timer() {
+    let mut bench = Bench::new(EventPackage::Presence);
+    bench.want_followed(&registered(3_600, 0));
+    bench.due().unwrap();
+    bench.grant(300);
+    let refresh = bench.due().unwrap();
+    assert_eq!(refresh.operation, Operation::Refresh);
+    assert!((200..=260).contains(&bench.since_start()), "{}", bench.since_start());
+    assert_eq!(u64::from(refresh.expires_s), 3_600 - bench.since_start());
+}
+
+#[test]
+fn closed_is_published_by_the_own_timer() {
+    let mut bench = Bench::new(EventPackage::Presence);
+    let offline = PresentityState {
+        terminal: Terminal::Offline,
+        registered: Terminal::Offline,
+        ..PresentityState::default()
+    };
+    bench.want_followed(&change(offline));
+    assert_eq!(bench.due().unwrap().expires_s, 600);
+}
+
+#[test]
+fn a_register_carries_the_body_each_time_and_needs_no_entity_tag() {
+    let options = PublicationOptions { method: PublishMethod::Register, ..OPTIONS };
+    for event in EventPackage::ALL {
+        let mut bench = Bench::new(event);
+        bench.publication = Publication::new(alice(), whole(event), options);
+        bench.want(document(event, Session::Idle, &[]));
+        for operation in [Operation::Initial, Operation::Refresh] {
+            let due = bench.due().unwrap();
+            assert_eq!((due.operation, due.body.is_empty()), (operation, false));
+            bench.answer(200);
+        }
+        // 412 and 500 say nothing of an entity-tag here.
+        bench.want(document(event, Session::Ringing, &[view(1, DialogState::Early)]));
+        for status in [500, 200] {
+            let due = bench.due().unwrap();
+            assert_eq!((due.operation, due.entity_tag), (Operation::Modify, None));
+            bench.answer(status);
+        }
+        bench.want(document(event, Session::Idle, &[]));
+        assert_eq!(bench.due().unwrap().operation, Operation::Modify);
+        bench.answer(200);
+        bench.want(None);
+        let remove = bench.due().unwrap();
+        assert_eq!((remove.operation, remove.expires_s), (Operation::Remove, 0));
+        assert!(remove.body.is_empty());
+        bench.answer(200);
+        assert!(bench.publication.is_over());
+    }
+}
+
+impl Bench {
+    /// What is due with this server.
+    fn due_at(&mut self, server: ServerId) -> Due {
+        loop {
+            if let Some(due) = self.publication.poll_due(self.now, server) {
+                return due;
+            }
+            self.now = self.publication.poll_timeout().unwrap().max(self.now);
+        }
+    }
+
+    fn answer_tagged(&mut self, entity_tag: &str) {
+        let answer = Answer::Response {
+            status: 200,
+            entity_tag: Some(entity_tag),
+            expires_s: Some(600),
+            min_expires_s: None,
+            retry_after_s: None,
+        };
+        self.publication.handle_answer(self.now, answer, Blame::Publication, &mut self.random);
+    }
+}
+
+#[test]
+fn a_server_that_shares_the_state_goes_on_with_the_publication() {
+    let mut bench = published();
+    bench.want(presence(Session::Talking));
+    let due = bench.due_at(OTHER);
+    assert_eq!((due.operation, due.entity_tag.as_deref()), (Operation::Modify, Some("tag-1")));
+    bench.answer_tagged("tag-2");
+    bench.want(presence(Session::Idle));
+    let due = bench.due_at(SERVER);
+    assert_eq!((due.operation, due.entity_tag.as_deref()), (Operation::Modify, Some("tag-2")));
+}
+
+#[test]
+fn one_that_shares_none_begins_anew_and_back_at_the_first_nothing_is_doubled() {
+    let mut bench = published();
+    bench.want(presence(Session::Talking));
+    assert_eq!(bench.due_at(OTHER).operation, Operation::Modify);
+    assert_eq!(bench.answer(412), Verdict::NotShared);
+    let initial = bench.due_at(OTHER);
+    assert_eq!((initial.operation, initial.entity_tag), (Operation::Initial, None));
+    bench.answer_tagged("other-1");
+    assert!(bench.publication.is_settled());
+    // Back: a refresh would leave there what was said before the failover.
+    bench.publication.move_to(bench.now, SERVER);
+    let due = bench.due_at(SERVER);
+    assert_eq!((due.operation, due.entity_tag.as_deref()), (Operation::Modify, Some("tag-1")));
+    bench.answer_tagged("tag-2");
+    bench.publication.move_to(bench.now, OTHER);
+    let due = bench.due_at(OTHER);
+    assert_eq!((due.operation, due.entity_tag.as_deref()), (Operation::Refresh, Some("other-1")));
+    bench.answer_tagged("other-2");
+    // The first one's has expired: 412 would be all that it brings.
+    bench.now = bench.now.after_s(550);
+    bench.want(presence(Session::Ringing));
+    bench.due_at(OTHER);
+    bench.answer_tagged("other-3");
+    bench.now = bench.now.after_s(100);
+    bench.want(presence(Session::Idle));
+    assert_eq!(bench.due_at(SERVER).entity_tag.as_deref(), Some("other-3"));
+}
+
+#[test]
+fn what_no_server_took_goes_to_the_next_at_once_or_waits_until_one_works() {
+    let mut bench = published();
+    bench.want(presence(Session::Talking));
+    bench.due_at(SERVER);
+    let silence = |bench: &mut Bench, blame| {
+        bench.publication.handle_answer(bench.now, Answer::Silence, blame, &mut bench.random);
+        bench.publication.next(bench.now)
+    };
+    assert_eq!(silence(&mut bench, Blame::OneServer), Some(Operation::Modify));
+    bench.due_at(OTHER);
+    assert_eq!(silence(&mut bench, Blame::AllServers), None);
+    bench.publication.handle_server_back();
+    assert_eq!(bench.publication.next(bench.now), Some(Operation::Modify));
+    bench.due_at(OTHER);
+    assert_eq!(silence(&mut bench, Blame::Publication), None);
+    bench.publication.handle_server_back();
+    assert_eq!(bench.publication.next(bench.now), None, "its own failure");
 }

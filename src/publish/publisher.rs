@@ -9,14 +9,15 @@ use crate::presence::EventPackage;
 use crate::presence::PresentityChange;
 use crate::presence::dialog_info::DialogInfoOptions;
 use crate::publish::PublicationOutcome;
-use crate::publish::document::Document;
-use crate::publish::options::{OnStop, PublishOptions};
-use crate::publish::publication::{Answer, Due, Operation, Publication, Verdict};
+use crate::publish::document::{Document, Part};
+use crate::publish::operation::{Answer, Due, Operation, Verdict};
+use crate::publish::options::{OnStop, PublishOptions, RefreshOn};
+use crate::publish::publication::{Publication, PublicationOptions};
 use crate::publish::request::{self, Head, Request};
 use crate::publish::server::{Blame, Blocked, Failure, Server, ServerId, Servers, Service, same_peer};
 use crate::sip::digest::{DigestChallenge, DigestSession, DigestUser};
 use crate::sip::transaction::{ClientTransaction, Reliability, TransactionEvent};
-use crate::sip::{Aor, Method, Scanner, SipMessage};
+use crate::sip::{Aor, OWN_CALL_ID_PREFIX, Scanner, SipMessage};
 
 struct Flight {
     server: ServerId,
@@ -58,13 +59,14 @@ struct Attempt {
 /// Many publications at one of several servers.
 pub struct Publisher {
     options: PublishOptions,
-    dialog_info: DialogInfoOptions,
+    each: PublicationOptions,
+    parts: Vec<Part>,
     most_publications: usize,
     who: Option<DigestUser>,
     /// Away while a message that it read is being looked at.
     scanner: Option<Scanner>,
     random: Random,
-    index: BTreeMap<(Aor, EventPackage), u32>,
+    index: BTreeMap<(Aor, Part), u32>,
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     branches: BTreeMap<Vec<u8>, u32>,
@@ -76,6 +78,8 @@ pub struct Publisher {
     pump_at: Option<Timestamp>,
     digest: Vec<DigestSession>,
     packages_off: Vec<EventPackage>,
+    /// A server did not know what another one stored.
+    stores_are_separate: bool,
     transmits: VecDeque<Transmit>,
     outcomes: VecDeque<PublicationOutcome>,
     resolve: bool,
@@ -92,16 +96,19 @@ impl Publisher {
             }
             _ => None,
         };
+        let parts = Part::chosen(&options.events, options.facets);
         Self {
-            dialog_info: DialogInfoOptions {
-                placeholder: options.placeholder,
-                remote_identity: options.remote_identity,
-                dialogs_per_document: limits.dialogs_per_document,
+            each: PublicationOptions {
+                method: options.method,
+                expires_s: options.expires_s,
+                dialog_info: DialogInfoOptions {
+                    placeholder: options.placeholder,
+                    remote_identity: options.remote_identity,
+                    dialogs_per_document: limits.dialogs_per_document,
+                },
             },
-            most_publications: limits
-                .presentities
-                .saturating_mul(EventPackage::ALL.len())
-                .min(u32::MAX as usize),
+            most_publications: limits.presentities.saturating_mul(parts.len()).min(u32::MAX as usize),
+            parts,
             who,
             scanner: Some(Scanner::new(limits)),
             random: Random::new(options.seed),
@@ -115,6 +122,7 @@ impl Publisher {
             pump_at: None,
             digest: Vec::new(),
             packages_off: Vec::new(),
+            stores_are_separate: false,
             transmits: VecDeque::new(),
             outcomes: VecDeque::new(),
             resolve: false,
@@ -130,16 +138,15 @@ impl Publisher {
         if self.stopped {
             return;
         }
-        for event in EventPackage::ALL {
-            if !self.options.events.contains(&event) || self.packages_off.contains(&event) {
-                continue;
-            }
-            let document = if change.state.publishable {
-                Document::new(event, &change.aor, change.at, &change.state, self.dialog_info)
-            } else {
-                None
+        for part in self.parts.clone() {
+            let mut document = match change.state.publishable {
+                true => Document::new(part, change, self.each.dialog_info),
+                false => None,
             };
-            let name = (change.aor.clone(), event);
+            if let (Some(document), RefreshOn::Registration) = (&mut document, self.options.refresh) {
+                document.follow_registration(part, now);
+            }
+            let name = (change.aor.clone(), part);
             let key = match self.index.get(&name) {
                 Some(&key) => key,
                 None if document.is_none() => continue,
@@ -220,12 +227,7 @@ impl Publisher {
     pub fn stop(&mut self, now: Timestamp) {
         self.stopped = true;
         let remove = self.options.on_stop == OnStop::Remove;
-        for key in 0..self.entries.len() as u32 {
-            if let Some(entry) = self.entry(key) {
-                entry.publication.leave(remove);
-                self.settle(now, key);
-            }
-        }
+        self.for_each(now, |publication| publication.leave(remove));
         self.pump(now);
     }
 
@@ -271,14 +273,14 @@ impl Publisher {
         self.entries.get_mut(key as usize)?.as_mut()
     }
 
-    fn insert(&mut self, name: (Aor, EventPackage)) -> Option<u32> {
+    fn insert(&mut self, name: (Aor, Part)) -> Option<u32> {
         if self.index.len() >= self.most_publications {
             return None;
         }
-        let (aor, event) = name.clone();
+        let (aor, part) = name.clone();
         let entry = Entry {
-            publication: Publication::new(aor, event, self.options.expires_s, self.dialog_info),
-            call_id: format!("{}{}", self.random.token(), self.random.token()),
+            publication: Publication::new(aor, part, self.each),
+            call_id: format!("{OWN_CALL_ID_PREFIX}{}{}", self.random.token(), self.random.token()),
             from_tag: self.random.token(),
             cseq: 0,
             flight: None,
@@ -311,7 +313,7 @@ impl Publisher {
             None if entry.queued => None,
             None if entry.publication.is_over() => {
                 self.deadlines.set(&mut entry.deadline, key, None);
-                let name = (entry.publication.aor.clone(), entry.publication.event);
+                let name = (entry.publication.aor.clone(), entry.publication.part);
                 self.index.remove(&name);
                 self.free.push(key);
                 if let Some(place) = self.entries.get_mut(key as usize) {
@@ -336,30 +338,36 @@ impl Publisher {
         self.pump_at = None;
         self.resolve |= self.servers.poll_resolve(now);
         while let Some(&key) = self.ready.front() {
-            let next = match self.entry(key) {
-                Some(entry) if entry.flight.is_none() => entry.publication.next(now),
-                _ => None,
-            };
+            let next = self.entry(key).filter(|entry| entry.flight.is_none()).and_then(|entry| {
+                entry.publication.handle_timeout(now);
+                entry.publication.next(now)
+            });
             let taken = match next {
                 Some(operation) => self.servers.take(now, operation == Operation::Refresh).map(Some),
                 None => Ok(None),
             };
             let taken = match taken {
                 Ok(taken) => taken,
-                Err(Blocked::Until(at)) => {
-                    self.pump_at = Some(at);
+                Err(blocked) => {
+                    self.pump_at = match blocked {
+                        Blocked::Until(at) => Some(at),
+                        Blocked::UntilTold => None,
+                    };
                     return;
                 }
-                Err(Blocked::UntilTold) => return,
             };
             self.ready.pop_front();
+            let mut due = None;
             if let Some(entry) = self.entry(key) {
                 entry.queued = false;
-                if let Some((server, hop)) = taken
-                    && let Some(due) = entry.publication.poll_due(now)
-                {
+                due = taken.and_then(|(server, _)| entry.publication.poll_due(now, server));
+            }
+            match (taken, due) {
+                (Some((server, hop)), Some(due)) => {
                     self.begin(now, key, Attempt { due, server, hop, answered: Vec::new(), challenges: 0 });
                 }
+                (Some((server, _)), None) => self.servers.untake(server),
+                (None, _) => {}
             }
             self.settle(now, key);
         }
@@ -374,13 +382,14 @@ impl Publisher {
         };
         entry.cseq = entry.cseq.wrapping_add(1) & 0x7fff_ffff;
         let head = Head {
+            method: self.options.method,
             branch: &branch,
-            aor: entry.publication.aor.as_str(),
+            aor: &entry.publication.aor,
             from: self.options.from.as_deref().unwrap_or(entry.publication.aor.as_str()),
             from_tag: &entry.from_tag,
             call_id: &entry.call_id,
             cseq: entry.cseq,
-            event: entry.publication.event,
+            event: entry.publication.part.event,
         };
         let credentials = self.who.as_ref().map(|who| (who, self.digest.as_mut_slice()));
         let message = Request::new(&head, &due, credentials);
@@ -392,8 +401,9 @@ impl Publisher {
             Ok((hop, bytes)) => {
                 let reliability =
                     if hop.transport.is_reliable() { Reliability::Reliable } else { Reliability::Unreliable };
+                let method = self.options.method.sip();
                 let mut transaction =
-                    ClientTransaction::new(now, branch.as_bytes(), Method::Publish, bytes, reliability);
+                    ClientTransaction::new(now, branch.as_bytes(), method, bytes, reliability);
                 if let Some(bytes) = transaction.poll_transmit() {
                     self.transmits.push_back(Transmit { hop, bytes: bytes.to_vec() });
                 }
@@ -414,7 +424,7 @@ impl Publisher {
                 // Its AOR or the configured From cannot stand in a message; asked for again hourly, as a refusal.
                 self.servers.untake(server);
                 let operation = due.operation;
-                self.conclude(now, key, operation, None, refusal(400), Blame::Publication);
+                self.conclude(now, key, operation, None, Answer::refusal(400), Blame::Publication);
             }
         }
     }
@@ -435,18 +445,23 @@ impl Publisher {
         let verdict = entry.publication.handle_answer(now, answer, blame, &mut self.random);
         let expires_s = match verdict {
             Verdict::Acknowledged { expires_s } => Some(expires_s),
-            Verdict::Failed => None,
+            Verdict::Failed | Verdict::NotShared => None,
             Verdict::Again => return,
         };
         self.outcomes.push_back(PublicationOutcome {
             at: now,
             aor: entry.publication.aor.clone(),
-            event: entry.publication.event,
+            event: entry.publication.part.event,
+            facet: entry.publication.part.facet,
             operation,
             acknowledged: expires_s.is_some(),
             status,
             expires_s,
         });
+        if verdict == Verdict::NotShared && !self.stores_are_separate {
+            self.stores_are_separate = true;
+            self.move_all(now);
+        }
     }
 
     fn after_timer(&mut self, now: Timestamp, key: u32) {
@@ -520,8 +535,13 @@ impl Publisher {
             let failure = Failure::Unavailable { retry_after_s: message.retry_after() };
             self.servers.failed(now, server, sent_at, failure, key, &mut self.random)
         } else {
-            if self.servers.answered(now, server) == Service::Restored {
-                self.restored(now);
+            match self.servers.answered(now, server) {
+                Service::AsBefore => {}
+                Service::Moved => self.move_all(now),
+                Service::Restored => {
+                    self.wake_all(now);
+                    self.move_all(now);
+                }
             }
             Blame::Publication
         };
@@ -543,26 +563,35 @@ impl Publisher {
         };
         self.conclude(now, key, operation, Some(status), answer, blame);
         if matches!(status, 415 | 489)
-            && let Some(event) = self.entry(key).map(|entry| entry.publication.event)
+            && let Some(event) = self.entry(key).map(|entry| entry.publication.part.event)
             && !self.packages_off.contains(&event)
         {
             self.packages_off.push(event);
-            for key in 0..self.entries.len() as u32 {
-                if let Some(entry) = self.entry(key)
-                    && entry.publication.event == event
-                {
-                    entry.publication.want(None);
-                    self.settle(now, key);
+            self.parts.retain(|part| part.event != event);
+            self.for_each(now, |publication| {
+                if publication.part.event == event {
+                    publication.want(None);
                 }
-            }
+            });
         }
     }
 
     /// A server works again: what waited for one need wait no longer.
-    fn restored(&mut self, now: Timestamp) {
+    fn wake_all(&mut self, now: Timestamp) {
+        self.for_each(now, Publication::handle_server_back);
+    }
+
+    /// Servers that share no state each have to be told all of it: so they are, as soon as one is turned to.
+    fn move_all(&mut self, now: Timestamp) {
+        if let Some(server) = self.servers.in_use().filter(|_| self.stores_are_separate) {
+            self.for_each(now, |publication| publication.move_to(now, server));
+        }
+    }
+
+    fn for_each(&mut self, now: Timestamp, mut tell: impl FnMut(&mut Publication)) {
         for key in 0..self.entries.len() as u32 {
             if let Some(entry) = self.entry(key) {
-                entry.publication.handle_server_back();
+                tell(&mut entry.publication);
                 self.settle(now, key);
             }
         }
@@ -598,10 +627,6 @@ impl Publisher {
         self.digest.push(DigestSession::new(challenge, cnonce));
         true
     }
-}
-
-const fn refusal(status: u16) -> Answer<'static> {
-    Answer::Response { status, entity_tag: None, expires_s: None, min_expires_s: None, retry_after_s: None }
 }
 
 #[cfg(test)]

@@ -1,18 +1,22 @@
-//! PUBLISH as bytes.
+//! PUBLISH, and REGISTER with a body, as bytes.
 //! In: what is due. Out: the request. Knows nothing of states, transactions, sockets.
-//! RFC 3903 section 4.
+//! RFC 3903 section 4, RFC 3261 section 10.2.
+
+use std::borrow::Cow;
 
 use crate::base::Hop;
 use crate::presence::EventPackage;
-use crate::publish::publication::Due;
+use crate::publish::operation::Due;
+use crate::publish::options::PublishMethod;
 use crate::sip::digest::{DigestSession, DigestUser};
 use crate::sip::write::{self, Header, RequestMethod, WriteError, header, tagged, via};
-use crate::sip::{HeaderName, SipMessage};
+use crate::sip::{Aor, HeaderName, SipMessage};
 
-/// What the header of a PUBLISH says besides the operation.
+/// What the header says besides the operation.
 pub(crate) struct Head<'a> {
+    pub(crate) method: PublishMethod,
     pub(crate) branch: &'a str,
-    pub(crate) aor: &'a str,
+    pub(crate) aor: &'a Aor,
     pub(crate) from: &'a str,
     pub(crate) from_tag: &'a str,
     pub(crate) call_id: &'a str,
@@ -24,6 +28,7 @@ pub(crate) struct Head<'a> {
 pub(crate) struct Request<'a> {
     head: &'a Head<'a>,
     due: &'a Due,
+    uri: Cow<'a, str>,
     credentials: Vec<Header>,
 }
 
@@ -34,27 +39,32 @@ impl<'a> Request<'a> {
         due: &'a Due,
         credentials: Option<(&DigestUser, &mut [DigestSession])>,
     ) -> Self {
-        let uri = write::uri_text(head.aor);
+        let uri = match (head.method, head.aor.domain()) {
+            // The domain of the location service, without a user (RFC 3261 section 10.2).
+            (PublishMethod::Register, Some(domain)) => Cow::Owned(format!("sip:{domain}")),
+            (PublishMethod::Publish | PublishMethod::Register, _) => write::uri_text(head.aor.as_str()),
+        };
         let credentials = credentials.into_iter().flat_map(|(who, sessions)| {
             let answer = |session: &mut DigestSession| {
-                let answer = session.answer(who, "PUBLISH", &uri);
+                let answer = session.answer(who, head.method.sip().name(), &uri);
                 header(session.header_name(), answer)
             };
             sessions.iter_mut().map(answer).collect::<Vec<_>>()
         });
-        Self { head, due, credentials: credentials.collect() }
+        let credentials = credentials.collect();
+        Self { head, due, uri, credentials }
     }
 
     /// Its bytes, with the Via for this hop.
     pub(crate) fn over(&self, hop: Hop) -> Result<Vec<u8>, WriteError> {
-        let Self { head, due, credentials } = self;
+        let Self { head, due, uri, credentials } = self;
         let mut headers = vec![
             via(hop.transport.via_name(), hop.local, head.branch),
             Header::MaxForwards("70".to_owned().into()),
             Header::From(tagged(head.from, Some(head.from_tag)).into()),
-            Header::To(tagged(head.aor, None).into()),
+            Header::To(tagged(head.aor.as_str(), None).into()),
             Header::CallId(head.call_id.to_owned().into()),
-            Header::CSeq(format!("{} PUBLISH", head.cseq).into()),
+            Header::CSeq(format!("{} {}", head.cseq, head.method.sip().name()).into()),
             Header::Event(head.event.name().to_owned().into()),
             Header::Expires(due.expires_s.to_string().into()),
             Header::UserAgent(concat!("offhook/", env!("CARGO_PKG_VERSION")).to_owned().into()),
@@ -66,7 +76,11 @@ impl<'a> Request<'a> {
             headers.push(Header::ContentType(head.event.content_type().to_owned().into()));
         }
         headers.extend(credentials.iter().cloned());
-        write::request(RequestMethod::Publish, head.aor, headers, &due.body)
+        let method = match head.method {
+            PublishMethod::Publish => RequestMethod::Publish,
+            PublishMethod::Register => RequestMethod::Register,
+        };
+        write::request(method, uri, headers, &due.body)
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Server {
 
 /// A server, by the order in which servers were first named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ServerId(u32);
+pub(crate) struct ServerId(pub(crate) u32);
 
 /// How a request failed, other than by a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,9 @@ pub(crate) enum Blame {
 pub(crate) enum Service {
     /// As it was.
     AsBefore,
-    /// Before this, none worked.
+    /// Another one is used from now on, before the one that was has failed.
+    Moved,
+    /// One works again: before this, none did.
     Restored,
 }
 
@@ -90,6 +92,12 @@ struct Candidate {
     /// Whose request failed last. That of the same publication again says little about the server.
     failed_last: Option<u32>,
     no_tcp_until: Option<Timestamp>,
+}
+
+impl Candidate {
+    const fn works(&self) -> bool {
+        matches!(self.health, Health::Working { .. })
+    }
 }
 
 /// How long a server is left alone after its first failure, and at most.
@@ -169,8 +177,7 @@ impl Servers {
     /// [`Self::answered`] or [`Self::failed`].
     pub(crate) fn take(&mut self, now: Timestamp, is_refresh: bool) -> Result<(ServerId, Hop), Blocked> {
         let outstanding = self.outstanding;
-        let works = |candidate: &Candidate| matches!(candidate.health, Health::Working { .. });
-        let one_works = self.candidates.iter().any(works);
+        let one_works = self.candidates.iter().any(Candidate::works);
         let mut again_at = None;
         for candidate in &mut self.candidates {
             if let Health::Away { until } = candidate.health
@@ -200,35 +207,33 @@ impl Servers {
     /// A final response came, other than 503. What was taken is given back.
     pub(crate) fn answered(&mut self, now: Timestamp, id: ServerId) -> Service {
         let outstanding = self.outstanding;
+        let one_worked = self.candidates.iter().any(Candidate::works);
         let Some(at) = self.candidates.iter().position(|candidate| candidate.id == id) else {
             return Service::AsBefore;
         };
-        let works = |candidate: &Candidate| matches!(candidate.health, Health::Working { .. });
-        let one_worked = self.candidates.iter().any(works);
-        let one_is_proven =
-            self.candidates.get(at).is_some_and(|candidate| !matches!(candidate.health, Health::Away { .. }));
-        for (place, candidate) in self.candidates.iter_mut().enumerate() {
-            if place == at {
-                candidate.in_flight = candidate.in_flight.saturating_sub(1);
-                candidate.failed_last = None;
-                candidate.health = match candidate.health {
-                    Health::Working { since, window, .. } => Health::Working {
-                        since,
-                        answered_at: now,
-                        window: window.saturating_add(1).min(outstanding),
-                    },
-                    Health::Unproven => {
-                        Health::Working { since: now, answered_at: now, window: 2.min(outstanding) }
-                    }
-                    // The answer to what was under way when it failed.
-                    away @ Health::Away { .. } => away,
-                };
-            } else if place > at && one_is_proven && works(candidate) {
-                // No longer used: it is proven again when it is needed.
-                candidate.health = Health::Unproven;
+        let Some((candidate, worse)) = self.candidates.get_mut(at..).and_then(<[_]>::split_first_mut) else {
+            return Service::AsBefore;
+        };
+        candidate.in_flight = candidate.in_flight.saturating_sub(1);
+        candidate.failed_last = None;
+        match &mut candidate.health {
+            Health::Working { answered_at, window, .. } => {
+                *answered_at = now;
+                *window = window.saturating_add(1).min(outstanding);
+                return Service::AsBefore;
+            }
+            // The answer to what was under way when it failed.
+            Health::Away { .. } => return Service::AsBefore,
+            Health::Unproven => {
+                candidate.health =
+                    Health::Working { since: now, answered_at: now, window: 2.min(outstanding) };
             }
         }
-        if one_worked || !self.candidates.iter().any(works) { Service::AsBefore } else { Service::Restored }
+        // No longer used: each is proven again when it is needed.
+        for candidate in worse.iter_mut().filter(|candidate| candidate.works()) {
+            candidate.health = Health::Unproven;
+        }
+        if one_worked { Service::Moved } else { Service::Restored }
     }
 
     /// What was taken is given back: nothing was sent.
@@ -335,6 +340,11 @@ impl Servers {
         if let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.id == id) {
             candidate.no_tcp_until = Some(now.after(NO_TCP));
         }
+    }
+
+    /// The one that works.
+    pub(crate) fn in_use(&self) -> Option<ServerId> {
+        self.candidates.iter().find(|candidate| candidate.works()).map(|candidate| candidate.id)
     }
 
     /// How a server is reached, while it is one of the candidates.

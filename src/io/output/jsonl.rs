@@ -10,6 +10,7 @@ use serde::ser::{SerializeMap, Serializer};
 use super::jsonl_told::ToldLine;
 use super::{Outlet, Sources, Summary};
 use crate::base::{FrameId, Oddity, Timestamp};
+use crate::presence::pidf::Facet;
 use crate::presence::{ChangeKind, PresentityChange, PresentityState, Session, Terminal};
 use crate::publish::PublicationOutcome;
 use crate::tap::TapOutput;
@@ -93,6 +94,8 @@ struct PublicationLine<'a> {
     time: Timestamp,
     presentity: &'a str,
     event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facet: Option<&'static str>,
     operation: &'static str,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -241,6 +244,11 @@ impl<W: Write> Outlet for JsonLines<W> {
             time: outcome.at,
             presentity: outcome.aor.as_str(),
             event: outcome.event.name(),
+            facet: match outcome.facet {
+                Facet::Combined => None,
+                Facet::Terminal => Some("terminal"),
+                Facet::Session => Some("session"),
+            },
             operation: outcome.operation.name(),
             outcome: if outcome.acknowledged { "acknowledged" } else { "failed" },
             status: outcome.status,
@@ -397,6 +405,7 @@ mod tests {
             at: Timestamp::EPOCH,
             aor: Aor::from_uri(b"sip:bob@example.com").unwrap(),
             event: EventPackage::Dialog,
+            facet: Facet::Combined,
             operation: Operation::Initial,
             acknowledged: true,
             status: Some(200),
