@@ -13,6 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, NOT_A_DOMAIN, managed_domain};
 use crate::io::config_file::read_config as read_config_file;
+use crate::io::http;
 use crate::io::publisher::NextHop;
 use crate::io::replay::{self, Ended, ExplainOptions, Format, Publishing, ReplayOptions, Speed};
 use crate::io::watch::{self, WatchCommand, Watching};
@@ -91,6 +92,10 @@ struct Replay {
     /// that the configuration names. Without it, nothing is sent to anybody.
     #[arg(long, value_name = "SIP-URI", value_parser = publish_to)]
     publish: Option<PublishTo>,
+    /// Send lines to the endpoints that the configuration names in its [[webhook]] tables. Without it, nothing is
+    /// sent to them.
+    #[arg(long)]
+    webhooks: bool,
     /// How fast time passes: `max` without waiting, 1 as it did, 10 ten times as fast.
     #[arg(long, value_name = "max|N", default_value = "max", value_parser = speed)]
     speed: Speed,
@@ -283,6 +288,7 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
                 NextHop::parse(server)
                     .map_err(|error| anyhow::anyhow!("{}: publish.server: {error}", file.display()))?;
             }
+            http::check(&config.webhooks)?;
             writeln!(out, "{}: ok", file.display())?;
         }
         ConfigCommand::Show => out.write_all(read_config(configured)?.to_toml().as_bytes())?,
@@ -296,6 +302,9 @@ fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
         None => None,
         Some(to) => Some(publishing(to, &config)?),
     };
+    if arguments.webhooks && config.webhooks.is_empty() {
+        return Err(usage("--webhooks: the configuration has no [[webhook]] table"));
+    }
     let options = ReplayOptions {
         rules: rules(&config, arguments.input.domains),
         inputs: arguments.input.files,
@@ -303,6 +312,7 @@ fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
         format: arguments.format.into(),
         speed: arguments.speed,
         publishing,
+        webhooks: if arguments.webhooks { config.webhooks } else { Vec::new() },
         progress: !arguments.quiet && io::stderr().is_terminal() && !io::stdout().is_terminal(),
     };
     Ok(replay::replay(options)?)

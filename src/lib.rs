@@ -18,8 +18,8 @@
 //! them: a [`track::Observation`], owned and small. [`identity`] says whose it is, at once or when a
 //! binding appears later: an [`identity::Attributed`]. [`presence`] merges what is known of one presentity by one
 //! table and says what changed: a [`presence::PresentityChange`]; a status line is a projection of it.
-//! [`publish`] turns states into PUBLISH requests and sees them through. [`tap`] is the way up to the
-//! change, composed into one machine.
+//! [`publish`] turns states into PUBLISH requests, and lines into webhook requests, and sees them through.
+//! [`tap`] is the way up to the change, composed into one machine.
 //!
 //! # The rooms and who knows whom
 //!

@@ -37,3 +37,13 @@ pub fn fresh_seed() -> u64 {
     // RandomState is keyed by the system's random numbers.
     RandomState::new().build_hasher().finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_runs_have_two_seeds() {
+        assert_ne!(fresh_seed(), fresh_seed());
+    }
+}

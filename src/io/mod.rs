@@ -1,9 +1,10 @@
 //! The only room that touches clock, sockets and files.
-//! In: captures, requests to publish. Out: lines, datagrams. Knows all rooms.
+//! In: captures, requests to publish. Out: lines, datagrams, HTTP requests. Knows all rooms.
 
 pub mod capture;
-pub mod clock;
+mod clock;
 pub mod config_file;
+pub mod http;
 pub mod output;
 pub mod publisher;
 pub mod replay;

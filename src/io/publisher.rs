@@ -4,16 +4,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::base::{Hop, Limits, Timestamp, Transmit, Transport};
+use crate::io::clock::{Clock, fresh_seed};
 use crate::io::sip_socket::{LONGEST_DATAGRAM, SipSocket};
 use crate::presence::PresentityChange;
 use crate::publish::{PublicationOutcome, PublishOptions, Publisher, Server};
@@ -190,7 +190,11 @@ impl PublisherHandle {
                     Ok((runtime, local, socket)) => {
                         // The receiver waits for exactly this.
                         let _ = started.send(Ok(()));
-                        let options = PublishOptions { seed: seed(options.seed), ..options };
+                        let seed = match options.seed {
+                            0 => fresh_seed(),
+                            given => given,
+                        };
+                        let options = PublishOptions { seed, ..options };
                         let publisher = Publisher::new(options, &limits_there);
                         let hop = Hop { transport: Transport::Udp, local, remote: next_hop };
                         runtime.block_on(run(publisher, hop, &socket, &in_thread));
@@ -254,32 +258,6 @@ impl Drop for PublisherHandle {
     fn drop(&mut self) {
         self.shared.inbox().abandoned = true;
         self.shared.wake.notify_one();
-    }
-}
-
-fn seed(given: u64) -> u64 {
-    if given != 0 {
-        return given;
-    }
-    // RandomState is keyed by the system's random numbers.
-    RandomState::new().build_hasher().finish()
-}
-
-/// The wall clock as it was at the start, going on without jumps.
-struct Clock {
-    began: Timestamp,
-    since: Instant,
-}
-
-impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
-    fn start() -> Self {
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { began: Timestamp::EPOCH.after(wall), since: Instant::now() }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.began.after(self.since.elapsed())
     }
 }
 
@@ -427,11 +405,5 @@ mod tests {
         let error = NextHop::parse("sip:nobody.invalid").unwrap().resolve();
         let error = error.unwrap_err().to_string();
         assert!(error.contains("`nobody.invalid` cannot be resolved"), "{error}");
-    }
-
-    #[test]
-    fn a_seed_is_found_when_none_is_given() {
-        assert_eq!(seed(5), 5);
-        assert_ne!(seed(0), seed(0));
     }
 }

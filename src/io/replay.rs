@@ -1,5 +1,5 @@
 //! Captures through the tap to an outlet, as fast as can be or as time passed.
-//! In: the names of inputs. Out: lines on standard output, PUBLISH requests if asked for. Knows nothing of SIP.
+//! In: the names of inputs. Out: lines on standard output, PUBLISH requests and webhooks if asked for. Knows nothing of SIP.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::capture::{CaptureError, MergedCapture};
+use super::http::{WebhookError, WebhookHandle, WebhookReport};
 use super::output::explain::Story;
 use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style, Summary};
 use super::publisher::{NextHop, PublishError, PublisherHandle};
 use super::stop;
 use crate::base::{Limits, Rules, Timestamp};
-use crate::config::PublishSection;
+use crate::config::{PublishSection, WebhookSection};
 use crate::presence::PresentityChange;
 use crate::presence::pidf::Facet;
 use crate::publish::{EventPackage, PublishOptions};
@@ -63,6 +64,8 @@ pub struct ReplayOptions {
     pub speed: Speed,
     /// Whom to tell; `None`: nobody.
     pub publishing: Option<Publishing>,
+    /// Whom to send lines over HTTP; empty: nobody.
+    pub webhooks: Vec<WebhookSection>,
     /// A progress bar may be drawn on standard error.
     pub progress: bool,
 }
@@ -97,6 +100,9 @@ pub enum ReplayError {
     /// Nothing can be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// No webhook can be sent.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The system lets no signal be caught.
     #[error("SIGINT and SIGTERM cannot be caught: {0}")]
     Signals(#[source] io::Error),
@@ -109,7 +115,7 @@ pub enum ReplayError {
 const LONG_INPUT_BYTES: u64 = 16 << 20;
 /// Frames between two looks at the progress.
 const FRAMES_PER_LOOK: u64 = 4_096;
-/// Publications are given so long to be acknowledged at the end.
+/// Publications are given so long to be acknowledged at the end, and then webhooks to be delivered.
 const SETTLE: Duration = Duration::from_secs(40);
 /// A wait of so long needs no remark.
 const UNREMARKED: Duration = Duration::from_secs(2);
@@ -126,12 +132,22 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     let server =
         options.publishing.as_ref().map(|publishing| publishing.next_hop.to_string()).unwrap_or_default();
     let publisher = options.publishing.map(start_publisher).transpose()?;
+    let webhooks = match options.webhooks.as_slice() {
+        [] => None,
+        sections => Some(WebhookHandle::start(sections)?),
+    };
     let sources = Sources::new(capture.names());
     let out = stdout();
-    let outlet: Box<dyn Outlet> = match options.format {
-        Format::JsonLines => Box::new(JsonLines::new(out, sources)),
-        Format::Text => Box::new(Ladder::new(out, Style::for_stdout(io::stdout().is_terminal()), sources)),
-    };
+    let mut outlet: Vec<Box<dyn Outlet>> = vec![match options.format {
+        Format::JsonLines => Box::new(JsonLines::new(out, sources.clone())),
+        Format::Text => {
+            Box::new(Ladder::new(out, Style::for_stdout(io::stdout().is_terminal()), sources.clone()))
+        }
+    }];
+    if let Some(webhooks) = &webhooks {
+        outlet.push(Box::new(JsonLines::new(webhooks.lines(), sources)));
+    }
+    let bar = options.progress.then(|| progress_bar(&capture)).flatten();
     let tap_options = TapOptions {
         rules: options.rules,
         trace_messages: options.format == Format::Text,
@@ -142,6 +158,8 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         publisher,
         publications: PublicationCounts::default(),
         unpublished: BTreeSet::new(),
+        webhooks,
+        bar: bar.clone(),
     };
     let mut run = Run {
         tap: Tap::new(tap_options, Limits::default()),
@@ -149,7 +167,7 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         live: io::stdout().is_terminal()
             || options.inputs.iter().any(|input| input == "-")
             || options.speed != Speed::Max,
-        bar: options.progress.then(|| progress_bar(&capture)).flatten(),
+        bar,
         last: None,
         failed_inputs: 0,
         warnings_told: 0,
@@ -191,7 +209,32 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         publications: results.publications,
     })?;
     results.outlet.flush()?;
+    if let Some(webhooks) = &mut results.webhooks {
+        let patience = tell_if_it_takes_long("the webhooks");
+        let reports = webhooks.finish(SETTLE);
+        drop(patience);
+        results.tell_of_webhooks();
+        for report in reports.iter().filter(|report| !is_delivered(report)) {
+            tell_undelivered(report);
+            complete = false;
+        }
+    }
     Ok(if complete { Ended::Done } else { Ended::Incomplete })
+}
+
+fn is_delivered(report: &WebhookReport) -> bool {
+    report.counters.dropped == 0 && report.counters.waiting == 0
+}
+
+fn tell_undelivered(report: &WebhookReport) {
+    let counters = report.counters;
+    let lost = counters.dropped + counters.waiting;
+    let why = report.last_failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+    eprintln!(
+        "offhook: {} did not take everything: {lost} of {} events were not delivered{why}",
+        report.name,
+        lost + counters.delivered
+    );
 }
 
 /// Tells why an AOR has the status that it has at the end of the captures.
@@ -280,14 +323,23 @@ trait Sink {
 }
 
 struct Results {
-    outlet: Box<dyn Outlet>,
+    /// Standard output, and the webhooks.
+    outlet: Vec<Box<dyn Outlet>>,
     publisher: Option<PublisherHandle>,
     publications: PublicationCounts,
     /// Publications whose last operation failed.
     unpublished: BTreeSet<(Aor, EventPackage, Facet)>,
+    webhooks: Option<WebhookHandle>,
+    bar: Option<ProgressBar>,
 }
 
 impl Results {
+    fn tell_of_webhooks(&self) {
+        while let Some(notice) = self.webhooks.as_ref().and_then(WebhookHandle::poll_notice) {
+            tell(self.bar.as_ref(), &notice);
+        }
+    }
+
     fn poll_publisher(&mut self) -> io::Result<()> {
         while let Some(outcome) = self.publisher.as_ref().and_then(PublisherHandle::poll_outcome) {
             self.publications.count(&outcome);
@@ -319,6 +371,7 @@ impl Sink for Results {
     }
 
     fn idle(&mut self) -> io::Result<()> {
+        self.tell_of_webhooks();
         self.poll_publisher()
     }
 
@@ -372,7 +425,7 @@ impl Run {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
                     self.failed_inputs += 1;
-                    self.tell(&error);
+                    tell(self.bar.as_ref(), &error);
                     continue;
                 }
             };
@@ -393,18 +446,10 @@ impl Run {
         Ok(())
     }
 
-    /// One sentence on standard error, above the bar.
-    fn tell(&self, what: &dyn fmt::Display) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("offhook: {what}")),
-            None => eprintln!("offhook: {what}"),
-        }
-    }
-
     /// What the inputs found out that the user should know, once each.
     fn tell_warnings(&mut self, capture: &MergedCapture) {
         for warning in capture.warnings().iter().skip(self.warnings_told) {
-            self.tell(warning);
+            tell(self.bar.as_ref(), warning);
         }
         self.warnings_told = capture.warnings().len();
     }
@@ -430,6 +475,14 @@ impl Run {
         }
         sink.idle()?;
         if said && self.live { sink.flush() } else { Ok(()) }
+    }
+}
+
+/// One sentence on standard error, above the bar.
+fn tell(bar: Option<&ProgressBar>, what: &dyn fmt::Display) {
+    match bar {
+        Some(bar) => bar.suspend(|| eprintln!("offhook: {what}")),
+        None => eprintln!("offhook: {what}"),
     }
 }
 

@@ -18,6 +18,8 @@ pub enum LineKind {
     Contact,
     /// What became of a PUBLISH.
     Publication,
+    /// What a watcher is told.
+    Told,
     /// The first of something strange.
     Oddity,
     /// The end of a run.
@@ -26,7 +28,8 @@ pub enum LineKind {
 
 impl LineKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Status, Self::Contact, Self::Publication, Self::Oddity, Self::Summary];
+    pub const ALL: [Self; 6] =
+        [Self::Status, Self::Contact, Self::Publication, Self::Told, Self::Oddity, Self::Summary];
 
     /// The value of `kind` in a JSON line.
     pub const fn name(self) -> &'static str {
@@ -34,6 +37,7 @@ impl LineKind {
             Self::Status => "status",
             Self::Contact => "contact",
             Self::Publication => "publication",
+            Self::Told => "told",
             Self::Oddity => "oddity",
             Self::Summary => "summary",
         }
@@ -46,6 +50,7 @@ impl LineKind {
             Self::Status => "offhook.status.v1",
             Self::Contact => "offhook.contact.v1",
             Self::Publication => "offhook.publication.v1",
+            Self::Told => "offhook.told.v1",
             Self::Oddity => "offhook.oddity.v1",
             Self::Summary => "offhook.summary.v1",
         }

@@ -322,7 +322,7 @@ impl Webhook {
     /// after short waits at first. A Retry-After is still kept.
     pub fn stop(&mut self, now: Timestamp) {
         self.handle_timeout(now);
-        self.failures = 0;
+        self.failures = self.failures.min(1);
         if matches!(self.state, State::Resting { asked: Asked::No, .. }) {
             self.state = State::Ready;
         }

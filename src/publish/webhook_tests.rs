@@ -224,9 +224,12 @@ fn stopping_tries_at_once_what_waits_for_another_attempt() {
     world.run(world.in_a(600), |_| WebhookAnswer::Failed);
     assert!(!world.webhook.is_settled());
     world.webhook.stop(world.now);
-    world.run(world.now, |_| status(200));
+    let request = world.request().unwrap();
+    world.answer(&request, WebhookAnswer::Failed);
+    world.run(world.in_a(2), |_| status(200));
     assert_eq!(world.arrived, [1, 2]);
     assert!(world.webhook.is_settled());
+    assert_eq!(world.notices(), [WebhookNotice::Failing { status: None }], "it is one outage");
 }
 
 #[test]

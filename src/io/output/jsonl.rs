@@ -1,18 +1,19 @@
 //! JSON lines: the contract with other programs.
-//! In: `TapOutput`, publication outcomes, counters. Out: one JSON object a line. Knows nothing of captures and sockets.
+//! In: `TapOutput`, publication outcomes, counters. Out: one JSON object a line, to a writer or to who else takes lines. Knows nothing of captures and sockets.
 //! The README lists every key. Keys are never renamed; a value that is not known is absent, never null.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+use serde_json::value::to_raw_value;
 
 use super::jsonl_told::ToldLine;
 use super::{Outlet, Sources, Summary};
 use crate::base::{FrameId, Oddity, Timestamp};
 use crate::presence::pidf::Facet;
 use crate::presence::{ChangeKind, PresentityChange, PresentityState, Session, Terminal};
-use crate::publish::PublicationOutcome;
+use crate::publish::{Line, LineKind, PublicationOutcome};
 use crate::tap::TapOutput;
 use crate::track::{Evidence, Media};
 use crate::watch::Told;
@@ -134,41 +135,75 @@ fn as_object<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Res
     object.end()
 }
 
-/// Writes each thing as one JSON object on a line of its own.
-pub struct JsonLines<W: Write> {
-    out: W,
+/// Takes lines, one by one, in order.
+pub trait LineSink {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// When it cannot be written, as to a pipe that nobody reads any more.
+    fn take(&mut self, line: &Line<'_>) -> io::Result<()>;
+
+    /// Makes everything taken so far visible to whoever reads.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// A writer, which should be buffered: each line is two writes.
+impl<W: Write> LineSink for W {
+    fn take(&mut self, line: &Line<'_>) -> io::Result<()> {
+        self.write_all(line.json.get().as_bytes())?;
+        self.write_all(b"\n")
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Write::flush(self)
+    }
+}
+
+/// Makes each thing one JSON object.
+pub struct JsonLines<S: LineSink> {
+    out: S,
     sources: Sources,
 }
 
-impl<W: Write> JsonLines<W> {
-    /// Lines into `out`, which should be buffered: each line is one write.
-    pub fn new(out: W, sources: Sources) -> Self {
+impl<S: LineSink> JsonLines<S> {
+    /// Lines to `out`.
+    pub fn new(out: S, sources: Sources) -> Self {
         Self { out, sources }
     }
 
-    fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
-        let mut bytes = serde_json::to_vec(line)?;
-        bytes.push(b'\n');
-        self.out.write_all(&bytes)
+    fn line(
+        &mut self,
+        kind: LineKind,
+        time: Option<Timestamp>,
+        presentity: Option<&str>,
+        line: &impl Serialize,
+    ) -> io::Result<()> {
+        let json = to_raw_value(line)?;
+        self.out.take(&Line { kind, time, presentity, json: &json })
     }
 
     fn change(&mut self, change: &PresentityChange) -> io::Result<()> {
         let sources = self.sources.clone();
+        let (at, presentity) = (Some(change.at), Some(change.aor.as_str()));
         match change.kind {
-            ChangeKind::Status => self.line(&status_line(change, &sources)),
+            ChangeKind::Status => self.line(LineKind::Status, at, presentity, &status_line(change, &sources)),
             ChangeKind::Contact => {
                 let newest = change.state.bindings.last();
                 let Some(contact) = newest.map(|binding| &binding.contact) else {
                     return Ok(());
                 };
-                self.line(&ContactLine {
-                    kind: "contact",
+                let line = ContactLine {
+                    kind: LineKind::Contact.name(),
                     time: change.at,
                     presentity: change.aor.as_str(),
                     contact,
                     previous_contact: change.previous_contact.as_deref(),
                     because: because(&change.because, &sources),
-                })
+                };
+                self.line(LineKind::Contact, at, presentity, &line)
             }
             ChangeKind::Document => Ok(()),
         }
@@ -176,13 +211,14 @@ impl<W: Write> JsonLines<W> {
 
     fn oddity(&mut self, oddity: Oddity, at: Timestamp, frame: FrameId) -> io::Result<()> {
         let sources = self.sources.clone();
-        self.line(&OddityLine {
-            kind: "oddity",
+        let line = OddityLine {
+            kind: LineKind::Oddity.name(),
             time: at,
             name: oddity.name(),
             frame: frame.number(),
             source: sources.name(frame),
-        })
+        };
+        self.line(LineKind::Oddity, Some(at), None, &line)
     }
 }
 
@@ -212,7 +248,7 @@ fn status_line<'a>(change: &'a PresentityChange, sources: &'a Sources) -> Status
     let state: &PresentityState = &change.state;
     let engaged = state.session != Session::Idle;
     StatusLine {
-        kind: "status",
+        kind: LineKind::Status.name(),
         time: change.at,
         presentity: change.aor.as_str(),
         terminal: state.terminal.name(),
@@ -229,7 +265,7 @@ fn status_line<'a>(change: &'a PresentityChange, sources: &'a Sources) -> Status
     }
 }
 
-impl<W: Write> Outlet for JsonLines<W> {
+impl<S: LineSink> Outlet for JsonLines<S> {
     fn output(&mut self, output: &TapOutput) -> io::Result<()> {
         match output {
             TapOutput::Change(change) => self.change(change),
@@ -239,10 +275,11 @@ impl<W: Write> Outlet for JsonLines<W> {
     }
 
     fn publication(&mut self, outcome: &PublicationOutcome) -> io::Result<()> {
-        self.line(&PublicationLine {
-            kind: "publication",
+        let presentity = outcome.aor.as_str();
+        let line = PublicationLine {
+            kind: LineKind::Publication.name(),
             time: outcome.at,
-            presentity: outcome.aor.as_str(),
+            presentity,
             event: outcome.event.name(),
             facet: match outcome.facet {
                 Facet::Combined => None,
@@ -253,16 +290,17 @@ impl<W: Write> Outlet for JsonLines<W> {
             outcome: if outcome.acknowledged { "acknowledged" } else { "failed" },
             status: outcome.status,
             expires_s: outcome.expires_s,
-        })
+        };
+        self.line(LineKind::Publication, Some(outcome.at), Some(presentity), &line)
     }
 
     fn told(&mut self, told: &Told) -> io::Result<()> {
-        self.line(&ToldLine::from(told))
+        self.line(LineKind::Told, Some(told.at), Some(told.aor.as_str()), &ToldLine::from(told))
     }
 
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {
-        self.line(&SummaryLine {
-            kind: "summary",
+        let line = SummaryLine {
+            kind: LineKind::Summary.name(),
             time: summary.last,
             frames: summary.counters.frames,
             sip_messages: summary.counters.sip_messages,
@@ -274,7 +312,8 @@ impl<W: Write> Outlet for JsonLines<W> {
                 acknowledged: summary.publications.acknowledged,
                 failed: summary.publications.failed,
             },
-        })
+        };
+        self.line(LineKind::Summary, summary.last, None, &line)
     }
 
     fn flush(&mut self) -> io::Result<()> {

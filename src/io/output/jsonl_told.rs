@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::base::Timestamp;
+use crate::publish::LineKind;
 use crate::track::Side;
 use crate::watch::{Next, Told, What};
 
@@ -90,7 +91,7 @@ impl<'a> From<&'a Told> for ToldLine<'a> {
             What::Silent => ("silent", Facts::Nothing {}),
         };
         Self {
-            kind: "told",
+            kind: LineKind::Told.name(),
             time: told.at,
             presentity: told.aor.as_str(),
             event: told.event.name(),

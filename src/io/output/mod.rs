@@ -16,7 +16,7 @@ use crate::publish::PublicationOutcome;
 use crate::tap::{Counters, TapOutput};
 use crate::watch::Told;
 
-pub use jsonl::JsonLines;
+pub use jsonl::{JsonLines, LineSink};
 pub use style::{Style, clean};
 pub use text::Ladder;
 pub use told::ToldLines;
@@ -107,4 +107,27 @@ pub trait Outlet {
     /// # Errors
     /// As [`Self::output`].
     fn flush(&mut self) -> io::Result<()>;
+}
+
+/// Several outlets: each takes everything, in their order.
+impl Outlet for Vec<Box<dyn Outlet>> {
+    fn output(&mut self, output: &TapOutput) -> io::Result<()> {
+        self.iter_mut().try_for_each(|outlet| outlet.output(output))
+    }
+
+    fn publication(&mut self, outcome: &PublicationOutcome) -> io::Result<()> {
+        self.iter_mut().try_for_each(|outlet| outlet.publication(outcome))
+    }
+
+    fn told(&mut self, told: &Told) -> io::Result<()> {
+        self.iter_mut().try_for_each(|outlet| outlet.told(told))
+    }
+
+    fn summary(&mut self, summary: &Summary) -> io::Result<()> {
+        self.iter_mut().try_for_each(|outlet| outlet.summary(summary))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.iter_mut().try_for_each(|outlet| outlet.flush())
+    }
 }
