@@ -4,11 +4,12 @@
 pub mod capture;
 mod clock;
 pub mod config_file;
+pub mod dns;
 pub mod http;
+pub mod next_hop;
 pub mod output;
 pub mod publisher;
 pub mod replay;
 pub mod sip_endpoint;
-mod sip_socket;
 pub mod stop;
 pub mod watch;

@@ -1,118 +1,49 @@
-//! The publisher at work: a thread of its own with the wall clock and a socket.
-//! In: changes from the capture side, which is never made to wait. Out: PUBLISH requests, outcomes. Knows nothing of
-//! captures.
+//! The publisher at work: a thread of its own with the wall clock and sockets.
+//! In: changes from the capture side, which is never made to wait. Out: requests to presence servers, outcomes. Knows
+//! nothing of captures.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::base::{Hop, Limits, Timestamp, Transmit, Transport};
-use crate::io::clock::{Clock, fresh_seed};
-use crate::io::sip_socket::{LONGEST_DATAGRAM, SipSocket};
+use super::clock::{Clock, fresh_seed};
+use super::dns::{self, Dns, DnsError};
+use super::next_hop::{NextHop, Security};
+use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions, TlsError, client_tls};
+use crate::base::{Hop, Limits, Random, Timestamp, Transport};
 use crate::presence::PresentityChange;
 use crate::publish::{PublicationOutcome, PublishOptions, Publisher, Server};
-use crate::sip::{Aor, Scheme, Uri};
+use crate::sip::Aor;
 
 /// Why nothing can be published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// Not `sip:host[:port][;transport=udp]`.
-    #[error("`{0}` is not a SIP URI such as sip:presence.example.com or sip:192.0.2.20:5060")]
-    NotAUri(String),
-    /// Only UDP is spoken.
-    #[error("`{uri}` asks for transport {transport}: only udp is supported")]
-    Transport {
-        /// What was given.
-        uri: String,
-        /// What it asks for.
-        transport: String,
-    },
-    /// The name has no address.
-    #[error("the presence server's name `{host}` cannot be resolved: {source}")]
-    Resolve {
-        /// The name.
-        host: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
-    /// The socket, the thread or its runtime.
-    #[error("cannot publish to {next_hop}: {source}")]
-    Socket {
-        /// Where to.
-        next_hop: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// None of the names has an address.
+    #[error("cannot publish: {0}")]
+    Dns(#[from] DnsError),
+    /// Whom to believe over TLS cannot be told.
+    #[error("cannot publish over TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// The sockets.
+    #[error("cannot publish: {0}")]
+    Endpoint(#[from] EndpointError),
+    /// The thread or its runtime.
+    #[error("cannot publish: {0}")]
+    System(#[from] io::Error),
 }
 
-/// A presence server as the user names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NextHop {
-    host: String,
-    port: u16,
-}
-
-impl fmt::Display for NextHop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "sip:[{}]:{}", self.host, self.port),
-            false => write!(f, "sip:{}:{}", self.host, self.port),
-        }
-    }
-}
-
-impl NextHop {
-    /// Reads `sip:host[:port][;transport=udp]`; the port is 5060 unless given. A user part is ignored.
-    ///
-    /// # Errors
-    /// [`PublishError::NotAUri`], [`PublishError::Transport`].
-    pub fn parse(text: &str) -> Result<Self, PublishError> {
-        let not_a_uri = || PublishError::NotAUri(text.to_owned());
-        let unsupported = |transport: &str| PublishError::Transport {
-            uri: text.to_owned(),
-            transport: transport.to_owned(),
-        };
-        let uri = Uri::parse(text.as_bytes()).ok_or_else(not_a_uri)?;
-        match uri.scheme {
-            Scheme::Sip => {}
-            Scheme::Sips => return Err(unsupported("tls")),
-            _ => return Err(not_a_uri()),
-        }
-        if let Some(Some(transport)) = uri.params.get(b"transport")
-            && !transport.eq_ignore_ascii_case(b"udp")
-        {
-            let transport = String::from_utf8_lossy(transport).to_lowercase();
-            return Err(unsupported(&transport));
-        }
-        let host = std::str::from_utf8(uri.host).map_err(|_| not_a_uri())?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() {
-            return Err(not_a_uri());
-        }
-        Ok(Self { host: host.to_owned(), port: uri.port.unwrap_or(5060) })
-    }
-
-    /// The first address that the system's resolver gives. Waits for it.
-    ///
-    /// # Errors
-    /// [`PublishError::Resolve`].
-    pub fn resolve(&self) -> Result<SocketAddr, PublishError> {
-        let failed = |source| PublishError::Resolve { host: self.host.clone(), source };
-        let runtime = runtime().map_err(failed)?;
-        let found = runtime.block_on(tokio::net::lookup_host((self.host.as_str(), self.port)));
-        let first = found.map_err(failed)?.next();
-        first.ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "it has no address")))
-    }
-}
-
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+/// Where to publish.
+#[derive(Clone, Debug)]
+pub struct PublishTarget {
+    /// Presence servers, the best first; each may be several machines.
+    pub servers: Vec<NextHop>,
+    /// Whose certificates are believed, PEM; `None`: those that the system believes.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// How the operations went.
@@ -166,46 +97,40 @@ pub struct PublisherHandle {
 }
 
 impl PublisherHandle {
-    /// Opens the socket and starts the thread. A seed of 0 is replaced by one that no other run has.
+    /// Finds the servers' addresses, waiting for that, and starts the thread. A seed of 0 is replaced by one that no other
+    /// run has.
     ///
     /// # Errors
-    /// [`PublishError::Socket`].
+    /// [`PublishError`]. Later, when addresses can no longer be found, it goes on with those that it knows.
     pub fn start(
-        next_hop: SocketAddr,
+        target: PublishTarget,
         options: PublishOptions,
         limits: &Limits,
     ) -> Result<Self, PublishError> {
-        let failed = |source| PublishError::Socket { next_hop, source };
         let shared = Arc::new(Shared::default());
         let (started, answer) = mpsc::sync_channel(1);
         let (in_thread, limits_there) = (Arc::clone(&shared), limits.clone());
-        let thread = std::thread::Builder::new()
-            .name("publisher".to_owned())
-            .spawn(move || {
-                let outcome = runtime().and_then(|runtime| {
-                    let socket = runtime.block_on(SipSocket::connect(next_hop))?;
-                    Ok((runtime, socket.local_addr()?, socket))
-                });
-                match outcome {
-                    Ok((runtime, local, socket)) => {
-                        // The receiver waits for exactly this.
-                        let _ = started.send(Ok(()));
-                        let seed = match options.seed {
-                            0 => fresh_seed(),
-                            given => given,
-                        };
-                        let options = PublishOptions { seed, ..options };
-                        let publisher = Publisher::new(options, &limits_there);
-                        let hop = Hop { transport: Transport::Udp, local, remote: next_hop };
-                        runtime.block_on(run(publisher, hop, &socket, &in_thread));
-                    }
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                    }
+        let seed = if options.seed == 0 { fresh_seed() } else { options.seed };
+        let options = PublishOptions { seed, ..options };
+        let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || {
+            let begun = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(PublishError::from)
+                .and_then(|runtime| Ok((runtime.block_on(Way::find(target, seed))?, runtime)));
+            match begun {
+                Ok(((way, servers), runtime)) => {
+                    // The receiver waits for exactly this.
+                    let _ = started.send(Ok(()));
+                    let publisher = Publisher::new(options, &limits_there);
+                    runtime.block_on(run(publisher, way, servers, &in_thread));
                 }
-            })
-            .map_err(failed)?;
-        answer.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended"))).map_err(failed)?;
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        })?;
+        answer.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended").into()))?;
         Ok(Self { shared, most_presentities: limits.presentities, thread: Some(thread) })
     }
 
@@ -261,6 +186,68 @@ impl Drop for PublisherHandle {
     }
 }
 
+/// The way to the presence servers.
+struct Way {
+    target: PublishTarget,
+    dns: Dns,
+    random: Random,
+    endpoint: Endpoint,
+}
+
+impl Way {
+    async fn find(target: PublishTarget, seed: u64) -> Result<(Self, Vec<Server>), PublishError> {
+        let tls = match client_tls(target.ca_file.as_deref()) {
+            Ok(tls) => Some(tls),
+            // Who has no roots and asks for no TLS needs none.
+            Err(_) if target.ca_file.is_none() && !target.servers.iter().any(wants_tls) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let endpoint =
+            Endpoint::open(EndpointOptions { client_tls: tls, ..EndpointOptions::default() }).await?;
+        let mut way = Self { target, dns: Dns::of_system()?, random: Random::new(seed), endpoint };
+        let located = way.look_up().await?;
+        let servers = way.reach(located);
+        Ok((way, servers))
+    }
+
+    /// The addresses of all servers, the best first. An error only where none has one.
+    fn look_up(&mut self) -> impl Future<Output = Result<Vec<dns::Server>, DnsError>> + Send + use<> {
+        let (dns, servers) = (self.dns.clone(), self.target.servers.clone());
+        let mut random = Random::new(self.random.next());
+        async move {
+            let mut located = Vec::new();
+            let mut failure = None;
+            for server in &servers {
+                match dns.resolve(server, || random.next()).await {
+                    Ok(found) => located.extend(found),
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
+            match failure {
+                Some(failure) if located.is_empty() => Err(failure),
+                _ => Ok(located),
+            }
+        }
+    }
+
+    /// Our own addresses towards these; those to which no route leads are left out.
+    fn reach(&mut self, located: Vec<dns::Server>) -> Vec<Server> {
+        let mut servers = Vec::with_capacity(located.len());
+        for dns::Server { transport, address, name } in located {
+            if let Ok(local) = self.endpoint.local_for(transport, address) {
+                self.endpoint.expect_name(address, &name);
+                servers.push(Server { hop: Hop { transport, local, remote: address } });
+            }
+        }
+        servers
+    }
+}
+
+/// Nothing but TLS will do.
+fn wants_tls(server: &NextHop) -> bool {
+    server.security == Security::Tls || server.transport == Some(Transport::Tls)
+}
+
 /// Where the end has got to.
 enum Phase {
     Publishing,
@@ -270,21 +257,12 @@ enum Phase {
     Stopping(Timestamp),
 }
 
-/// Nothing that is sent arrives.
-fn is_unreachable(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown
-    )
-}
-
-async fn run(mut publisher: Publisher, hop: Hop, socket: &SipSocket, shared: &Shared) {
+async fn run(mut publisher: Publisher, mut way: Way, servers: Vec<Server>, shared: &Shared) {
     let clock = Clock::start();
     let mut phase = Phase::Publishing;
-    let mut buffer = vec![0; LONGEST_DATAGRAM];
+    publisher.handle_servers(clock.now(), &servers);
+    // What is looked up anew while all goes on.
+    let (located, mut looked_up) = tokio::sync::mpsc::channel(1);
     loop {
         let (changes, finish, abandoned) = take(shared);
         for change in &changes {
@@ -300,21 +278,15 @@ async fn run(mut publisher: Publisher, hop: Hop, socket: &SipSocket, shared: &Sh
             }
             (phase, _) => phase,
         };
-        if publisher.poll_resolve() {
-            publisher.handle_servers(clock.now(), &[Server { hop }]);
+        while let Some(transmit) = publisher.poll_transmit() {
+            way.endpoint.send(transmit);
         }
-        while let Some(Transmit { hop: way, bytes }) = publisher.poll_transmit() {
-            if way.transport != Transport::Udp {
-                publisher.handle_transport_error(clock.now(), way);
-                continue;
-            }
-            match socket.send(&bytes).await {
-                Err(error) if is_unreachable(&error) => {
-                    publisher.handle_transport_error(clock.now(), hop);
-                }
-                // Another error is this datagram's own (too long, say): its transaction times out.
-                Ok(()) | Err(_) => {}
-            }
+        if publisher.poll_resolve() {
+            let (look_up, located) = (way.look_up(), located.clone());
+            tokio::spawn(async move {
+                // Nobody listens any more when all is over.
+                let _ = located.send(look_up.await.unwrap_or_default()).await;
+            });
         }
         hand_over(&mut publisher, shared);
         let until = match phase {
@@ -337,15 +309,14 @@ async fn run(mut publisher: Publisher, hop: Hop, socket: &SipSocket, shared: &Sh
         tokio::select! {
             () = shared.wake.notified() => {}
             () = tokio::time::sleep(wait) => {}
-            received = socket.receive(&mut buffer) => match received {
-                Ok(length) => {
-                    publisher.handle_message(clock.now(), hop, buffer.get(..length).unwrap_or_default());
-                }
-                Err(error) if is_unreachable(&error) => {
-                    publisher.handle_transport_error(clock.now(), hop);
-                }
-                Err(_) => {}
+            event = way.endpoint.next() => match event {
+                EndpointEvent::Message { hop, bytes } => publisher.handle_message(clock.now(), hop, &bytes),
+                EndpointEvent::Failed { hop, .. } => publisher.handle_transport_error(clock.now(), hop),
             },
+            Some(found) = looked_up.recv() => {
+                let servers = way.reach(found);
+                publisher.handle_servers(clock.now(), &servers);
+            }
         }
     }
 }
@@ -371,39 +342,5 @@ fn hand_over(publisher: &mut Publisher, shared: &Shared) {
             inbox.outcomes_lost += 1;
         }
         inbox.outcomes.push_back(outcome);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn next_hops() {
-        let parsed = |text: &str| NextHop::parse(text).map(|hop| (hop.host, hop.port));
-        let hop = |host: &str, port| (host.to_owned(), port);
-        assert_eq!(parsed("sip:presence.example.com").unwrap(), hop("presence.example.com", 5060));
-        assert_eq!(parsed("sip:192.0.2.20:5070;transport=UDP").unwrap(), hop("192.0.2.20", 5070));
-        assert_eq!(parsed("sip:[2001:db8::1]").unwrap(), hop("2001:db8::1", 5060));
-        for (text, said) in [
-            ("", "not a SIP URI"),
-            ("presence.example.com", "not a SIP URI"),
-            ("http://example.com", "not a SIP URI"),
-            ("sips:example.com", "transport tls: only udp"),
-            ("sip:example.com;transport=tcp", "transport tcp: only udp"),
-        ] {
-            let error = parsed(text).unwrap_err().to_string();
-            assert!(error.contains(said), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn addresses_resolve_to_themselves_and_a_name_that_is_none_is_told() {
-        let resolved = NextHop::parse("sip:[2001:db8::1]:5070").unwrap().resolve();
-        assert_eq!(resolved.unwrap(), "[2001:db8::1]:5070".parse().unwrap());
-        assert_eq!(NextHop::parse("sip:[2001:db8::1]").unwrap().to_string(), "sip:[2001:db8::1]:5060");
-        let error = NextHop::parse("sip:nobody.invalid").unwrap().resolve();
-        let error = error.unwrap_err().to_string();
-        assert!(error.contains("`nobody.invalid` cannot be resolved"), "{error}");
     }
 }

@@ -12,9 +12,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::capture::{CaptureError, MergedCapture};
 use super::http::{WebhookError, WebhookHandle, WebhookReport};
+use super::next_hop::NextHop;
 use super::output::explain::Story;
 use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style, Summary};
-use super::publisher::{NextHop, PublishError, PublisherHandle};
+use super::publisher::{PublishError, PublishTarget, PublisherHandle};
 use super::stop;
 use crate::base::{Limits, Rules, Timestamp};
 use crate::config::{PublishSection, WebhookSection};
@@ -44,10 +45,17 @@ pub enum Speed {
 
 /// Where and how to publish.
 pub struct Publishing {
-    /// The presence server; the configured one is looked at no more.
-    pub next_hop: NextHop,
+    /// The presence servers, the best first; the configured ones are looked at no more.
+    pub next_hops: Vec<NextHop>,
     /// How.
     pub section: PublishSection,
+}
+
+impl Publishing {
+    /// The servers as a person says them.
+    fn name(&self) -> String {
+        self.next_hops.iter().map(NextHop::to_string).collect::<Vec<_>>().join(" or ")
+    }
 }
 
 /// What to replay and how.
@@ -129,8 +137,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     stop::on_signals().map_err(ReplayError::Signals)?;
     let mut capture = MergedCapture::open(&options.inputs, options.filter.as_deref())?;
-    let server =
-        options.publishing.as_ref().map(|publishing| publishing.next_hop.to_string()).unwrap_or_default();
+    let server = options.publishing.as_ref().map(Publishing::name).unwrap_or_default();
     let publisher = options.publishing.map(start_publisher).transpose()?;
     let webhooks = match options.webhooks.as_slice() {
         [] => None,
@@ -284,7 +291,7 @@ fn stdout() -> BufWriter<StdoutLock<'static>> {
 }
 
 fn start_publisher(publishing: Publishing) -> Result<PublisherHandle, PublishError> {
-    let Publishing { next_hop, section } = publishing;
+    let Publishing { next_hops, section } = publishing;
     let options = PublishOptions {
         from: section.from,
         user: section.user,
@@ -301,7 +308,8 @@ fn start_publisher(publishing: Publishing) -> Result<PublisherHandle, PublishErr
         remote_identity: section.remote_identity,
         ..PublishOptions::default()
     };
-    PublisherHandle::start(next_hop.resolve()?, options, &Limits::default())
+    let target = PublishTarget { servers: next_hops, ca_file: section.tls_ca_file };
+    PublisherHandle::start(target, options, &Limits::default())
 }
 
 fn progress_bar(capture: &MergedCapture) -> Option<ProgressBar> {

@@ -27,6 +27,17 @@ const ANSWER_TIME: Duration = Duration::from_secs(32);
 /// So much is put together for one write.
 const WRITE_BYTES: usize = 65_536;
 
+/// What is sent to a peer piles up.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer does not read what it is sent")]
+pub(super) struct SlowReader;
+
+impl From<SlowReader> for io::Error {
+    fn from(slow: SlowReader) -> Self {
+        Self::new(io::ErrorKind::TimedOut, slow)
+    }
+}
+
 /// How a connection begins.
 pub(super) enum Opening {
     /// The peer connected to us; over TLS we are the server.
@@ -231,7 +242,7 @@ async fn write<S: AsyncWrite>(
             stream.write_all(&bytes).await?;
             stream.flush().await
         };
-        within(time, "reading by the peer", written).await?;
+        tokio::time::timeout(time, written).await.map_err(|_| SlowReader)??;
         vitals.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
         vitals.touch();
     }

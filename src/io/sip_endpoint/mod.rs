@@ -15,7 +15,7 @@ mod udp;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -77,7 +77,7 @@ pub struct EndpointOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     /// The system does not let us listen there.
-    #[error("cannot listen on {listen}: {}", reason(.source))]
+    #[error("cannot listen on {listen}: {}", reason(*.listen, .source))]
     Listen {
         /// Where.
         listen: Listen,
@@ -89,13 +89,29 @@ pub enum EndpointError {
     NoCertificate(Listen),
 }
 
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
-        io::ErrorKind::PermissionDenied => "that port is for privileged programs".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+fn reason(listen: Listen, error: &io::Error) -> String {
+    match (error.kind(), listen.address.ip()) {
+        (io::ErrorKind::AddrInUse, IpAddr::V6(any)) if any.is_unspecified() => {
+            "something listens there already ([::] takes in IPv4 too)".to_owned()
+        }
+        (io::ErrorKind::AddrInUse, _) => "something listens there already".to_owned(),
+        (io::ErrorKind::PermissionDenied, _) => "that port is for privileged programs".to_owned(),
+        (io::ErrorKind::AddrNotAvailable, _) => "this machine does not have that address".to_owned(),
         _ => error.to_string(),
     }
+}
+
+/// What bounds have cost so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointCounters {
+    /// Datagrams that were not sent, because too many waited already.
+    pub datagrams_lost: u64,
+    /// Connections that made room for others.
+    pub connections_evicted: u64,
+    /// Connections that were closed because what came over them is not SIP, or too long.
+    pub streams_unreadable: u64,
+    /// Connections that were closed because the peer did not read.
+    pub readers_slow: u64,
 }
 
 /// What happens at an endpoint.
@@ -125,7 +141,14 @@ pub struct Endpoint {
     udp: UdpSockets,
     streams: Streams,
     routes: Routes,
-    ready: VecDeque<EndpointEvent>,
+    happened: Happened,
+}
+
+/// What has happened and was not yet asked for.
+#[derive(Default)]
+struct Happened {
+    events: VecDeque<EndpointEvent>,
+    counters: EndpointCounters,
 }
 
 impl Endpoint {
@@ -141,7 +164,7 @@ impl Endpoint {
             udp: UdpSockets::new(),
             streams: Streams::new(bounds, server_tls, client_tls),
             routes: Routes::new(),
-            ready: VecDeque::new(),
+            happened: Happened::default(),
         };
         for listen in listens {
             let opened = match listen.transport {
@@ -160,6 +183,11 @@ impl Endpoint {
     /// Where it listens, with the real ports.
     pub fn listening(&self) -> &[Listen] {
         &self.listening
+    }
+
+    /// What bounds have cost so far.
+    pub fn counters(&self) -> EndpointCounters {
+        self.happened.counters
     }
 
     /// Our own address towards a peer, for Via and Contact. Over UDP its port is the one that the peer sees; over
@@ -190,8 +218,8 @@ impl Endpoint {
     /// Sends a message; never waits. What goes wrong comes as an event.
     pub fn send(&mut self, transmit: Transmit) {
         match transmit.hop.transport {
-            Transport::Udp => self.udp.send(transmit, &mut self.ready),
-            Transport::Tcp | Transport::Tls => self.streams.send(transmit, &mut self.ready),
+            Transport::Udp => self.udp.send(transmit, &mut self.happened),
+            Transport::Tcp | Transport::Tls => self.streams.send(transmit, &mut self.happened),
         }
     }
 
@@ -203,14 +231,14 @@ impl Endpoint {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<EndpointEvent> {
         // However much comes in, the connections' tasks have their turn too.
         if tokio::task::coop::has_budget_remaining() {
-            if self.ready.is_empty() {
-                let came = self.udp.poll(context, &mut self.routes, &mut self.ready);
-                let told = self.streams.poll(context, &mut self.ready);
-                if !came && !told && self.ready.is_empty() {
+            if self.happened.events.is_empty() {
+                let came = self.udp.poll(context, &mut self.routes, &mut self.happened);
+                let told = self.streams.poll(context, &mut self.happened);
+                if !came && !told && self.happened.events.is_empty() {
                     return Poll::Pending;
                 }
             }
-            if let Some(event) = self.ready.pop_front() {
+            if let Some(event) = self.happened.events.pop_front() {
                 return Poll::Ready(event);
             }
         }

@@ -6,7 +6,7 @@
 //! there is none, one is opened and messages wait for it.
 #![expect(clippy::disallowed_types, reason = "this is where sockets live")]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,9 +20,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedSender};
 use tokio::task::AbortHandle;
 
-use super::connection::{Connection, Opening, Vitals};
+use super::connection::{Connection, Opening, SlowReader, Vitals};
+use super::framing::FramingError;
 use super::routes::{canonical, unspecified};
-use super::{EndpointBounds, EndpointEvent};
+use super::{EndpointBounds, EndpointEvent, Happened};
 use crate::base::{Hop, Transmit, Transport};
 
 /// News that wait to be taken; beyond it, connections are not read on.
@@ -130,21 +131,21 @@ impl Streams {
 
     /// Sends over the connection to that peer, opens one if there is none. A peer that lets too much wait loses its
     /// connection.
-    pub fn send(&mut self, transmit: Transmit, ready: &mut VecDeque<EndpointEvent>) {
+    pub fn send(&mut self, transmit: Transmit, happened: &mut Happened) {
         let Transmit { hop, bytes } = transmit;
         let key = (hop.transport, hop.remote);
         if !self.connections.contains_key(&key) {
             match self.connect_by(hop) {
-                Ok(opening) => self.begin(hop.transport, hop.remote, Opener::Us, opening, ready),
-                Err(error) => return ready.push_back(EndpointEvent::Failed { hop, error }),
+                Ok(opening) => self.begin(hop.transport, hop.remote, Opener::Us, opening, happened),
+                Err(error) => return happened.events.push_back(EndpointEvent::Failed { hop, error }),
             }
         }
         let Some(entry) = self.connections.get(&key) else { return };
         let waiting = entry.vitals.queued_bytes.load(Ordering::Relaxed);
         if waiting.saturating_add(bytes.len()) > self.bounds.queued_bytes {
             self.connections.remove(&key);
-            let error = io::Error::new(io::ErrorKind::TimedOut, "the peer does not read what it is sent");
-            return ready.push_back(EndpointEvent::Failed { hop, error });
+            happened.counters.readers_slow += 1;
+            return happened.events.push_back(EndpointEvent::Failed { hop, error: SlowReader.into() });
         }
         entry.vitals.queued(&bytes);
         // A connection that ended this moment tells so itself.
@@ -170,16 +171,18 @@ impl Streams {
         remote: SocketAddr,
         opener: Opener,
         opening: Opening,
-        ready: &mut VecDeque<EndpointEvent>,
+        happened: &mut Happened,
     ) {
         let of_opener = || self.connections.iter().filter(|(_, entry)| entry.opener == opener);
         if of_opener().count() >= self.bounds.connections {
             let idlest = of_opener().max_by_key(|(_, entry)| entry.vitals.idle()).map(|(key, _)| *key);
             if let Some(key) = idlest {
+                happened.counters.connections_evicted += 1;
                 let error = io::Error::other("there were too many connections");
-                self.end(key, error, ready);
+                self.end(key, error, happened);
             }
         }
+        self.end((transport, remote), io::Error::other("the peer connected anew"), happened);
         let id = self.next_id;
         self.next_id += 1;
         let vitals = Arc::new(Vitals::new());
@@ -199,32 +202,39 @@ impl Streams {
     }
 
     /// Forgets a connection. Whoever waits for an answer over it is told.
-    fn end(&mut self, key: (Transport, SocketAddr), error: io::Error, ready: &mut VecDeque<EndpointEvent>) {
+    fn end(&mut self, key: (Transport, SocketAddr), error: io::Error, happened: &mut Happened) {
         let Some(entry) = self.connections.remove(&key) else { return };
         if entry.vitals.owes_an_answer() {
             let (transport, remote) = key;
             let local = SocketAddr::new(unspecified(remote), 0);
-            ready.push_back(EndpointEvent::Failed { hop: Hop { transport, local, remote }, error });
+            happened.events.push_back(EndpointEvent::Failed { hop: Hop { transport, local, remote }, error });
         }
     }
 
-    /// Puts what the connections told into `ready`; whether they told anything. When they did not, the context is
+    /// Puts what the connections told into `happened`; whether they told anything. When they did not, the context is
     /// woken once they do.
-    pub fn poll(&mut self, context: &mut Context<'_>, ready: &mut VecDeque<EndpointEvent>) -> bool {
+    pub fn poll(&mut self, context: &mut Context<'_>, happened: &mut Happened) -> bool {
         let mut told = false;
         for _ in 0..BATCH {
             let Poll::Ready(Some(news)) = self.news.poll_recv(context) else { break };
             told = true;
             match news {
-                News::Message { hop, bytes } => ready.push_back(EndpointEvent::Message { hop, bytes }),
+                News::Message { hop, bytes } => {
+                    happened.events.push_back(EndpointEvent::Message { hop, bytes })
+                }
                 News::Accepted { transport, stream, remote } => {
                     let tls = self.server_tls.clone().filter(|_| transport == Transport::Tls);
-                    self.begin(transport, remote, Opener::Peer, Opening::Accept(stream, tls), ready);
+                    self.begin(transport, remote, Opener::Peer, Opening::Accept(stream, tls), happened);
                 }
                 News::Ended { transport, remote, id, error } => {
+                    let cause = error.get_ref();
+                    happened.counters.streams_unreadable +=
+                        u64::from(cause.is_some_and(|cause| cause.is::<FramingError>()));
+                    happened.counters.readers_slow +=
+                        u64::from(cause.is_some_and(|cause| cause.is::<SlowReader>()));
                     let key = (transport, remote);
                     if self.connections.get(&key).is_some_and(|entry| entry.id == id) {
-                        self.end(key, error, ready);
+                        self.end(key, error, happened);
                     }
                 }
             }

@@ -19,9 +19,9 @@ use std::task::Context;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::EndpointEvent;
 use super::framing::{PING, PONG};
 use super::routes::{Routes, canonical, unspecified};
+use super::{EndpointEvent, Happened};
 use crate::base::{Hop, Transmit, Transport};
 
 /// The longest UDP payload.
@@ -105,7 +105,7 @@ impl Socket {
     }
 
     /// Sends, or lets it wait until the socket can.
-    fn send(&mut self, transmit: Transmit) -> io::Result<()> {
+    fn send(&mut self, transmit: Transmit, happened: &mut Happened) -> io::Result<()> {
         if self.waiting.is_empty() {
             match self.send_now(&transmit.bytes, transmit.hop.remote) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -114,17 +114,19 @@ impl Socket {
         }
         if self.waiting.len() < MOST_WAITING {
             self.waiting.push_back(transmit);
+        } else {
+            happened.counters.datagrams_lost += 1;
         }
         Ok(())
     }
 
-    fn poll_waiting(&mut self, context: &mut Context<'_>, ready: &mut VecDeque<EndpointEvent>) {
+    fn poll_waiting(&mut self, context: &mut Context<'_>, happened: &mut Happened) {
         while !self.waiting.is_empty() && self.inner.poll_send_ready(context).is_ready() {
             let Some(transmit) = self.waiting.pop_front() else { return };
             match self.send_when_possible(&transmit.bytes, transmit.hop.remote) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.waiting.push_front(transmit),
-                Err(error) => tell_failure(transmit.hop, error, ready),
+                Err(error) => tell_failure(transmit.hop, error, happened),
             }
         }
     }
@@ -135,12 +137,12 @@ impl Socket {
         context: &mut Context<'_>,
         buffer: &mut [u8],
         routes: &mut Routes,
-        ready: &mut VecDeque<EndpointEvent>,
+        happened: &mut Happened,
     ) -> bool {
         while self.readable.as_mut().poll(context).is_ready() {
             self.readable = Box::pin(readable(Arc::clone(&self.inner)));
-            let failed = self.take_error(ready);
-            let received = (0..BATCH).take_while(|_| self.receive(buffer, routes, ready)).count();
+            let failed = self.take_error(happened);
+            let received = (0..BATCH).take_while(|_| self.receive(buffer, routes, happened)).count();
             if failed || received > 0 {
                 return true;
             }
@@ -149,30 +151,30 @@ impl Socket {
     }
 
     /// Whether the system has something to say of an earlier datagram.
-    fn take_error(&self, ready: &mut VecDeque<EndpointEvent>) -> bool {
+    fn take_error(&self, happened: &mut Happened) -> bool {
         let none = || io::Error::from(io::ErrorKind::WouldBlock);
         let error = self.inner.try_io(Interest::ERROR, || self.direct.take_error()?.ok_or_else(none));
         let is_there = error.is_ok();
         if let Ok(error) = error {
-            self.fail(error, ready);
+            self.fail(error, happened);
         }
         is_there
     }
 
     /// Tells what the system said of an earlier datagram. Of a listening socket it is not known whose that was.
-    fn fail(&self, error: io::Error, ready: &mut VecDeque<EndpointEvent>) {
+    fn fail(&self, error: io::Error, happened: &mut Happened) {
         if let Some(remote) = self.peer {
-            tell_failure(Hop { transport: Transport::Udp, local: self.local, remote }, error, ready);
+            tell_failure(Hop { transport: Transport::Udp, local: self.local, remote }, error, happened);
         }
     }
 
     /// Takes one datagram; false when there is none.
-    fn receive(&self, buffer: &mut [u8], routes: &mut Routes, ready: &mut VecDeque<EndpointEvent>) -> bool {
+    fn receive(&self, buffer: &mut [u8], routes: &mut Routes, happened: &mut Happened) -> bool {
         let (length, remote) = match self.inner.try_recv_from(buffer) {
             Ok((length, from)) => (length, canonical(from)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(error) => {
-                self.fail(error, ready);
+                self.fail(error, happened);
                 return true;
             }
         };
@@ -190,7 +192,7 @@ impl Socket {
         };
         let local = SocketAddr::new(local, self.local.port());
         let hop = Hop { transport: Transport::Udp, local, remote };
-        ready.push_back(EndpointEvent::Message { hop, bytes: bytes.to_vec() });
+        happened.events.push_back(EndpointEvent::Message { hop, bytes: bytes.to_vec() });
         true
     }
 }
@@ -240,29 +242,24 @@ impl UdpSockets {
     }
 
     /// Sends from the listening socket that the hop begins at, else from the peer's client socket.
-    pub fn send(&mut self, transmit: Transmit, ready: &mut VecDeque<EndpointEvent>) {
+    pub fn send(&mut self, transmit: Transmit, happened: &mut Happened) {
         let hop = transmit.hop;
         let socket = match self.listening.iter_mut().find(|socket| socket.is_at(hop.local)) {
             Some(socket) => Ok(socket),
             None => self.client(hop.remote),
         };
-        if let Err(error) = socket.and_then(|socket| socket.send(transmit)) {
-            tell_failure(hop, error, ready);
+        if let Err(error) = socket.and_then(|socket| socket.send(transmit, happened)) {
+            tell_failure(hop, error, happened);
         }
     }
 
-    /// Puts what the sockets have into `ready`; whether anything came. When nothing did, the context is woken once
+    /// Puts what the sockets have into `happened`; whether anything came. When nothing did, the context is woken once
     /// something does.
-    pub fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-        routes: &mut Routes,
-        ready: &mut VecDeque<EndpointEvent>,
-    ) -> bool {
+    pub fn poll(&mut self, context: &mut Context<'_>, routes: &mut Routes, happened: &mut Happened) -> bool {
         let mut came = false;
         for socket in self.listening.iter_mut().chain(&mut self.clients) {
-            socket.poll_waiting(context, ready);
-            came |= socket.poll_receive(context, &mut self.buffer, routes, ready);
+            socket.poll_waiting(context, happened);
+            came |= socket.poll_receive(context, &mut self.buffer, routes, happened);
         }
         came
     }
@@ -270,7 +267,7 @@ impl UdpSockets {
 
 /// Tells what keeps all datagrams from the peer. Another error is one datagram's own (too long, say): its transaction
 /// times out.
-fn tell_failure(hop: Hop, error: io::Error, ready: &mut VecDeque<EndpointEvent>) {
+fn tell_failure(hop: Hop, error: io::Error, happened: &mut Happened) {
     let is_about_the_peer = matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused
@@ -282,7 +279,7 @@ fn tell_failure(hop: Hop, error: io::Error, ready: &mut VecDeque<EndpointEvent>)
     );
     let is_told =
         |event: &EndpointEvent| matches!(event, EndpointEvent::Failed { hop: told, .. } if *told == hop);
-    if is_about_the_peer && !ready.back().is_some_and(is_told) {
-        ready.push_back(EndpointEvent::Failed { hop, error });
+    if is_about_the_peer && !happened.events.back().is_some_and(is_told) {
+        happened.events.push_back(EndpointEvent::Failed { hop, error });
     }
 }

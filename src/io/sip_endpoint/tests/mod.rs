@@ -188,9 +188,11 @@ async fn a_server_that_closes_before_it_answers_has_failed() {
 #[tokio::test]
 async fn an_address_that_is_taken_or_not_ours_is_told_in_a_sentence() {
     let bob = endpoint(&["udp:127.0.0.1:0", "tcp:127.0.0.1:0"]).await;
+    let udp_port = address(&bob).port();
     let cases = [
-        (bob.listening()[0].to_string(), "another program listens there"),
-        (bob.listening()[1].to_string(), "another program listens there"),
+        (bob.listening()[0].to_string(), "something listens there already"),
+        (bob.listening()[1].to_string(), "something listens there already"),
+        (format!("udp:[::]:{udp_port}"), "something listens there already ([::] takes in IPv4 too)"),
         ("udp:192.0.2.1:5060".to_owned(), "this machine does not have that address"),
         ("tls:127.0.0.1:0".to_owned(), "TLS needs a certificate and its key"),
     ];
