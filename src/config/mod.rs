@@ -2,6 +2,7 @@
 //! In: TOML, as text. Out: `Config`, or one sentence that names file, line and key. Knows nothing of files, captures and sockets.
 //! Every key does something; unknown ones are errors. `Config::to_toml` is the documentation of all of them.
 
+mod presence;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use toml::Spanned;
+
+pub use presence::{ListenAddress, NOT_A_LISTEN_ADDRESS, PresenceSection};
 
 use crate::base::{EndedOn, Rules, TalkingOn};
 use crate::publish::{EventPackage, OnStop};
@@ -48,6 +51,8 @@ pub struct Config {
     pub rules: Rules,
     /// How to publish.
     pub publish: PublishSection,
+    /// How to serve presence.
+    pub presence: PresenceSection,
 }
 
 /// The part of the configuration that says how to publish.
@@ -114,6 +119,7 @@ struct File {
     dialog: Option<DialogTable>,
     publish: Option<PublishTable>,
     dialog_info: Option<DialogInfoTable>,
+    presence: Option<presence::PresenceTable>,
 }
 
 #[derive(Deserialize)]
@@ -259,6 +265,9 @@ impl Config {
             let publish = &mut config.publish;
             publish.placeholder = table.placeholder.unwrap_or(publish.placeholder);
             publish.remote_identity = table.remote_identity.unwrap_or(publish.remote_identity);
+        }
+        if let Some(table) = read.presence {
+            config.presence = presence::presence(table, &place)?;
         }
         Ok(config)
     }

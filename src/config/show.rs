@@ -119,14 +119,17 @@ impl Config {
             "Tell watchers who the other party is. Default: true.",
             &format!("remote_identity = {}", publish.remote_identity),
         );
+        for (comment, line) in self.presence.lines() {
+            say(comment, &line);
+        }
         text
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
     format!("[{}]", items.map(quoted).collect::<Vec<_>>().join(", "))
 }
