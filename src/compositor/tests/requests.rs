@@ -53,7 +53,9 @@ fn what_a_publish_is_refused_for() {
     let empty = Vec::new();
     let broken = b"<presence".to_vec();
     let good = online();
-    let cases: [(&str, &str, &str, &Vec<u8>, u16, &str); 15] = [
+    /// Request-URI if another, a field, its value, the body, the status, what the answer says.
+    type Case<'a> = (&'a str, &'a str, &'a str, &'a [u8], u16, &'a str);
+    let cases: [Case<'_>; 15] = [
         ("", "Event", "", &good, 489, "Allow-Events: presence, dialog"),
         ("", "Event", "message-summary", &good, 489, "Allow-Events: presence, dialog"),
         ("", "SIP-If-Match", "never-given", &good, 412, ""),
