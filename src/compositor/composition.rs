@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::content::{About, Content, Dialog, DialogKey, Order, Said};
+use super::content::{About, Binding, Content, Dialog, DialogKey, Order, Said};
 use crate::base::Timestamp;
 use crate::presence::dialog_info_read::DialogElement;
-use crate::presence::pidf::Foreign;
+use crate::presence::pidf::{Foreign, tuple_id};
 use crate::presence::pidf_read::DialogMark;
 use crate::presence::rules::{Stored, Update, apply};
 use crate::presence::xml::stable_id;
@@ -101,14 +101,9 @@ impl Ended {
 
 impl Composition {
     /// What the table of SPEC section 9 made of it.
+    #[cfg(test)]
     pub(super) const fn stored(&self) -> Stored {
         self.stored
-    }
-
-    /// What all say now.
-    #[cfg(test)]
-    pub(super) const fn words(&self) -> Words {
-        self.words
     }
 
     /// When nothing is left to remember, if nobody publishes any more.
@@ -195,7 +190,7 @@ impl Composition {
         &self,
         aor: &Aor,
         contents: &[&Content],
-        bindings: &BTreeMap<&String, (Order, &super::content::Binding)>,
+        bindings: &BTreeMap<&String, (Order, &Binding)>,
         dialogs: BTreeMap<DialogKey, Dialog>,
     ) -> Composed {
         let Stored { terminal, session, .. } = self.stored;
@@ -248,8 +243,8 @@ impl Composition {
 }
 
 /// Of each binding the newest word.
-fn bindings<'a>(contents: &[&'a Content]) -> BTreeMap<&'a String, (Order, &'a super::content::Binding)> {
-    let mut newest: BTreeMap<&String, (Order, &super::content::Binding)> = BTreeMap::new();
+fn bindings<'a>(contents: &[&'a Content]) -> BTreeMap<&'a String, (Order, &'a Binding)> {
+    let mut newest: BTreeMap<&String, (Order, &Binding)> = BTreeMap::new();
     for (id, binding) in contents.iter().flat_map(|content| &content.bindings) {
         let changed = binding.registered.changed;
         let known = newest.entry(id).or_insert((changed, binding));
@@ -304,9 +299,9 @@ fn element(key: &DialogKey, dialog: Dialog) -> DialogElement {
 /// What others said, with ids that are unique in the document.
 fn foreign(aor: &Aor, contents: &[&Content], state: &PresentityState) -> Foreign {
     let mut foreign = Foreign::default();
-    let own = state.bindings.iter().map(|binding| crate::presence::pidf::tuple_id(aor, &binding.contact));
+    let own = state.bindings.iter().map(|binding| tuple_id(aor, &binding.contact));
     let mut taken: BTreeSet<String> = own.collect();
-    taken.insert(crate::presence::pidf::tuple_id(aor, ""));
+    taken.insert(tuple_id(aor, ""));
     for content in contents {
         for tuple in &content.tuples {
             let mut tuple = tuple.clone();
@@ -335,4 +330,79 @@ fn foreign(aor: &Aor, contents: &[&Content], state: &PresentityState) -> Foreign
 fn is_name(id: &str) -> bool {
     id.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REGISTERED: [Terminal; 3] = [Terminal::Unknown, Terminal::Online, Terminal::Offline];
+    const SESSIONS: [Session; 5] =
+        [Session::Idle, Session::Calling, Session::Ringing, Session::Held, Session::Talking];
+
+    fn all_words() -> impl Iterator<Item = Words> {
+        REGISTERED.into_iter().flat_map(|registered| SESSIONS.map(|session| Words { registered, session }))
+    }
+
+    /// All that any order of words leads to.
+    fn reachable() -> Vec<(Stored, Words)> {
+        let mut reached = vec![(Stored::default(), Words::default())];
+        let mut next = 0;
+        while let Some(&(stored, old)) = reached.get(next) {
+            for new in all_words() {
+                let after = (settle(stored, old, new), new);
+                if !reached.contains(&after) {
+                    reached.push(after);
+                }
+            }
+            next += 1;
+        }
+        reached
+    }
+
+    #[test]
+    fn no_order_of_words_reaches_a_contradiction() {
+        let reached = reachable();
+        assert!(reached.len() > 20, "{}", reached.len());
+        for (stored, words) in reached {
+            let talking = matches!(stored.session, Session::Talking | Session::Held);
+            let wrong = match stored.terminal {
+                Terminal::Offline | Terminal::Unknown => talking,
+                Terminal::OfflineWaiting => !talking,
+                Terminal::Online => false,
+            };
+            assert!(!wrong, "reachable: {stored:?} {words:?}");
+            assert_eq!((stored.registered(), stored.session), (words.registered, words.session));
+        }
+    }
+
+    #[test]
+    fn a_change_of_one_word_is_one_row_of_the_table() {
+        for (stored, old) in reachable() {
+            for session in SESSIONS.into_iter().filter(|session| *session != old.session) {
+                let expected = apply(stored, Update::Session(session));
+                assert_eq!(settle(stored, old, Words { session, ..old }), expected);
+            }
+            for (registered, update) in
+                [(Terminal::Online, Update::Online), (Terminal::Offline, Update::Offline)]
+            {
+                if registered != old.registered {
+                    assert_eq!(settle(stored, old, Words { registered, ..old }), apply(stored, update));
+                }
+            }
+            assert_eq!(settle(stored, old, old), stored, "the same words change nothing");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_withdrawn_leaves_unknown_not_offline() {
+        for (stored, old) in reachable() {
+            let after = settle(stored, old, Words { registered: Terminal::Unknown, ..old });
+            let talking = matches!(after.session, Session::Talking | Session::Held);
+            assert!(matches!(after.terminal, Terminal::Unknown | Terminal::Online), "{after:?}");
+            assert!(!talking || after.inferred == Some(Terminal::Unknown), "{after:?}");
+            let idle = settle(after, Words { registered: Terminal::Unknown, ..old }, Words::default());
+            assert_eq!(idle, Stored::default());
+        }
+    }
 }

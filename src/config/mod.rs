@@ -3,6 +3,7 @@
 //! Every key does something; unknown ones are errors. `Config::to_toml` is the documentation of all of them.
 
 mod credentials;
+mod presence;
 mod publish;
 mod show;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use toml::Spanned;
 
+pub use presence::{ListenAddress, NOT_A_LISTEN_ADDRESS, PresenceSection};
 pub use webhook::{NOT_A_SECRET, WebhookSection};
 
 use crate::base::{EndedOn, Rules, TalkingOn};
@@ -62,6 +64,8 @@ pub struct Config {
     pub webhooks: Vec<WebhookSection>,
     /// How to watch.
     pub watch: WatchSection,
+    /// How to serve presence.
+    pub presence: PresenceSection,
 }
 
 #[derive(Deserialize, Default)]
@@ -78,6 +82,7 @@ struct File {
     #[serde(default)]
     webhook: Vec<Spanned<webhook::WebhookTable>>,
     watch: Option<WatchTable>,
+    presence: Option<presence::PresenceTable>,
 }
 
 #[derive(Deserialize)]
@@ -198,6 +203,9 @@ impl Config {
         }
         if let Some(table) = read.watch {
             config.watch = table.read(&place)?;
+        }
+        if let Some(table) = read.presence {
+            config.presence = presence::presence(table, &place)?;
         }
         Ok(config)
     }

@@ -169,6 +169,9 @@ impl Config {
         ) {
             say(&comment, &line);
         }
+        for (comment, line) in self.presence.lines() {
+            say(comment, &line);
+        }
         match self.webhooks.as_slice() {
             [] => {
                 let example = webhook(&WebhookSection::new("https://hooks.example.com/offhook"));
@@ -272,10 +275,10 @@ fn optional(key: &str, value: Option<&str>, example: &str) -> String {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn list<'a>(items: impl Iterator<Item = &'a str>) -> String {
     format!("[{}]", items.map(quoted).collect::<Vec<_>>().join(", "))
 }

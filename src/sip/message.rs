@@ -203,6 +203,11 @@ impl<'a> SipMessage<'a> {
         self.header(HeaderName::Event).map(before_params).filter(|package| !package.is_empty())
     }
 
+    /// The `id` of the event, which tells subscriptions of one package apart (RFC 6665 section 8.2.1).
+    pub fn event_id(&self) -> Option<&'a [u8]> {
+        Params::new(self.header(HeaderName::Event)?).value(b"id")
+    }
+
     /// The state of a subscription, as written, and its `expires` in seconds (RFC 6665 section 8.2.3).
     pub fn subscription_state(&self) -> Option<(&'a [u8], Option<u32>)> {
         let value = self.header(HeaderName::SubscriptionState)?;

@@ -1,0 +1,10 @@
+//! The server as its peers see it, in virtual time.
+
+mod any_order;
+mod bench;
+mod composed;
+mod requests;
+mod watchers;
+
+use super::*;
+use bench::*;

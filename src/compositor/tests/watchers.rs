@@ -1,0 +1,324 @@
+//! What watchers are told, when, and what becomes of those who do not answer.
+
+use super::*;
+use crate::base::Transport;
+use crate::presence::pidf::Facet;
+use crate::track::DialogState;
+
+const CONTACT: (&str, &str) = ("Contact", "<sip:peer@192.0.2.7:5070>");
+
+/// A subscription as its watcher sees it.
+struct Watcher {
+    package: &'static str,
+    call_id: String,
+    to: String,
+    cseq: u32,
+}
+
+impl Watcher {
+    fn new(bench: &mut Bench, package: &'static str) -> (Self, Got) {
+        let call_id = format!("watch-{}", bench.number());
+        let headers = [
+            ("Event", package),
+            ("Expires", "600"),
+            CONTACT,
+            ("Call-ID", &*call_id),
+            ("CSeq", "1 SUBSCRIBE"),
+        ];
+        let mut got = bench.ask("SUBSCRIBE", &headers, b"");
+        assert_eq!(got.len(), 2, "200 and NOTIFY: {got:?}");
+        assert_eq!(got[0].status(), Some(200));
+        let to = got[0].field("To").unwrap().to_owned();
+        (Self { package, call_id, to, cseq: 1 }, got.remove(1))
+    }
+
+    fn again(&mut self, bench: &mut Bench, expires: &str) -> Vec<Got> {
+        self.cseq += 1;
+        let cseq = format!("{} SUBSCRIBE", self.cseq);
+        let headers = [
+            ("Event", self.package),
+            ("Expires", expires),
+            CONTACT,
+            ("Call-ID", &*self.call_id),
+            ("To", &*self.to),
+            ("CSeq", &*cseq),
+        ];
+        bench.ask("SUBSCRIBE", &headers, b"")
+    }
+}
+
+fn ok(bench: &mut Bench, told: &Got) -> Vec<Got> {
+    let answer = answer_to(told, 200);
+    bench.send(told.hop, &answer)
+}
+
+fn talk(bench: &mut Bench, tap: &mut Published, state: DialogState) -> Vec<Got> {
+    let before = bench.heard.len();
+    tap.say(bench, &Known::online().with(&[dialog(1, state)]));
+    bench.heard.split_off(before)
+}
+
+#[test]
+fn a_notify_names_its_dialog_and_its_time() {
+    let mut bench = Bench::new();
+    let (watcher, told) = Watcher::new(&mut bench, "dialog");
+    assert!(told.text.starts_with("NOTIFY sip:peer@192.0.2.7:5070 SIP/2.0\r\n"), "{}", told.text);
+    assert_eq!(told.field("From"), Some(&*watcher.to));
+    assert_eq!(told.field("To"), Some("<sip:peer@example.com>;tag=peer"));
+    assert_eq!(told.field("Call-ID"), Some(&*watcher.call_id));
+    assert_eq!(told.field("CSeq"), Some("1 NOTIFY"));
+    assert_eq!(told.field("Event"), Some("dialog"));
+    assert_eq!(told.field("Subscription-State"), Some("active;expires=600"));
+    assert_eq!(told.field("Contact"), Some("<sip:192.0.2.1:5060;transport=udp>"));
+    assert_eq!(told.field("Content-Type"), Some("application/dialog-info+xml"));
+    assert!(told.body().contains("version=\"0\"") && told.body().contains("<dialog "), "the placeholder");
+}
+
+#[test]
+fn a_change_is_told_once_and_no_change_is_not() {
+    let mut bench = Bench::new();
+    let (_, told) = Watcher::new(&mut bench, "dialog");
+    ok(&mut bench, &told);
+    bench.pass(Duration::from_secs(1));
+    let mut tap = Published::dialog();
+    let told = talk(&mut bench, &mut tap, DialogState::Confirmed);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].body().contains("version=\"1\"") && told[0].body().contains("confirmed"));
+    ok(&mut bench, &told[0]);
+    assert!(talk(&mut bench, &mut tap, DialogState::Confirmed).is_empty(), "the same again");
+    tap.refresh(&mut bench);
+    assert!(bench.pass(Duration::from_secs(60)).is_empty());
+
+    let told = talk(&mut bench, &mut tap, DialogState::Terminated);
+    let body = told[0].body();
+    assert_eq!(body.matches("<state>terminated</state>").count(), 2, "placeholder and dialog: {body}");
+    assert!(body.contains("call-id=\"call-1@192.0.2.9\""));
+    ok(&mut bench, &told[0]);
+    bench.pass(Duration::from_secs(1));
+    tap.say(&mut bench, &Known::online().with(&[dialog(2, DialogState::Trying)]));
+    let body = bench.heard.last().unwrap().body();
+    assert!(!body.contains("call-1@"), "a dialog that is over is told once: {body}");
+}
+
+#[test]
+fn one_notify_is_in_flight_and_the_newest_state_waits() {
+    let mut bench = Bench::new();
+    let (_, told) = Watcher::new(&mut bench, "dialog");
+    let mut tap = Published::dialog();
+    assert!(talk(&mut bench, &mut tap, DialogState::Early).is_empty());
+    assert!(talk(&mut bench, &mut tap, DialogState::Confirmed).is_empty());
+    bench.pass(Duration::from_millis(100));
+    let told = ok(&mut bench, &told);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].body().contains("confirmed"), "{}", told[0].text);
+    // A copy of the answer changes nothing.
+    assert!(ok(&mut bench, &told[0]).is_empty() && ok(&mut bench, &told[0]).is_empty());
+}
+
+#[test]
+fn the_rate_is_civil_and_the_first_change_goes_out_at_once() {
+    let options = PresenceServerOptions {
+        notify_interval: Duration::from_secs(1),
+        ..PresenceServerOptions::new([7; 32])
+    };
+    let mut bench = Bench::with(options, &Limits::default());
+    let (_, told) = Watcher::new(&mut bench, "dialog");
+    ok(&mut bench, &told);
+    bench.pass(Duration::from_secs(5));
+    let mut tap = Published::dialog();
+    let told = talk(&mut bench, &mut tap, DialogState::Trying);
+    assert_eq!(told.len(), 1, "at once");
+    ok(&mut bench, &told[0]);
+    assert!(talk(&mut bench, &mut tap, DialogState::Early).is_empty());
+    assert!(talk(&mut bench, &mut tap, DialogState::Confirmed).is_empty());
+    assert!(bench.pass(Duration::from_millis(999)).is_empty());
+    let told = bench.pass(Duration::from_millis(1));
+    assert_eq!(told.len(), 1);
+    assert!(told[0].body().contains("confirmed"));
+    ok(&mut bench, &told[0]);
+    // There and back within the interval is nothing new.
+    let held = crate::presence::DialogView { held: true, ..dialog(1, DialogState::Confirmed) };
+    tap.say(&mut bench, &Known::online().with(&[held]));
+    talk(&mut bench, &mut tap, DialogState::Confirmed);
+    assert!(bench.pass(Duration::from_secs(10)).is_empty());
+}
+
+#[test]
+fn a_refresh_is_answered_with_full_state_and_the_version_goes_on() {
+    let mut bench = Bench::new();
+    let (mut watcher, told) = Watcher::new(&mut bench, "dialog");
+    ok(&mut bench, &told);
+    bench.pass(Duration::from_secs(300));
+    let got = watcher.again(&mut bench, "900");
+    assert_eq!((got[0].status(), got[0].field("Expires")), (Some(200), Some("900")));
+    assert!(got[1].body().contains("version=\"1\"") && got[1].body().contains("state=\"full\""));
+    assert_eq!(got[1].field("CSeq"), Some("2 NOTIFY"));
+    ok(&mut bench, &got[1]);
+    let ended = bench.pass(Duration::from_secs(900));
+    assert_eq!(ended[0].field("Subscription-State"), Some("terminated;reason=timeout"));
+}
+
+#[test]
+fn an_unsubscribe_and_a_fetch_get_their_last_notify() {
+    let mut bench = Bench::new();
+    let (mut watcher, told) = Watcher::new(&mut bench, "presence");
+    // The NOTIFY in flight has to be done with first.
+    let got = watcher.again(&mut bench, "0");
+    assert_eq!((got.len(), got[0].status(), got[0].field("Expires")), (1, Some(200), Some("0")));
+    let last = ok(&mut bench, &told);
+    assert_eq!(last[0].field("Subscription-State"), Some("terminated;reason=timeout"));
+    assert_eq!(watcher.again(&mut bench, "600")[0].status(), Some(481), "it has ended");
+    ok(&mut bench, &last[0]);
+    assert_eq!(bench.server.counters().subscriptions, 0);
+
+    let headers = [("Event", "presence"), ("Expires", "0"), CONTACT];
+    let got = bench.ask("SUBSCRIBE", &headers, b"");
+    assert_eq!(got[0].status(), Some(200));
+    assert_eq!(got[1].field("Subscription-State"), Some("terminated;reason=timeout"));
+    assert!(!got[1].body().is_empty());
+    ok(&mut bench, &got[1]);
+    assert_eq!(bench.server.counters().subscriptions, 0);
+    assert_eq!(bench.server.counters().presentities, 0);
+    assert_eq!(bench.server.poll_timeout().map(|at| at.since(bench.now).as_secs()), Some(32), "timer J");
+}
+
+#[test]
+fn a_watcher_that_knows_nothing_of_it_is_not_told_again() {
+    let mut bench = Bench::new();
+    let (_, told) = Watcher::new(&mut bench, "dialog");
+    let gone = answer_to(&told, 481);
+    bench.send(told.hop, &gone);
+    assert_eq!(bench.server.counters().subscriptions, 0);
+    assert_eq!(bench.server.counters().given_up, 1);
+    assert!(talk(&mut bench, &mut Published::dialog(), DialogState::Confirmed).is_empty());
+}
+
+#[test]
+fn one_lost_notify_is_tolerated_and_two_are_not() {
+    let mut bench = Bench::new();
+    let (_, told) = Watcher::new(&mut bench, "dialog");
+    let sent = bench.pass(Duration::from_millis(31_999));
+    assert_eq!(sent.len(), 10, "retransmissions");
+    assert!(sent.iter().all(|again| again.text == told.text));
+    let sent = bench.pass(Duration::from_secs(31));
+    assert_eq!(sent.len(), 2, "after half a minute, and its first retransmission: {sent:?}");
+    assert_eq!(sent[0].field("CSeq"), Some("2 NOTIFY"));
+    // An answer makes good what was lost.
+    ok(&mut bench, &sent[0]);
+    let mut tap = Published::dialog();
+    let lost = talk(&mut bench, &mut tap, DialogState::Confirmed);
+    bench.server.handle_transport_error(bench.now, lost[0].hop);
+    assert!(bench.drain().is_empty());
+    bench.pass(Duration::from_secs(1));
+    let told = talk(&mut bench, &mut tap, DialogState::Terminated);
+    assert!(told[0].body().contains("call-1@"), "it may have heard of the call: {}", told[0].text);
+    bench.pass(Duration::from_secs(32));
+    assert_eq!(bench.server.counters().subscriptions, 0);
+}
+
+#[test]
+fn a_refusal_that_says_nothing_of_the_subscription_counts_as_lost() {
+    let mut bench = Bench::new();
+    let (_, told) = Watcher::new(&mut bench, "presence");
+    let refusal = answer_to(&told, 503);
+    assert!(bench.send(told.hop, &refusal).is_empty());
+    let told = bench.pass(Duration::from_secs(30));
+    assert_eq!(told.len(), 1);
+    let refusal = answer_to(&told[0], 503);
+    bench.send(told[0].hop, &refusal);
+    assert_eq!(bench.server.counters().subscriptions, 0);
+}
+
+#[test]
+fn several_subscriptions_of_one_call_id_are_told_apart_by_their_id() {
+    let mut bench = Bench::new();
+    let mut to = Vec::new();
+    for (cseq, event) in [("1 SUBSCRIBE", "presence;id=1"), ("2 SUBSCRIBE", "presence;id=2")] {
+        let headers = [("Event", event), CONTACT, ("Call-ID", "same"), ("CSeq", cseq)];
+        let got = bench.ask("SUBSCRIBE", &headers, b"");
+        assert_eq!((got[0].status(), got[1].field("Event")), (Some(200), Some(event)));
+        to.push(got[0].field("To").unwrap().to_owned());
+    }
+    assert_ne!(to[0], to[1]);
+    assert_eq!(bench.server.counters().subscriptions, 2);
+    let headers =
+        [("Event", "presence;id=2"), CONTACT, ("Call-ID", "same"), ("CSeq", "3 SUBSCRIBE"), ("To", &*to[0])];
+    assert_eq!(bench.ask("SUBSCRIBE", &headers, b"")[0].status(), Some(481));
+    // A watcher that begins anew has forgotten what it had; one request over two ways is one.
+    let headers = [("Event", "presence;id=2"), CONTACT, ("Call-ID", "same"), ("CSeq", "4 SUBSCRIBE")];
+    assert_eq!(bench.ask("SUBSCRIBE", &headers, b"")[0].status(), Some(200));
+    assert_eq!(bench.ask("SUBSCRIBE", &headers, b"")[0].status(), Some(482));
+    assert_eq!(bench.server.counters().subscriptions, 2);
+}
+
+#[test]
+fn a_notify_goes_back_where_the_subscribe_came_from() {
+    let via = |text: &str| format!("SIP/2.0/{text};branch=z9hG4bKway{}", text.len());
+    let cases = [
+        // Behind a NAT with rport: its outside port.
+        ("UDP 10.0.0.5:5060;rport", "<sip:peer@10.0.0.5:5060>", "", "192.0.2.7:40000"),
+        // Without rport: where the Contact listens, at the address that it came from.
+        ("UDP 10.0.0.5", "<sip:peer@10.0.0.5:5062>", "", "192.0.2.7:5062"),
+        ("UDP 10.0.0.5:5064", "<sip:peer@phone.example.com>", "", "192.0.2.7:5064"),
+        // Through a proxy: to the proxy, which has the phone's URI in the request line.
+        ("UDP proxy.example.com", "<sip:peer@10.0.0.5:5062>", "<sip:proxy.example.com;lr>", "192.0.2.7:5060"),
+        // Over a connection: over that connection.
+        ("TCP 10.0.0.5:5060", "<sip:peer@10.0.0.5:5060;transport=tcp>", "", "192.0.2.7:40000"),
+    ];
+    for (number, (top, contact, route, expected)) in cases.into_iter().enumerate() {
+        let mut bench = Bench::new();
+        let transport = if top.starts_with("TCP") { Transport::Tcp } else { Transport::Udp };
+        let hop = Hop { transport, ..udp(40_000) };
+        let bytes = request(
+            "SUBSCRIBE",
+            "sip:alice@example.com",
+            number as u32,
+            &[("Via", &via(top)), ("Event", "presence"), ("Contact", contact), ("Record-Route", route)],
+            b"",
+        );
+        let got = bench.send(hop, &bytes);
+        assert_eq!(got[1].hop, Hop { remote: expected.parse().unwrap(), ..hop }, "{top}");
+        assert_eq!(got[1].field("Route"), Some(route).filter(|route| !route.is_empty()));
+        assert_eq!(got[0].field("Record-Route"), Some(route).filter(|route| !route.is_empty()));
+        let target = &contact[1..contact.len() - 1];
+        assert!(got[1].text.starts_with(&format!("NOTIFY {target} SIP/2.0\r\n")), "{}", got[1].text);
+        if transport == Transport::Tcp {
+            assert!(got[1].field("Via").unwrap().starts_with("SIP/2.0/TCP 192.0.2.1:5060;"));
+            let silent = bench.pass(Duration::from_secs(31));
+            assert!(silent.is_empty(), "nothing is retransmitted over TCP");
+        }
+    }
+}
+
+#[test]
+fn a_strict_router_gets_its_own_uri() {
+    let mut bench = Bench::new();
+    let headers =
+        [("Event", "presence"), CONTACT, ("Record-Route", "<sip:one.example.com>, <sip:two.example.com;lr>")];
+    let got = bench.ask("SUBSCRIBE", &headers, b"");
+    assert!(got[1].text.starts_with("NOTIFY sip:one.example.com SIP/2.0\r\n"), "{}", got[1].text);
+    assert_eq!(got[1].fields("Route"), ["<sip:two.example.com;lr>", "<sip:peer@192.0.2.7:5070>"]);
+}
+
+#[test]
+fn a_stop_tells_every_watcher_to_come_again() {
+    let mut bench = Bench::new();
+    let (_, told) = Watcher::new(&mut bench, "presence");
+    ok(&mut bench, &told);
+    bench.server.stop(bench.now);
+    let last = bench.drain();
+    assert_eq!(last[0].field("Subscription-State"), Some("terminated;reason=deactivated"));
+    ok(&mut bench, &last[0]);
+    assert_eq!(bench.server.counters().subscriptions, 0);
+}
+
+#[test]
+fn a_watcher_behind_presence_sees_the_moment_of_the_change() {
+    let mut bench = Bench::new();
+    let (_, told) = Watcher::new(&mut bench, "presence");
+    ok(&mut bench, &told);
+    bench.pass(Duration::from_secs(60));
+    Published::presence(Facet::Combined).say(&mut bench, &Known::online());
+    let stamp = format!("<timestamp>{}</timestamp>", bench.now);
+    assert!(bench.heard.last().unwrap().body().contains(&stamp));
+}
