@@ -49,7 +49,7 @@ Examples:
   offhook replay office.pcap
   offhook replay --format jsonl monday.pcapng.gz tuesday.pcapng.gz | jq 'select(.kind == \"status\")'
   ssh gw tcpdump -i any -U -w - port 5060 | offhook replay -
-  offhook replay --publish sip:presence.example.com --speed 1 office.pcap")]
+  offhook replay --publish sip:presence.example.com --watch --speed 1 office.pcap")]
     Replay(Replay),
     /// Say why somebody has the status that they have: the frames and rules behind it.
     #[command(after_help = "Example:\n  offhook explain alice@example.com office.pcap")]
@@ -91,6 +91,9 @@ struct Replay {
     /// that the configuration names. Without it, nothing is sent to anybody.
     #[arg(long, value_name = "SIP-URI", value_parser = publish_to)]
     publish: Option<PublishTo>,
+    /// Watch at the presence server what is published, and show what a watcher is told beside the ladder.
+    #[arg(long, requires = "publish")]
+    watch: bool,
     /// How fast time passes: `max` without waiting, 1 as it did, 10 ten times as fast.
     #[arg(long, value_name = "max|N", default_value = "max", value_parser = speed)]
     speed: Speed,
@@ -302,6 +305,11 @@ fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
         filter: arguments.input.filter,
         format: arguments.format.into(),
         speed: arguments.speed,
+        watching: publishing.as_ref().filter(|_| arguments.watch).map(|publishing| Watching {
+            server: publishing.next_hop.clone(),
+            section: config.watch.clone(),
+            events: publishing.section.events.clone(),
+        }),
         publishing,
         progress: !arguments.quiet && io::stderr().is_terminal() && !io::stdout().is_terminal(),
     };
@@ -324,7 +332,10 @@ fn watch(arguments: Watch, config: Config) -> Result<Ended, Failure> {
         watching: Watching {
             server: arguments.server,
             section: config.watch,
-            events: arguments.events.into_iter().map(EventPackage::from).collect(),
+            events: EventPackage::ALL
+                .into_iter()
+                .filter(|package| arguments.events.iter().any(|word| EventPackage::from(*word) == *package))
+                .collect(),
         },
         format: arguments.format.into(),
         length: arguments.length_s.map(|seconds| Duration::from_secs(u64::from(seconds))),

@@ -15,6 +15,7 @@ use super::output::explain::Story;
 use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style, Summary};
 use super::publisher::{NextHop, PublishError, PublisherHandle};
 use super::stop;
+use super::watch::{WatchError, WatcherHandle, Watching};
 use crate::base::{Limits, Rules, Timestamp};
 use crate::config::PublishSection;
 use crate::presence::PresentityChange;
@@ -62,6 +63,8 @@ pub struct ReplayOptions {
     pub speed: Speed,
     /// Whom to tell; `None`: nobody.
     pub publishing: Option<Publishing>,
+    /// Where each presentity that may be published is watched, to show what a watcher is told; `None`: nowhere.
+    pub watching: Option<Watching>,
     /// A progress bar may be drawn on standard error.
     pub progress: bool,
 }
@@ -96,6 +99,9 @@ pub enum ReplayError {
     /// Nothing can be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Nobody can be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// The system lets no signal be caught.
     #[error("SIGINT and SIGTERM cannot be caught: {0}")]
     Signals(#[source] io::Error),
@@ -112,6 +118,12 @@ const FRAMES_PER_LOOK: u64 = 4_096;
 const SETTLE: Duration = Duration::from_secs(40);
 /// A wait of so long needs no remark.
 const UNREMARKED: Duration = Duration::from_secs(2);
+/// What is published last has so long to be told to the watcher.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// The watcher has so long to end its subscriptions.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// A row waits so long for what a watcher is told of it; nobody sees that with the eye.
+const BESIDE: Duration = Duration::from_millis(50);
 /// While waiting for packet time, outcomes of publications are looked for so often.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -125,11 +137,16 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     let server =
         options.publishing.as_ref().map(|publishing| publishing.next_hop.to_string()).unwrap_or_default();
     let publisher = options.publishing.map(start_publisher).transpose()?;
+    let limits = Limits::default();
+    let watcher = options.watching.map(|watching| WatcherHandle::start(watching, &limits)).transpose()?;
     let sources = Sources::new(capture.names());
     let out = stdout();
     let outlet: Box<dyn Outlet> = match options.format {
         Format::JsonLines => Box::new(JsonLines::new(out, sources)),
-        Format::Text => Box::new(Ladder::new(out, Style::for_stdout(io::stdout().is_terminal()), sources)),
+        Format::Text => {
+            let ladder = Ladder::new(out, Style::for_stdout(io::stdout().is_terminal()), sources);
+            Box::new(if watcher.is_some() { ladder.beside_watcher() } else { ladder })
+        }
     };
     let tap_options = TapOptions {
         rules: options.rules,
@@ -141,6 +158,11 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         publisher,
         publications: PublicationCounts::default(),
         unpublished: BTreeSet::new(),
+        flushing: match (&watcher, options.speed) {
+            (Some(_), Speed::Times(_)) => Flushing::Later { asked_at: None },
+            _ => Flushing::AtOnce,
+        },
+        watcher,
     };
     let mut run = Run {
         tap: Tap::new(tap_options, Limits::default()),
@@ -171,6 +193,7 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
             complete = false;
         }
     }
+    results.finish_watcher()?;
     results.poll_publisher()?;
     if !(settled && results.unpublished.is_empty()) {
         let count = results.unpublished.len();
@@ -279,6 +302,16 @@ struct Results {
     publications: PublicationCounts,
     /// Publications whose last operation failed.
     unpublished: BTreeSet<(Aor, EventPackage)>,
+    watcher: Option<WatcherHandle>,
+    flushing: Flushing,
+}
+
+/// When what was written becomes visible.
+enum Flushing {
+    /// As soon as it is asked for.
+    AtOnce,
+    /// A moment later: what a watcher is told meanwhile can stand beside what brought it about.
+    Later { asked_at: Option<Instant> },
 }
 
 impl Results {
@@ -296,10 +329,35 @@ impl Results {
         Ok(())
     }
 
-    fn publish(&self, change: &PresentityChange) {
+    fn publish(&mut self, change: &PresentityChange) {
         if let Some(publisher) = &self.publisher {
             publisher.send(change.clone());
         }
+        if let Some(watcher) = self.watcher.as_mut().filter(|_| change.state.publishable) {
+            watcher.watch(&change.aor);
+        }
+    }
+
+    fn poll_watcher(&mut self) -> io::Result<()> {
+        while let Some(told) = self.watcher.as_ref().and_then(WatcherHandle::poll_told) {
+            self.outlet.told(&told)?;
+        }
+        Ok(())
+    }
+
+    /// Shows what is still told, until nothing is for a while.
+    fn finish_watcher(&mut self) -> io::Result<()> {
+        let Some(mut watcher) = self.watcher.take() else {
+            return Ok(());
+        };
+        while let Some(told) = watcher.wait_told(LAST_WORDS) {
+            self.outlet.told(&told)?;
+        }
+        watcher.finish(FAREWELL);
+        while let Some(told) = watcher.poll_told() {
+            self.outlet.told(&told)?;
+        }
+        Ok(())
     }
 }
 
@@ -313,11 +371,26 @@ impl Sink for Results {
     }
 
     fn idle(&mut self) -> io::Result<()> {
-        self.poll_publisher()
+        self.poll_publisher()?;
+        self.poll_watcher()?;
+        match &mut self.flushing {
+            Flushing::Later { asked_at } if asked_at.is_some_and(|at| at.elapsed() >= BESIDE) => {
+                *asked_at = None;
+                self.outlet.flush()
+            }
+            _ => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.outlet.flush()
+        match &mut self.flushing {
+            Flushing::AtOnce => self.outlet.flush(),
+            Flushing::Later { asked_at } => {
+                #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
+                asked_at.get_or_insert_with(Instant::now);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -449,10 +522,10 @@ impl Pace {
             Duration::try_from_secs_f64(at.since(first).as_secs_f64() / factor).unwrap_or(Duration::MAX);
         loop {
             let left = wanted.saturating_sub(began.elapsed());
+            meanwhile()?;
             if left.is_zero() || stop::requested() {
                 return Ok(());
             }
-            meanwhile()?;
             thread::sleep(left.min(LOOK));
         }
     }
