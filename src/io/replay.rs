@@ -124,6 +124,8 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// A row waits so long for what a watcher is told of it; nobody sees that with the eye.
 const BESIDE: Duration = Duration::from_millis(50);
+/// However many rows come.
+const BESIDE_AT_MOST: Duration = Duration::from_millis(300);
 /// While waiting for packet time, outcomes of publications are looked for so often.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -159,7 +161,7 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         publications: PublicationCounts::default(),
         unpublished: BTreeSet::new(),
         flushing: match (&watcher, options.speed) {
-            (Some(_), Speed::Times(_)) => Flushing::Later { asked_at: None },
+            (Some(_), Speed::Times(_)) => Flushing::Later { asked: None },
             _ => Flushing::AtOnce,
         },
         watcher,
@@ -311,7 +313,10 @@ enum Flushing {
     /// As soon as it is asked for.
     AtOnce,
     /// A moment later: what a watcher is told meanwhile can stand beside what brought it about.
-    Later { asked_at: Option<Instant> },
+    Later {
+        /// When it was asked for first and last since it was done.
+        asked: Option<(Instant, Instant)>,
+    },
 }
 
 impl Results {
@@ -374,8 +379,10 @@ impl Sink for Results {
         self.poll_publisher()?;
         self.poll_watcher()?;
         match &mut self.flushing {
-            Flushing::Later { asked_at } if asked_at.is_some_and(|at| at.elapsed() >= BESIDE) => {
-                *asked_at = None;
+            Flushing::Later { asked: Some((first, last)) }
+                if last.elapsed() >= BESIDE || first.elapsed() >= BESIDE_AT_MOST =>
+            {
+                self.flushing = Flushing::Later { asked: None };
                 self.outlet.flush()
             }
             _ => Ok(()),
@@ -385,9 +392,10 @@ impl Sink for Results {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.flushing {
             Flushing::AtOnce => self.outlet.flush(),
-            Flushing::Later { asked_at } => {
+            Flushing::Later { asked } => {
                 #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
-                asked_at.get_or_insert_with(Instant::now);
+                let now = Instant::now();
+                *asked = Some((asked.map_or(now, |(first, _)| first), now));
                 Ok(())
             }
         }
