@@ -13,7 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, NOT_A_DOMAIN, managed_domain};
 use crate::io::config_file::read_config as read_config_file;
-use crate::io::publisher::NextHop;
+use crate::io::next_hop::NextHop;
 use crate::io::replay::{self, Ended, ExplainOptions, Format, Publishing, ReplayOptions, Speed};
 use crate::io::watch::{self, WatchCommand, Watching};
 use crate::presence::EventPackage;

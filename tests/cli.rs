@@ -438,7 +438,7 @@ fn wrong_usage_is_exit_code_2() {
         &["replay", "--speed", "0", "a.pcap"],
         &["replay", "--speed", "fast", "a.pcap"],
         &["replay", "--publish", "presence.example.com", "a.pcap"],
-        &["replay", "--publish", "sip:presence.example.com;transport=tcp", "a.pcap"],
+        &["replay", "--publish", "sip:presence.example.com;transport=ws", "a.pcap"],
         &["replay", "--publish", "config", "a.pcap"],
         &["replay", "--domain", "alice@example.com", "a.pcap"],
         &["replay", "--unknown", "a.pcap"],

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use kamailio::{Kamailio, Wanted, Watcher};
 use offhook::base::{FrameId, Limits, Timestamp};
-use offhook::io::publisher::{NextHop, PublisherHandle};
+use offhook::io::next_hop::NextHop;
+use offhook::io::publisher::PublisherHandle;
 use offhook::presence::{
     BindingView, ChangeKind, DialogView, PresentityChange, PresentityState, Session, Terminal,
 };

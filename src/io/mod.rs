@@ -4,6 +4,8 @@
 pub mod capture;
 pub mod clock;
 pub mod config_file;
+pub mod dns;
+pub mod next_hop;
 pub mod output;
 pub mod publisher;
 pub mod replay;

@@ -3,7 +3,6 @@
 //! captures.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
@@ -13,34 +12,23 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
-use crate::base::{Limits, Timestamp};
+use crate::base::{Limits, Timestamp, Transport};
+use crate::io::dns::{Dns, DnsError};
+use crate::io::next_hop::NextHop;
 use crate::io::sip_socket::{LONGEST_DATAGRAM, SipSocket};
 use crate::presence::PresentityChange;
 use crate::publish::{PublicationOutcome, PublishOptions, Publisher};
-use crate::sip::{Aor, Scheme, Uri};
+use crate::sip::Aor;
 
 /// Why nothing can be published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// Not `sip:host[:port][;transport=udp]`.
-    #[error("`{0}` is not a SIP URI such as sip:presence.example.com or sip:192.0.2.20:5060")]
-    NotAUri(String),
-    /// Only UDP is spoken.
-    #[error("`{uri}` asks for transport {transport}: only udp is supported")]
-    Transport {
-        /// What was given.
-        uri: String,
-        /// What it asks for.
-        transport: String,
-    },
-    /// The name has no address.
-    #[error("the presence server's name `{host}` cannot be resolved: {source}")]
-    Resolve {
-        /// The name.
-        host: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
+    /// The presence server's name has no address.
+    #[error("the presence server's name {0}")]
+    Resolve(#[from] DnsError),
+    /// The presence server is reached otherwise.
+    #[error("{0} is not reached over UDP: only udp is supported for publishing")]
+    NotUdp(NextHop),
     /// The socket, the thread or its runtime.
     #[error("cannot publish to {next_hop}: {source}")]
     Socket {
@@ -51,63 +39,17 @@ pub enum PublishError {
     },
 }
 
-/// A presence server as the user names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NextHop {
-    host: String,
-    port: u16,
-}
-
-impl fmt::Display for NextHop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "sip:[{}]:{}", self.host, self.port),
-            false => write!(f, "sip:{}:{}", self.host, self.port),
-        }
-    }
-}
-
 impl NextHop {
-    /// Reads `sip:host[:port][;transport=udp]`; the port is 5060 unless given. A user part is ignored.
+    /// The first address for UDP. Waits for DNS.
     ///
     /// # Errors
-    /// [`PublishError::NotAUri`], [`PublishError::Transport`].
-    pub fn parse(text: &str) -> Result<Self, PublishError> {
-        let not_a_uri = || PublishError::NotAUri(text.to_owned());
-        let unsupported = |transport: &str| PublishError::Transport {
-            uri: text.to_owned(),
-            transport: transport.to_owned(),
-        };
-        let uri = Uri::parse(text.as_bytes()).ok_or_else(not_a_uri)?;
-        match uri.scheme {
-            Scheme::Sip => {}
-            Scheme::Sips => return Err(unsupported("tls")),
-            _ => return Err(not_a_uri()),
-        }
-        if let Some(Some(transport)) = uri.params.get(b"transport")
-            && !transport.eq_ignore_ascii_case(b"udp")
-        {
-            let transport = String::from_utf8_lossy(transport).to_lowercase();
-            return Err(unsupported(&transport));
-        }
-        let host = std::str::from_utf8(uri.host).map_err(|_| not_a_uri())?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() {
-            return Err(not_a_uri());
-        }
-        Ok(Self { host: host.to_owned(), port: uri.port.unwrap_or(5060) })
-    }
-
-    /// The first address that the system's resolver gives. Waits for it.
-    ///
-    /// # Errors
-    /// [`PublishError::Resolve`].
+    /// [`PublishError::Resolve`], [`PublishError::NotUdp`].
     pub fn resolve(&self) -> Result<SocketAddr, PublishError> {
-        let failed = |source| PublishError::Resolve { host: self.host.clone(), source };
+        let failed = |error: io::Error| DnsError::Failed { host: self.host.clone(), what: error.to_string() };
         let runtime = runtime().map_err(failed)?;
-        let found = runtime.block_on(tokio::net::lookup_host((self.host.as_str(), self.port)));
-        let first = found.map_err(failed)?.next();
-        first.ok_or_else(|| failed(io::Error::new(io::ErrorKind::NotFound, "it has no address")))
+        let servers = runtime.block_on(async { Dns::of_system()?.resolve(self, || seed(0)).await })?;
+        let udp = servers.iter().find(|server| server.transport == Transport::Udp);
+        udp.map(|server| server.address).ok_or_else(|| PublishError::NotUdp(self.clone()))
     }
 }
 
@@ -390,29 +332,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn next_hops() {
-        let parsed = |text: &str| NextHop::parse(text).map(|hop| (hop.host, hop.port));
-        let hop = |host: &str, port| (host.to_owned(), port);
-        assert_eq!(parsed("sip:presence.example.com").unwrap(), hop("presence.example.com", 5060));
-        assert_eq!(parsed("sip:192.0.2.20:5070;transport=UDP").unwrap(), hop("192.0.2.20", 5070));
-        assert_eq!(parsed("sip:[2001:db8::1]").unwrap(), hop("2001:db8::1", 5060));
-        for (text, said) in [
-            ("", "not a SIP URI"),
-            ("presence.example.com", "not a SIP URI"),
-            ("http://example.com", "not a SIP URI"),
-            ("sips:example.com", "transport tls: only udp"),
-            ("sip:example.com;transport=tcp", "transport tcp: only udp"),
-        ] {
-            let error = parsed(text).unwrap_err().to_string();
-            assert!(error.contains(said), "{text}: {error}");
-        }
-    }
-
-    #[test]
     fn addresses_resolve_to_themselves_and_a_name_that_is_none_is_told() {
         let resolved = NextHop::parse("sip:[2001:db8::1]:5070").unwrap().resolve();
         assert_eq!(resolved.unwrap(), "[2001:db8::1]:5070".parse().unwrap());
-        assert_eq!(NextHop::parse("sip:[2001:db8::1]").unwrap().to_string(), "sip:[2001:db8::1]:5060");
+        let error = NextHop::parse("sip:192.0.2.20;transport=tcp").unwrap().resolve().unwrap_err();
+        assert!(error.to_string().contains("only udp is supported"), "{error}");
         let error = NextHop::parse("sip:nobody.invalid").unwrap().resolve();
         let error = error.unwrap_err().to_string();
         assert!(error.contains("`nobody.invalid` cannot be resolved"), "{error}");

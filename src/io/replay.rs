@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::capture::{CaptureError, MergedCapture};
+use super::next_hop::NextHop;
 use super::output::explain::Story;
 use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style, Summary};
-use super::publisher::{NextHop, PublishError, PublisherHandle};
+use super::publisher::{PublishError, PublisherHandle};
 use super::stop;
 use super::watch::{WatchError, WatcherHandle, Watching};
 use crate::base::{Limits, Rules, Timestamp};

@@ -10,6 +10,7 @@ mod routes;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod udp;
 
 use std::collections::VecDeque;
@@ -25,6 +26,7 @@ use rustls::{ClientConfig, ServerConfig};
 pub use self::listen::{Listen, ListenError, default_port};
 use self::routes::Routes;
 use self::streams::Streams;
+pub use self::tls::{TlsError, client_tls, server_tls};
 use self::udp::UdpSockets;
 use crate::base::{Hop, Transmit, Transport};
 

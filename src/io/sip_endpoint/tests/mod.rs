@@ -1,6 +1,9 @@
 //! Endpoints that talk to each other and to plain sockets over loopback.
 #![expect(clippy::disallowed_types, reason = "the other side of a socket is a socket")]
 
+mod bounds;
+mod tls;
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
