@@ -11,12 +11,15 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::base::Listen;
 use crate::config::{Config, NOT_A_DOMAIN, managed_domain};
 use crate::io::config_file::read_config as read_config_file;
 use crate::io::http;
 use crate::io::next_hop::NextHop;
+use crate::io::presence_server;
 use crate::io::replay::{self, Ended, ExplainOptions, Format, Publishing, ReplayOptions, Speed};
 use crate::io::watch::{self, WatchCommand, Watching};
+use crate::io::way::Target;
 use crate::presence::EventPackage;
 use crate::sip::Aor;
 
@@ -50,7 +53,7 @@ Examples:
   offhook replay office.pcap
   offhook replay --format jsonl monday.pcapng.gz tuesday.pcapng.gz | jq 'select(.kind == \"status\")'
   ssh gw tcpdump -i any -U -w - port 5060 | offhook replay -
-  offhook replay --publish sip:presence.example.com --speed 1 office.pcap")]
+  offhook replay --publish sip:presence.example.com --watch --speed 1 office.pcap")]
     Replay(Replay),
     /// Say why somebody has the status that they have: the frames and rules behind it.
     #[command(after_help = "Example:\n  offhook explain alice@example.com office.pcap")]
@@ -61,6 +64,13 @@ Examples:
   offhook watch alice@example.com bob@example.com --server sip:presence.example.com
   offhook watch bob@example.com --server sip:192.0.2.20:5070 --events dialog --format jsonl --for 60")]
     Watch(Watch),
+    /// Serve presence: take what taps and phones publish, and tell whoever subscribes.
+    #[command(after_help = "\
+Examples:
+  offhook presence --listen udp:192.0.2.20:5060 --listen tcp:192.0.2.20:5060
+  offhook replay --publish sip:192.0.2.20 --speed 1 office.pcap
+  offhook watch --server sip:192.0.2.20 alice@example.com")]
+    Presence(Listens),
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -88,20 +98,34 @@ struct Replay {
     /// How results are written.
     #[arg(long, value_enum, default_value_t = FormatWord::Text)]
     format: FormatWord,
-    /// Tell this presence server by SIP PUBLISH over UDP: `sip:host[:port]`, or `config` for the server
-    /// that the configuration names. Without it, nothing is sent to anybody.
+    /// Tell this presence server by SIP PUBLISH: `sip:host[:port][;transport=udp|tcp|tls]` or `sips:host`,
+    /// `config` for those that the configuration names, or `embedded` for one in this process. Without it,
+    /// nothing is sent to anybody.
     #[arg(long, value_name = "SIP-URI", value_parser = publish_to)]
     publish: Option<PublishTo>,
+    #[command(flatten)]
+    listens: Listens,
     /// Send lines to the endpoints that the configuration names in its [[webhook]] tables. Without it, nothing is
     /// sent to them.
     #[arg(long)]
     webhooks: bool,
+    /// Watch at the presence server what is published, and show what a watcher is told beside the ladder.
+    #[arg(long, requires = "publish")]
+    watch: bool,
     /// How fast time passes: `max` without waiting, 1 as it did, 10 ten times as fast.
     #[arg(long, value_name = "max|N", default_value = "max", value_parser = speed)]
     speed: Speed,
     /// No progress bar.
     #[arg(short, long)]
     quiet: bool,
+}
+
+#[derive(Args)]
+struct Listens {
+    /// Where the embedded presence server listens: `udp:ADDRESS[:PORT]`, `tcp:…` or `tls:…`. May be repeated. Without
+    /// it, what the configuration says (`presence.listen`), else udp and tcp at 127.0.0.1:5060.
+    #[arg(long = "listen", value_name = "LISTEN")]
+    listens: Vec<Listen>,
 }
 
 #[derive(Args)]
@@ -119,7 +143,7 @@ struct Watch {
     #[arg(required = true, value_name = "AOR", value_parser = aor)]
     aors: Vec<Aor>,
     /// The presence server, `sip:host[:port]`.
-    #[arg(long, value_name = "SIP-URI", value_parser = presence_server)]
+    #[arg(long, value_name = "SIP-URI", value_parser = server_uri)]
     server: NextHop,
     /// How results are written.
     #[arg(long, value_enum, default_value_t = FormatWord::Text)]
@@ -180,17 +204,19 @@ impl From<EventWord> for EventPackage {
 #[derive(Clone)]
 enum PublishTo {
     Configured,
+    Embedded,
     Server(NextHop),
 }
 
 fn publish_to(text: &str) -> Result<PublishTo, String> {
-    if text == "config" {
-        return Ok(PublishTo::Configured);
+    match text {
+        "config" => Ok(PublishTo::Configured),
+        "embedded" => Ok(PublishTo::Embedded),
+        _ => server_uri(text).map(PublishTo::Server),
     }
-    presence_server(text).map(PublishTo::Server)
 }
 
-fn presence_server(text: &str) -> Result<NextHop, String> {
+fn server_uri(text: &str) -> Result<NextHop, String> {
     NextHop::parse(text).map_err(|error| error.to_string())
 }
 
@@ -231,6 +257,7 @@ pub fn main() -> ExitCode {
         .or_else(|| env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
     let ended = match cli.command {
         Command::Config(command) => config(command, config_file),
+        Command::Presence(listens) => read_config(config_file).and_then(|config| presence(listens, config)),
         Command::Replay(arguments) => read_config(config_file).and_then(|config| replay(arguments, config)),
         Command::Watch(arguments) => read_config(config_file).and_then(|config| watch(arguments, config)),
         Command::Explain(arguments) => read_config(config_file).and_then(|config| explain(arguments, config)),
@@ -298,9 +325,14 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
 }
 
 fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
+    let listens = &arguments.listens.listens;
+    if !listens.is_empty() && !matches!(arguments.publish, Some(PublishTo::Embedded)) {
+        return Err(usage("--listen says where the presence server of --publish embedded listens"));
+    }
+    let config = with_listens(config, arguments.listens);
     let publishing = match arguments.publish {
         None => None,
-        Some(to) => Some(publishing(to, &config)?),
+        Some(to) => Some(publishing(to, arguments.watch, &config)?),
     };
     if arguments.webhooks && config.webhooks.is_empty() {
         return Err(usage("--webhooks: the configuration has no [[webhook]] table"));
@@ -332,14 +364,29 @@ fn watch(arguments: Watch, config: Config) -> Result<Ended, Failure> {
     let command = WatchCommand {
         aors: arguments.aors,
         watching: Watching {
-            server: arguments.server,
+            target: Target { servers: vec![arguments.server], ca_file: config.publish.tls_ca_file },
             section: config.watch,
-            events: arguments.events.into_iter().map(EventPackage::from).collect(),
+            events: EventPackage::ALL
+                .into_iter()
+                .filter(|package| arguments.events.iter().any(|word| EventPackage::from(*word) == *package))
+                .collect(),
         },
         format: arguments.format.into(),
         length: arguments.length_s.map(|seconds| Duration::from_secs(u64::from(seconds))),
     };
     Ok(watch::watch(command)?)
+}
+
+fn presence(listens: Listens, config: Config) -> Result<Ended, Failure> {
+    Ok(presence_server::serve(&with_listens(config, listens))?)
+}
+
+/// What the command line says of where to listen wins.
+fn with_listens(mut config: Config, listens: Listens) -> Config {
+    if !listens.listens.is_empty() {
+        config.presence.listen = listens.listens;
+    }
+    config
 }
 
 fn rules(config: &Config, domains: Vec<String>) -> crate::base::Rules {
@@ -352,16 +399,32 @@ fn rules(config: &Config, domains: Vec<String>) -> crate::base::Rules {
     rules
 }
 
-fn publishing(to: PublishTo, config: &Config) -> Result<Publishing, Failure> {
-    let section = config.publish.clone();
-    let next_hop = match (to, section.servers.first()) {
-        (PublishTo::Server(next_hop), _) => next_hop,
-        (PublishTo::Configured, Some(server)) => NextHop::parse(server)?,
-        (PublishTo::Configured, None) => {
+fn publishing(to: PublishTo, watch: bool, config: &Config) -> Result<Publishing, Failure> {
+    let (mut section, mut watcher) = (config.publish.clone(), config.watch.clone());
+    let to = match to {
+        PublishTo::Server(server) => replay::PublishTo::Servers(vec![server]),
+        PublishTo::Configured if section.servers.is_empty() => {
             return Err(usage("--publish config: the configuration names no server (publish.server)"));
         }
+        PublishTo::Configured => {
+            let servers = section.servers.iter().map(|server| NextHop::parse(server));
+            replay::PublishTo::Servers(servers.collect::<Result<_, _>>()?)
+        }
+        PublishTo::Embedded => {
+            // Our own server knows us by any of its users.
+            if let Some((user, password)) = config.presence.users.first_key_value() {
+                for (name, secret) in
+                    [(&mut section.user, &mut section.password), (&mut watcher.user, &mut watcher.password)]
+                {
+                    if name.is_none() {
+                        (*name, *secret) = (Some(user.clone()), Some(password.clone()));
+                    }
+                }
+            }
+            replay::PublishTo::Embedded(Box::new(config.clone()))
+        }
     };
-    Ok(Publishing { next_hop, section })
+    Ok(Publishing { to, section, watch: watch.then_some(watcher) })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod deadlines;
 mod limits;
+mod listen;
 mod oddity;
 mod packet;
 mod random;
@@ -14,6 +15,7 @@ mod time;
 
 pub use deadlines::Deadlines;
 pub use limits::Limits;
+pub use listen::{Listen, ListenError, default_port};
 pub use oddity::{Oddities, Oddity};
 pub use packet::{Address, Flow, FrameId, Hop, LinkType, Transmit, Transport};
 pub use random::{Random, backoff};

@@ -198,6 +198,11 @@ impl PresenceServer {
         self.notify(now);
     }
 
+    /// Nobody is subscribed, and no watcher's last answer is awaited.
+    pub fn is_settled(&self) -> bool {
+        self.notifier.len() == 0
+    }
+
     /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let next = [

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use toml::Spanned;
 
-pub use presence::{ListenAddress, NOT_A_LISTEN_ADDRESS, PresenceSection};
+pub use presence::PresenceSection;
 pub use webhook::{NOT_A_SECRET, WebhookSection};
 
 use crate::base::{EndedOn, Rules, TalkingOn};

@@ -11,44 +11,15 @@ use toml::Spanned;
 
 use super::show::{list, quoted};
 use super::{Config, ConfigError, Place};
-use crate::base::Transport;
+use crate::base::{Listen, ListenError, Transport};
 use crate::compositor::PresenceServerOptions;
 use crate::sip::digest::DigestUser;
-
-/// Where the presence server listens: `udp:127.0.0.1:5060`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ListenAddress {
-    /// Over what.
-    pub transport: Transport,
-    /// Which own address. Port 0: any that is free.
-    pub address: SocketAddr,
-}
-
-impl ListenAddress {
-    /// Reads `udp:`, `tcp:` or `tls:` and an IP address with a port, an IPv6 address in brackets.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (transport, address) = text.split_once(':')?;
-        let transport = [Transport::Udp, Transport::Tcp, Transport::Tls]
-            .into_iter()
-            .find(|known| known.to_string() == transport)?;
-        Some(Self { transport, address: address.parse().ok()? })
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.transport, self.address)
-    }
-}
-
-/// What is said of something that is no such address.
-pub const NOT_A_LISTEN_ADDRESS: &str = "is not an address to listen at such as \"udp:127.0.0.1:5060\", \"tcp:[::1]:5060\" or \"tls:192.0.2.1:5061\"";
 
 /// How to serve presence. `Debug` does not show the users.
 #[derive(Clone, PartialEq)]
 pub struct PresenceSection {
     /// Where it listens, each once.
-    pub listen: Vec<ListenAddress>,
+    pub listen: Vec<Listen>,
     /// The certificate chain of `tls:` addresses, a PEM file.
     pub tls_certificate: Option<PathBuf>,
     /// Its private key, a PEM file.
@@ -68,9 +39,7 @@ impl Default for PresenceSection {
         let address = SocketAddr::from(([127, 0, 0, 1], 5060));
         let options = PresenceServerOptions::new([0; 32]);
         Self {
-            listen: [Transport::Udp, Transport::Tcp]
-                .map(|transport| ListenAddress { transport, address })
-                .to_vec(),
+            listen: [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, address }).to_vec(),
             tls_certificate: None,
             tls_key: None,
             min_expires_s: options.min_expires_s,
@@ -112,9 +81,10 @@ pub(super) fn presence(table: PresenceTable, place: &Place<'_>) -> Result<Presen
     if let Some(listen) = table.listen {
         section.listen.clear();
         for text in listen {
-            let address = ListenAddress::parse(text.as_ref());
-            let address =
-                address.ok_or_else(|| place.wrong(&text.span(), NOT_A_LISTEN_ADDRESS.to_owned()))?;
+            let address: Listen = text
+                .as_ref()
+                .parse()
+                .map_err(|error: ListenError| place.wrong(&text.span(), format!("is not right: {error}")))?;
             if section.listen.contains(&address) {
                 return Err(place.wrong(&text.span(), format!("names {address} twice")));
             }
@@ -206,7 +176,7 @@ impl PresenceSection {
             Some(path) => format!("{key} = {}", quoted(&path.display().to_string())),
             None => format!("# {key} = {}", quoted(example)),
         };
-        let addresses: Vec<String> = self.listen.iter().map(ListenAddress::to_string).collect();
+        let addresses: Vec<String> = self.listen.iter().map(Listen::to_string).collect();
         let users = self
             .users
             .keys()
@@ -268,7 +238,7 @@ mod tests {
             "#,
         )
         .unwrap();
-        let listen: Vec<String> = section.listen.iter().map(ListenAddress::to_string).collect();
+        let listen: Vec<String> = section.listen.iter().map(Listen::to_string).collect();
         assert_eq!(listen, ["udp:192.0.2.1:5060", "tcp:[2001:db8::1]:5070", "tls:0.0.0.0:5061"]);
         assert_eq!(section.tls_certificate, Some("chain.pem".into()));
         assert_eq!(section.tls_key, Some("key.pem".into()));
@@ -306,7 +276,7 @@ mod tests {
     #[test]
     fn what_is_shown_of_the_presence_server_says_the_same() {
         let mut section = PresenceSection {
-            listen: vec![ListenAddress::parse("tls:[::1]:0").unwrap()],
+            listen: vec!["tls:[::1]:0".parse().unwrap()],
             tls_certificate: Some("chain.pem".into()),
             tls_key: Some("key.pem".into()),
             min_expires_s: 5,

@@ -2,6 +2,7 @@
 //! In: the system's clocks and random numbers. Out: `Timestamp`s, seeds. Knows nothing of what they are for.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::time::{Instant, SystemTime};
 
 use crate::base::Timestamp;
@@ -38,6 +39,17 @@ pub fn fresh_seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+/// A key that nobody can guess.
+///
+/// # Errors
+/// The system has no random numbers.
+pub fn fresh_key() -> io::Result<[u8; 32]> {
+    let mut key = [0; 32];
+    let filled = rustls::crypto::ring::default_provider().secure_random.fill(&mut key);
+    filled.map_err(|_| io::Error::other("the system gives no random numbers"))?;
+    Ok(key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,5 +57,6 @@ mod tests {
     #[test]
     fn two_runs_have_two_seeds() {
         assert_ne!(fresh_seed(), fresh_seed());
+        assert_ne!(fresh_key().unwrap(), fresh_key().unwrap());
     }
 }

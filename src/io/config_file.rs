@@ -22,6 +22,9 @@ pub fn read_config(path: &Path) -> Result<Config, ConfigError> {
     }
     read_password(folder, &mut publish.password, &mut publish.password_file)?;
     read_password(folder, &mut watch.password, &mut watch.password_file)?;
+    for file in [&mut config.presence.tls_certificate, &mut config.presence.tls_key].into_iter().flatten() {
+        *file = folder.join(&file);
+    }
     for webhook in &mut config.webhooks {
         if let Some(ca_file) = &mut webhook.ca_file {
             *ca_file = folder.join(&ca_file);

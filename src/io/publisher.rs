@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,10 +11,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{Clock, fresh_seed};
-use super::dns::{self, Dns, DnsError};
-use super::next_hop::{NextHop, Security};
-use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions, TlsError, client_tls};
-use crate::base::{Hop, Limits, Random, Timestamp, Transport};
+use super::sip_endpoint::EndpointEvent;
+use super::way::{Target, Way, WayError};
+use crate::base::{Hop, Limits, Timestamp};
 use crate::presence::PresentityChange;
 use crate::publish::{PublicationOutcome, PublishOptions, Publisher, Server};
 use crate::sip::Aor;
@@ -23,27 +21,12 @@ use crate::sip::Aor;
 /// Why nothing can be published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// None of the names has an address.
+    /// The presence servers cannot be reached from here.
     #[error("cannot publish: {0}")]
-    Dns(#[from] DnsError),
-    /// Whom to believe over TLS cannot be told.
-    #[error("cannot publish over TLS: {0}")]
-    Tls(#[from] TlsError),
-    /// The sockets.
-    #[error("cannot publish: {0}")]
-    Endpoint(#[from] EndpointError),
+    Way(#[from] WayError),
     /// The thread or its runtime.
     #[error("cannot publish: {0}")]
     System(#[from] io::Error),
-}
-
-/// Where to publish.
-#[derive(Clone, Debug)]
-pub struct PublishTarget {
-    /// Presence servers, the best first; each may be several machines.
-    pub servers: Vec<NextHop>,
-    /// Whose certificates are believed, PEM; `None`: those that the system believes.
-    pub ca_file: Option<PathBuf>,
 }
 
 /// How the operations went.
@@ -102,11 +85,7 @@ impl PublisherHandle {
     ///
     /// # Errors
     /// [`PublishError`]. Later, when addresses can no longer be found, it goes on with those that it knows.
-    pub fn start(
-        target: PublishTarget,
-        options: PublishOptions,
-        limits: &Limits,
-    ) -> Result<Self, PublishError> {
+    pub fn start(target: Target, options: PublishOptions, limits: &Limits) -> Result<Self, PublishError> {
         let shared = Arc::new(Shared::default());
         let (started, answer) = mpsc::sync_channel(1);
         let (in_thread, limits_there) = (Arc::clone(&shared), limits.clone());
@@ -117,7 +96,7 @@ impl PublisherHandle {
                 .enable_all()
                 .build()
                 .map_err(PublishError::from)
-                .and_then(|runtime| Ok((runtime.block_on(Way::find(target, seed))?, runtime)));
+                .and_then(|runtime| Ok((runtime.block_on(find(target, seed))?, runtime)));
             match begun {
                 Ok(((way, servers), runtime)) => {
                     // The receiver waits for exactly this.
@@ -186,66 +165,15 @@ impl Drop for PublisherHandle {
     }
 }
 
-/// The way to the presence servers.
-struct Way {
-    target: PublishTarget,
-    dns: Dns,
-    random: Random,
-    endpoint: Endpoint,
+async fn find(target: Target, seed: u64) -> Result<(Way, Vec<Server>), WayError> {
+    let mut way = Way::open(target, Vec::new(), seed).await?;
+    let located = way.look_up().await?;
+    let servers = servers(way.reach(located));
+    Ok((way, servers))
 }
 
-impl Way {
-    async fn find(target: PublishTarget, seed: u64) -> Result<(Self, Vec<Server>), PublishError> {
-        let tls = match client_tls(target.ca_file.as_deref()) {
-            Ok(tls) => Some(tls),
-            // Who has no roots and asks for no TLS needs none.
-            Err(_) if target.ca_file.is_none() && !target.servers.iter().any(wants_tls) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let endpoint =
-            Endpoint::open(EndpointOptions { client_tls: tls, ..EndpointOptions::default() }).await?;
-        let mut way = Self { target, dns: Dns::of_system()?, random: Random::new(seed), endpoint };
-        let located = way.look_up().await?;
-        let servers = way.reach(located);
-        Ok((way, servers))
-    }
-
-    /// The addresses of all servers, the best first. An error only where none has one.
-    fn look_up(&mut self) -> impl Future<Output = Result<Vec<dns::Server>, DnsError>> + Send + use<> {
-        let (dns, servers) = (self.dns.clone(), self.target.servers.clone());
-        let mut random = Random::new(self.random.next());
-        async move {
-            let mut located = Vec::new();
-            let mut failure = None;
-            for server in &servers {
-                match dns.resolve(server, || random.next()).await {
-                    Ok(found) => located.extend(found),
-                    Err(error) => failure = failure.or(Some(error)),
-                }
-            }
-            match failure {
-                Some(failure) if located.is_empty() => Err(failure),
-                _ => Ok(located),
-            }
-        }
-    }
-
-    /// Our own addresses towards these; those to which no route leads are left out.
-    fn reach(&mut self, located: Vec<dns::Server>) -> Vec<Server> {
-        let mut servers = Vec::with_capacity(located.len());
-        for dns::Server { transport, address, name } in located {
-            if let Ok(local) = self.endpoint.local_for(transport, address) {
-                self.endpoint.expect_name(address, &name);
-                servers.push(Server { hop: Hop { transport, local, remote: address } });
-            }
-        }
-        servers
-    }
-}
-
-/// Nothing but TLS will do.
-fn wants_tls(server: &NextHop) -> bool {
-    server.security == Security::Tls || server.transport == Some(Transport::Tls)
+fn servers(hops: Vec<Hop>) -> Vec<Server> {
+    hops.into_iter().map(|hop| Server { hop }).collect()
 }
 
 /// Where the end has got to.
@@ -257,10 +185,10 @@ enum Phase {
     Stopping(Timestamp),
 }
 
-async fn run(mut publisher: Publisher, mut way: Way, servers: Vec<Server>, shared: &Shared) {
+async fn run(mut publisher: Publisher, mut way: Way, found: Vec<Server>, shared: &Shared) {
     let clock = Clock::start();
     let mut phase = Phase::Publishing;
-    publisher.handle_servers(clock.now(), &servers);
+    publisher.handle_servers(clock.now(), &found);
     // What is looked up anew while all goes on.
     let (located, mut looked_up) = tokio::sync::mpsc::channel(1);
     loop {
@@ -314,8 +242,7 @@ async fn run(mut publisher: Publisher, mut way: Way, servers: Vec<Server>, share
                 EndpointEvent::Failed { hop, .. } => publisher.handle_transport_error(clock.now(), hop),
             },
             Some(found) = looked_up.recv() => {
-                let servers = way.reach(found);
-                publisher.handle_servers(clock.now(), &servers);
+                publisher.handle_servers(clock.now(), &servers(way.reach(found)));
             }
         }
     }

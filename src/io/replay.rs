@@ -15,10 +15,13 @@ use super::http::{WebhookError, WebhookHandle, WebhookReport};
 use super::next_hop::NextHop;
 use super::output::explain::Story;
 use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style, Summary};
-use super::publisher::{PublishError, PublishTarget, PublisherHandle};
+use super::presence_server::{PresenceServerError, PresenceServerHandle};
+use super::publisher::{PublishError, PublisherHandle};
 use super::stop;
+use super::watch::{WatchError, WatcherHandle, Watching};
+use super::way::Target;
 use crate::base::{Limits, Rules, Timestamp};
-use crate::config::{PublishSection, WebhookSection};
+use crate::config::{Config, PublishSection, WatchSection, WebhookSection};
 use crate::presence::PresentityChange;
 use crate::presence::pidf::Facet;
 use crate::publish::{EventPackage, PublishOptions};
@@ -45,17 +48,20 @@ pub enum Speed {
 
 /// Where and how to publish.
 pub struct Publishing {
-    /// The presence servers, the best first; the configured ones are looked at no more.
-    pub next_hops: Vec<NextHop>,
-    /// How.
+    /// Where.
+    pub to: PublishTo,
+    /// How; the servers that it names are looked at no more.
     pub section: PublishSection,
+    /// What is published is watched there too, by this watcher, to show what it is told.
+    pub watch: Option<WatchSection>,
 }
 
-impl Publishing {
-    /// The servers as a person says them.
-    fn name(&self) -> String {
-        self.next_hops.iter().map(NextHop::to_string).collect::<Vec<_>>().join(" or ")
-    }
+/// Where to publish.
+pub enum PublishTo {
+    /// To these presence servers.
+    Servers(Vec<NextHop>),
+    /// To a presence server of our own, in this process, configured so.
+    Embedded(Box<Config>),
 }
 
 /// What to replay and how.
@@ -108,9 +114,15 @@ pub enum ReplayError {
     /// Nothing can be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Our own presence server cannot serve.
+    #[error(transparent)]
+    PresenceServer(#[from] PresenceServerError),
     /// No webhook can be sent.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// Nobody can be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// The system lets no signal be caught.
     #[error("SIGINT and SIGTERM cannot be caught: {0}")]
     Signals(#[source] io::Error),
@@ -127,6 +139,14 @@ const FRAMES_PER_LOOK: u64 = 4_096;
 const SETTLE: Duration = Duration::from_secs(40);
 /// A wait of so long needs no remark.
 const UNREMARKED: Duration = Duration::from_secs(2);
+/// What is published last has so long to be told to the watcher.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// The watcher has so long to end its subscriptions.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// A row waits so long for what a watcher is told of it; nobody sees that with the eye.
+const BESIDE: Duration = Duration::from_millis(50);
+/// However many rows come.
+const BESIDE_AT_MOST: Duration = Duration::from_millis(300);
 /// While waiting for packet time, outcomes of publications are looked for so often.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -137,8 +157,21 @@ const LOOK: Duration = Duration::from_millis(100);
 pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     stop::on_signals().map_err(ReplayError::Signals)?;
     let mut capture = MergedCapture::open(&options.inputs, options.filter.as_deref())?;
-    let server = options.publishing.as_ref().map(Publishing::name).unwrap_or_default();
-    let publisher = options.publishing.map(start_publisher).transpose()?;
+    let limits = Limits::default();
+    let (mut presence_server, publisher, watcher, server) = match options.publishing {
+        None => (None, None, None, String::new()),
+        Some(publishing) => {
+            let (presence_server, target) = presence_server(publishing.to, &publishing.section, &limits)?;
+            let name = target.name();
+            let watch = |section| {
+                let events = publishing.section.events.clone();
+                WatcherHandle::start(Watching { target: target.clone(), section, events }, &limits)
+            };
+            let watcher = publishing.watch.map(watch).transpose()?;
+            let publisher = PublisherHandle::start(target, publish_options(publishing.section), &limits)?;
+            (presence_server, Some(publisher), watcher, name)
+        }
+    };
     let webhooks = match options.webhooks.as_slice() {
         [] => None,
         sections => Some(WebhookHandle::start(sections)?),
@@ -148,7 +181,8 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     let mut outlet: Vec<Box<dyn Outlet>> = vec![match options.format {
         Format::JsonLines => Box::new(JsonLines::new(out, sources.clone())),
         Format::Text => {
-            Box::new(Ladder::new(out, Style::for_stdout(io::stdout().is_terminal()), sources.clone()))
+            let ladder = Ladder::new(out, Style::for_stdout(io::stdout().is_terminal()), sources.clone());
+            Box::new(if watcher.is_some() { ladder.beside_watcher() } else { ladder })
         }
     }];
     if let Some(webhooks) = &webhooks {
@@ -167,6 +201,11 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         unpublished: BTreeSet::new(),
         webhooks,
         bar: bar.clone(),
+        flushing: match (&watcher, options.speed) {
+            (Some(_), Speed::Times(_)) => Flushing::Later { asked: None },
+            _ => Flushing::AtOnce,
+        },
+        watcher,
     };
     let mut run = Run {
         tap: Tap::new(tap_options, Limits::default()),
@@ -196,6 +235,10 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
             eprintln!("offhook: {not_taken} changes were not published: there are too many presentities");
             complete = false;
         }
+    }
+    results.finish_watcher()?;
+    if let Some(presence_server) = &mut presence_server {
+        presence_server.finish(FAREWELL);
     }
     results.poll_publisher()?;
     if !(settled && results.unpublished.is_empty()) {
@@ -290,9 +333,25 @@ fn stdout() -> BufWriter<StdoutLock<'static>> {
     BufWriter::with_capacity(1 << 16, io::stdout().lock())
 }
 
-fn start_publisher(publishing: Publishing) -> Result<PublisherHandle, PublishError> {
-    let Publishing { next_hops, section } = publishing;
-    let options = PublishOptions {
+/// The presence servers to publish to; our own is started first.
+fn presence_server(
+    to: PublishTo,
+    section: &PublishSection,
+    limits: &Limits,
+) -> Result<(Option<PresenceServerHandle>, Target), ReplayError> {
+    match to {
+        PublishTo::Servers(servers) => Ok((None, Target { servers, ca_file: section.tls_ca_file.clone() })),
+        PublishTo::Embedded(config) => {
+            let handle = PresenceServerHandle::start(&config, limits)?;
+            eprintln!("offhook: the presence server listens on {}", handle.listening_in_words());
+            let target = handle.own_target(&config);
+            Ok((Some(handle), target))
+        }
+    }
+}
+
+fn publish_options(section: PublishSection) -> PublishOptions {
+    PublishOptions {
         from: section.from,
         user: section.user,
         password: section.password,
@@ -307,9 +366,7 @@ fn start_publisher(publishing: Publishing) -> Result<PublisherHandle, PublishErr
         placeholder: section.placeholder,
         remote_identity: section.remote_identity,
         ..PublishOptions::default()
-    };
-    let target = PublishTarget { servers: next_hops, ca_file: section.tls_ca_file };
-    PublisherHandle::start(target, options, &Limits::default())
+    }
 }
 
 fn progress_bar(capture: &MergedCapture) -> Option<ProgressBar> {
@@ -339,6 +396,19 @@ struct Results {
     unpublished: BTreeSet<(Aor, EventPackage, Facet)>,
     webhooks: Option<WebhookHandle>,
     bar: Option<ProgressBar>,
+    watcher: Option<WatcherHandle>,
+    flushing: Flushing,
+}
+
+/// When what was written becomes visible.
+enum Flushing {
+    /// As soon as it is asked for.
+    AtOnce,
+    /// A moment later: what a watcher is told meanwhile can stand beside what brought it about.
+    Later {
+        /// When it was asked for first and last since it was done.
+        asked: Option<(Instant, Instant)>,
+    },
 }
 
 impl Results {
@@ -362,10 +432,35 @@ impl Results {
         Ok(())
     }
 
-    fn publish(&self, change: &PresentityChange) {
+    fn publish(&mut self, change: &PresentityChange) {
         if let Some(publisher) = &self.publisher {
             publisher.send(change.clone());
         }
+        if let Some(watcher) = self.watcher.as_mut().filter(|_| change.state.publishable) {
+            watcher.watch(&change.aor);
+        }
+    }
+
+    fn poll_watcher(&mut self) -> io::Result<()> {
+        while let Some(told) = self.watcher.as_ref().and_then(WatcherHandle::poll_told) {
+            self.outlet.told(&told)?;
+        }
+        Ok(())
+    }
+
+    /// Shows what is still told, until nothing is for a while.
+    fn finish_watcher(&mut self) -> io::Result<()> {
+        let Some(mut watcher) = self.watcher.take() else {
+            return Ok(());
+        };
+        while let Some(told) = watcher.wait_told(LAST_WORDS) {
+            self.outlet.told(&told)?;
+        }
+        watcher.finish(FAREWELL);
+        while let Some(told) = watcher.poll_told() {
+            self.outlet.told(&told)?;
+        }
+        Ok(())
     }
 }
 
@@ -380,11 +475,29 @@ impl Sink for Results {
 
     fn idle(&mut self) -> io::Result<()> {
         self.tell_of_webhooks();
-        self.poll_publisher()
+        self.poll_publisher()?;
+        self.poll_watcher()?;
+        match &mut self.flushing {
+            Flushing::Later { asked: Some((first, last)) }
+                if last.elapsed() >= BESIDE || first.elapsed() >= BESIDE_AT_MOST =>
+            {
+                self.flushing = Flushing::Later { asked: None };
+                self.outlet.flush()
+            }
+            _ => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.outlet.flush()
+        match &mut self.flushing {
+            Flushing::AtOnce => self.outlet.flush(),
+            Flushing::Later { asked } => {
+                #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
+                let now = Instant::now();
+                *asked = Some((asked.map_or(now, |(first, _)| first), now));
+                Ok(())
+            }
+        }
     }
 }
 
@@ -516,10 +629,10 @@ impl Pace {
             Duration::try_from_secs_f64(at.since(first).as_secs_f64() / factor).unwrap_or(Duration::MAX);
         loop {
             let left = wanted.saturating_sub(began.elapsed());
+            meanwhile()?;
             if left.is_zero() || stop::requested() {
                 return Ok(());
             }
-            meanwhile()?;
             thread::sleep(left.min(LOOK));
         }
     }

@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 
 use super::clock::{Clock, fresh_seed};
 use super::output::{JsonLines, Outlet, Sources, Style, ToldLines};
-use super::publisher::{NextHop, PublishError};
 use super::replay::{Ended, Format};
-use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions, Listen, default_port};
+use super::sip_endpoint::EndpointEvent;
 use super::stop;
-use crate::base::{Hop, Limits, Timestamp, Transport};
+use super::way::{Target, Way, WayError};
+use crate::base::{Hop, Limits, Listen, Timestamp, Transport, default_port};
 use crate::config::WatchSection;
 use crate::presence::EventPackage;
 use crate::sip::Aor;
@@ -27,20 +27,12 @@ use crate::watch::{Told, WatchOptions, Watcher, What};
 /// Why nobody can be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The server's name has no address.
-    #[error(transparent)]
-    Resolve(#[from] PublishError),
-    /// No socket.
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
-    /// The thread, its runtime, or the way to the server.
-    #[error("cannot watch at {server}: {source}")]
-    System {
-        /// Which server.
-        server: NextHop,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The presence server cannot be reached from here.
+    #[error("cannot watch: {0}")]
+    Way(#[from] WayError),
+    /// The thread or its runtime.
+    #[error("cannot watch: {0}")]
+    System(io::Error),
     /// The system lets no signal be caught.
     #[error("SIGINT and SIGTERM cannot be caught: {0}")]
     Signals(#[source] io::Error),
@@ -55,8 +47,8 @@ pub enum WatchError {
 /// Where and how to watch.
 #[derive(Clone, Debug)]
 pub struct Watching {
-    /// The presence server.
-    pub server: NextHop,
+    /// The presence servers; the first that is found is watched at.
+    pub target: Target,
     /// Who watches.
     pub section: WatchSection,
     /// The packages that are subscribed to.
@@ -111,21 +103,19 @@ impl WatcherHandle {
     /// # Errors
     /// [`WatchError`].
     pub fn start(watching: Watching, limits: &Limits) -> Result<Self, WatchError> {
-        let server = watching.server.clone();
-        let failed = |source| WatchError::System { server: server.clone(), source };
-        let remote = server.resolve()?;
         let shared = Arc::new(Shared::default());
         let (started, answer) = mpsc::sync_channel(1);
         let (in_thread, limits_there) = (Arc::clone(&shared), limits.clone());
         let thread = std::thread::Builder::new()
             .name("watcher".to_owned())
             .spawn(move || {
-                let opened = runtime().map_err(OpenError::System).and_then(|runtime| {
-                    let opened = runtime.block_on(open(Transport::Udp, remote))?;
-                    Ok((runtime, opened))
-                });
+                let opened = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .map_err(WatchError::System)
+                    .and_then(|runtime| Ok((runtime.block_on(open(watching.target))?, runtime)));
                 match opened {
-                    Ok((runtime, (endpoint, hop, contact))) => {
+                    Ok(((way, hop, contact), runtime)) => {
                         // The receiver waits for exactly this.
                         let _ = started.send(Ok(()));
                         let options = WatchOptions {
@@ -136,20 +126,16 @@ impl WatcherHandle {
                             ..WatchOptions::new(hop)
                         };
                         let watcher = Watcher::new(options, &limits_there);
-                        runtime.block_on(run(watcher, endpoint, &watching.events, &in_thread));
+                        runtime.block_on(run(watcher, way, &watching.events, &in_thread));
                     }
                     Err(error) => {
                         let _ = started.send(Err(error));
                     }
                 }
             })
-            .map_err(failed)?;
-        match answer.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(OpenError::Endpoint(error))) => return Err(error.into()),
-            Ok(Err(OpenError::System(error))) => return Err(failed(error)),
-            Err(_) => return Err(failed(io::Error::other("its thread ended"))),
-        }
+            .map_err(WatchError::System)?;
+        let ended = || Err(WatchError::System(io::Error::other("its thread ended")));
+        answer.recv().unwrap_or_else(|_| ended())?;
         Ok(Self { shared, asked: BTreeSet::new(), most: limits.presentities, thread: Some(thread) })
     }
 
@@ -205,36 +191,28 @@ impl Drop for WatcherHandle {
     }
 }
 
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
-enum OpenError {
-    Endpoint(EndpointError),
-    System(io::Error),
-}
-
-/// The socket, the way to the server, and where its NOTIFYs reach us. Over UDP they come to the socket that the
+/// The sockets, the way to the server, and where its NOTIFYs reach us. Over UDP they come to the socket that the
 /// SUBSCRIBE left from. A connection may be gone by then, so that a TCP server finds us listening; for TLS, which
 /// would take a certificate of ours, it has to keep the connection.
-async fn open(transport: Transport, remote: SocketAddr) -> Result<(Endpoint, Hop, SocketAddr), OpenError> {
-    let open = async |listens| {
-        let options = EndpointOptions { listens, ..EndpointOptions::default() };
-        Endpoint::open(options).await.map_err(OpenError::Endpoint)
+async fn open(target: Target) -> Result<(Way, Hop, SocketAddr), WayError> {
+    let mut way = Way::open(target.clone(), Vec::new(), fresh_seed()).await?;
+    let located = way.look_up().await?;
+    let first = |way: &mut Way, located| {
+        let mut hops = way.reach(located).into_iter();
+        hops.next().ok_or_else(|| WayError::NoRoute(target.name()))
     };
-    let mut endpoint = open(Vec::new()).await?;
-    let mut local = endpoint.local_for(transport, remote).map_err(OpenError::System)?;
-    if transport == Transport::Tcp {
-        let address = SocketAddr::new(local.ip(), 0);
-        endpoint = open(vec![Listen { transport, address }]).await?;
-        local = endpoint.local_for(transport, remote).map_err(OpenError::System)?;
+    let mut hop = first(&mut way, located.clone())?;
+    if hop.transport == Transport::Tcp {
+        let address = SocketAddr::new(hop.local.ip(), 0);
+        let listens = vec![Listen { transport: hop.transport, address }];
+        way = Way::open(target.clone(), listens, fresh_seed()).await?;
+        hop = first(&mut way, located)?;
     }
-    let port = if local.port() == 0 { default_port(transport) } else { local.port() };
-    let contact = SocketAddr::new(local.ip(), port);
-    Ok((endpoint, Hop { transport, local, remote }, contact))
+    let port = if hop.local.port() == 0 { default_port(hop.transport) } else { hop.local.port() };
+    Ok((way, hop, SocketAddr::new(hop.local.ip(), port)))
 }
 
-async fn run(mut watcher: Watcher, mut endpoint: Endpoint, events: &[EventPackage], shared: &Shared) {
+async fn run(mut watcher: Watcher, mut way: Way, events: &[EventPackage], shared: &Shared) {
     let clock = Clock::start();
     let mut stopping: Option<Timestamp> = None;
     loop {
@@ -251,7 +229,7 @@ async fn run(mut watcher: Watcher, mut endpoint: Endpoint, events: &[EventPackag
             stopping = Some(now.after(timeout));
         }
         while let Some(transmit) = watcher.poll_transmit() {
-            endpoint.send(transmit);
+            way.endpoint.send(transmit);
         }
         hand_over(&mut watcher, shared);
         if let Some(until) = stopping
@@ -268,7 +246,7 @@ async fn run(mut watcher: Watcher, mut endpoint: Endpoint, events: &[EventPackag
         tokio::select! {
             () = shared.wake.notified() => {}
             () = tokio::time::sleep(wait) => {}
-            event = endpoint.next() => match event {
+            event = way.endpoint.next() => match event {
                 EndpointEvent::Message { hop, bytes } => watcher.handle_message(clock.now(), hop, &bytes),
                 EndpointEvent::Failed { hop, .. } => watcher.handle_transport_error(clock.now(), hop),
             },
@@ -387,7 +365,7 @@ impl Prospects {
     fn new(aors: &[Aor], watching: &Watching) -> Self {
         let aors: BTreeSet<&Aor> = aors.iter().collect();
         Self {
-            server: watching.server.to_string(),
+            server: watching.target.name(),
             subscriptions: aors.len() * watching.events.len(),
             has_succeeded: false,
             troubles: BTreeMap::new(),

@@ -5,8 +5,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::Transport;
+use crate::base::default_port;
 use crate::io::next_hop::{NextHop, Security};
-use crate::io::sip_endpoint::default_port;
 
 /// One way to a SIP server.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -79,7 +79,13 @@ fn dialogs_in_words(dialogs: &[DialogTold], name: &dyn Fn(&str) -> String) -> (I
             None => state.to_owned(),
         }
     };
-    let words: Vec<String> = dialogs.iter().map(in_words).collect();
+    let mut words: Vec<String> = Vec::new();
+    for said in dialogs.iter().map(in_words) {
+        // Each of somebody's phones that ring says the same.
+        if !words.contains(&said) {
+            words.push(said);
+        }
+    }
     if words.is_empty() {
         return (Ink::Dim, "no dialog".to_owned());
     }

@@ -5,7 +5,6 @@
 
 mod connection;
 mod framing;
-mod listen;
 mod routes;
 mod streams;
 #[cfg(test)]
@@ -23,12 +22,11 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 
-pub use self::listen::{Listen, ListenError, default_port};
 use self::routes::Routes;
 use self::streams::Streams;
 pub use self::tls::{TlsError, client_tls, server_tls};
 use self::udp::UdpSockets;
-use crate::base::{Hop, Transmit, Transport};
+use crate::base::{Hop, Listen, Transmit, Transport};
 
 /// How much an endpoint will hold, and for how long.
 #[derive(Clone, Copy, Debug)]

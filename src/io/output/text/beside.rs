@@ -5,12 +5,13 @@
 use std::collections::VecDeque;
 
 use super::super::style::{Cells, Ink, shorten};
+use super::columns::{MAX_COLUMNS, width_of};
 use crate::sip::Aor;
 
-/// The width of the right-hand side: an address without its domain and a few words.
-const WIDTH: usize = 38;
-/// Narrower terminals have no room for two sides.
-const MIN_WIDTH: usize = 110;
+/// The least width of the right-hand side: an address without its domain and a few words.
+const MIN_RIGHT: usize = 34;
+/// Fewer hosts make no ladder worth two sides: narrower terminals have one.
+const MIN_HOSTS: usize = 3;
 /// Between the sides.
 const GAP: usize = 2;
 /// Rows that wait; the oldest is written when another comes.
@@ -41,17 +42,23 @@ struct Row {
 
 /// See the module.
 pub struct Beside {
+    hosts: usize,
     column: usize,
+    right: usize,
     rows: VecDeque<Row>,
 }
 
 impl Beside {
-    /// `None` when so many characters are too few for two sides.
-    pub const fn of(width: usize) -> Option<Self> {
-        if width < MIN_WIDTH {
-            return None;
-        }
-        Some(Self { column: width - WIDTH, rows: VecDeque::new() })
+    /// As many hosts as leave room for the right-hand side; `None` when so many characters are too few for two sides.
+    pub fn of(width: usize) -> Option<Self> {
+        let hosts = (MIN_HOSTS..=MAX_COLUMNS).rfind(|&hosts| width_of(hosts) + GAP + MIN_RIGHT <= width)?;
+        let column = width_of(hosts) + GAP;
+        Some(Self { hosts, column, right: width - column, rows: VecDeque::new() })
+    }
+
+    /// How many hosts the ladder may have.
+    pub const fn hosts(&self) -> usize {
+        self.hosts
     }
 
     /// Characters that the ladder itself may use.
@@ -83,8 +90,8 @@ impl Beside {
         self.rows.pop_front().map(|row| row.cells)
     }
 
-    /// Puts words about somebody beside their status, if it is among those that the last message brought; else beside
-    /// that message, if no status followed. Else they get `own_row`, which comes next.
+    /// Puts words about somebody beside the newest of their statuses; else beside the newest row, if that is nobody
+    /// else's status. Where something stands already they get `own_row`, which comes next.
     pub fn tell(
         &mut self,
         aor: &Aor,
@@ -93,28 +100,26 @@ impl Beside {
         words: &str,
         mut own_row: Cells,
     ) -> Option<Cells> {
-        let column = self.column;
-        let last_moment = || self.rows.iter().rev().take_while(|row| row.left != Left::Other).count();
-        let first = self.rows.len() - last_moment();
+        let (column, right) = (self.column, self.right);
         let is_theirs = |row: &&mut Row| matches!(&row.left, Left::Status(whose) if whose == aor);
-        let place = match self.rows.back() {
-            Some(Row { left: Left::Other, .. }) => self.rows.back_mut(),
-            _ => self.rows.iter_mut().skip(first).rfind(is_theirs),
+        let place = match self.rows.iter_mut().rfind(is_theirs) {
+            Some(row) => Some(row),
+            None => self.rows.back_mut().filter(|row| row.left == Left::Other),
         };
         if let Some(row) = place.filter(|row| !row.is_full) {
-            write(&mut row.cells, column, name, ink, words);
+            write(&mut row.cells, column, right, (name, ink, words));
             row.is_full = true;
             return None;
         }
-        write(&mut own_row, column, name, ink, words);
+        write(&mut own_row, column, right, (name, ink, words));
         self.wait(Row { cells: own_row, left: Left::Nothing, is_full: true })
     }
 }
 
-fn write(line: &mut Cells, column: usize, name: &str, ink: Ink, words: &str) {
+fn write(line: &mut Cells, column: usize, width: usize, (name, ink, words): (&str, Ink, &str)) {
     let name = shorten(name, NAME_WIDTH);
     let words_at = (2 + name.chars().count() + 2).max(WORDS_AT);
     line.put(column, ink, "◆");
     line.put(column + 2, Ink::Bold, &name);
-    line.put(column + words_at, ink, &shorten(words, WIDTH - words_at));
+    line.put(column + words_at, ink, &shorten(words, width.saturating_sub(words_at)));
 }

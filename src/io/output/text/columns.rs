@@ -18,7 +18,12 @@ pub const LABEL_WIDTH: usize = PITCH - 5;
 /// What is kept free to the right of the lifelines, to say who calls whom, where there is room for three hosts.
 const MARGIN_WIDTH: usize = 28;
 /// More are hard to follow with the eye.
-const MAX_COLUMNS: usize = 6;
+pub const MAX_COLUMNS: usize = 6;
+/// The width of a ladder of so many hosts, with the names above them.
+pub const fn width_of(hosts: usize) -> usize {
+    FIRST_LIFELINE + PITCH * hosts.saturating_sub(1) + 6
+}
+
 /// A host that was silent for so long gives its column to one that speaks.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -66,9 +71,8 @@ impl Columns {
         Self { columns: Vec::new(), capacity: capacity.clamp(2, MAX_COLUMNS) }
     }
 
-    /// As many as fit into so many characters with nothing to the right of them.
-    pub fn closely(width: usize) -> Self {
-        let capacity = (width.saturating_sub(FIRST_LIFELINE + 1) / PITCH + 1).clamp(2, MAX_COLUMNS);
+    /// So many.
+    pub const fn of(capacity: usize) -> Self {
         Self { columns: Vec::new(), capacity }
     }
 

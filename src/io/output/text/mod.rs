@@ -32,6 +32,9 @@ const TOLD_SILENCE: Duration = Duration::from_secs(60);
 /// After so many messages the hosts are named again.
 const MESSAGES_PER_HEADING: u32 = 40;
 
+/// What is said of a message beside its arrow is left out where there is less room to say it.
+const LEAST_ROOM: usize = 8;
+
 /// Writes a run as a ladder.
 pub struct Ladder<W: Write> {
     out: W,
@@ -73,7 +76,7 @@ impl<W: Write> Ladder<W> {
     pub fn beside_watcher(mut self) -> Self {
         self.beside = Beside::of(self.style.width);
         if let Some(beside) = &self.beside {
-            self.columns = Columns::closely(beside.left_width());
+            self.columns = Columns::of(beside.hosts());
         }
         self
     }
@@ -204,11 +207,11 @@ impl<W: Write> Ladder<W> {
                 self.columns.draw_lifelines(&mut line, '│');
                 self.columns.draw_arrow(&mut line, place, &label, ink, repeated);
                 let margin = self.columns.margin();
-                if repeated {
-                    line.put(margin, Ink::Dim, "repeated");
-                } else {
-                    let room = self.width().saturating_sub(margin);
-                    line.put(margin, Ink::Plain, &shorten(&about, room));
+                let room = self.width().saturating_sub(margin);
+                if room >= LEAST_ROOM {
+                    let (ink, words) =
+                        if repeated { (Ink::Dim, "repeated") } else { (Ink::Plain, about.as_str()) };
+                    line.put(margin, ink, &shorten(words, room));
                 }
             }
             None => {
@@ -384,6 +387,10 @@ impl<W: Write> Outlet for Ladder<W> {
     }
 
     fn publication(&mut self, outcome: &PublicationOutcome) -> io::Result<()> {
+        if outcome.acknowledged && self.beside.is_some() {
+            // That it arrived is seen on the other side.
+            return Ok(());
+        }
         let mut line = Cells::default();
         let (mark, ink) = if outcome.acknowledged { ("▲", Ink::Green) } else { ("△", Ink::Red) };
         line.put(FIRST_CELL, ink, mark);

@@ -183,23 +183,24 @@ fn what_a_watcher_is_told_stands_to_the_right_on_the_row_of_the_status() {
     let told = [
         (6, early_from_alice()),
         (6, open("bob", None)),
-        (8, open("alice", None)),
+        (8, open("carol", None)),
         (8, open("bob", Some("on-the-phone"))),
         (8, open("bob", Some("on-the-phone"))),
         (9, told("bob", EventPackage::Dialog, What::Dialogs(Vec::new()))),
     ];
     let text = beside(130, &told);
     let expected = "\
-       time   frame    192.0.2.10           192.0.2.1          192.0.2.11                   what a watcher is told
+       time   frame    192.0.2.10           192.0.2.1          192.0.2.11                       what a watcher is told
    0:00.003       3         │                   │── INVITE (SDP) ──▶│   alice → bob
    0:00.503       4         │                   │┄┄ INVITE (SDP) ┄┄▶│   repeated
    0:00.510       5         │                   │◀── 180 Ringing ───│
-                     ● bob  online/idle → ringing  with carol  (invite-180, frame 5)        ◆ bob     early from alice
-                            │                   │                   │                       ◆ bob     open
+                     ● bob  online/idle → ringing  with carol  (invite-180, frame 5)            ◆ bob     early from alice
+                            │                   │                   │                           ◆ bob     open
    0:00.900       6         │                   │◀── 200 OK (SDP) ──│
-                     ● bob  online/ringing → talking  with carol  (invite-200, frame 6)     ◆ bob     open, on the phone
-                            │                   │                   │                       ◆ alice   open
-   0:00.910       7         │─────── ACK ───────┼──────────────────▶│                       ◆ bob     no dialog
+                     ● bob  online/ringing → talking  with carol  (invite-200, frame 6)         ◆ bob     open, on the phone
+                            │                   │                   │                           ◆ carol   open
+   0:00.910       7         │─────── ACK ───────┼──────────────────▶│
+                            │                   │                   │                           ◆ bob     no dialog
 ";
     assert!(text.contains(expected), "{text}");
     assert_eq!(text.matches("on the phone").count(), 1, "the same words are not said twice:\n{text}");
@@ -217,7 +218,7 @@ fn what_is_told_while_the_ladder_waits_has_a_row_of_its_own() {
     ladder.told(&open("alice", None)).unwrap();
     ladder.flush().unwrap();
     let row = String::from_utf8(ladder.out.split_off(written)).unwrap();
-    assert_eq!(row, format!("{:28}│{:19}│{:43}◆ alice   open\n", "", "", ""));
+    assert_eq!(row, format!("{:28}│{:19}│{:47}◆ alice   open\n", "", "", ""));
 }
 
 #[test]
@@ -237,14 +238,14 @@ fn with_two_sides_no_row_is_wider_than_the_terminal_and_none_runs_into_the_other
         event: EventPackage::Presence,
         what: What::Presence(presence),
     };
-    for width in [110, 130, 200] {
+    for (width, column) in [(110, 76), (130, 96), (200, 136)] {
         let text = beside(width, &[(0, told.clone()), (3, open("bob", None)), (11, early_from_alice())]);
         let mut marks = 0;
         // The two lines that say which capture it is are not part of the ladder.
         for line in text.lines().skip(2) {
             assert!(line.chars().count() <= width, "{line}");
             if let Some(mark) = line.chars().position(|character| character == '◆') {
-                assert_eq!(mark, width - 38, "{line}");
+                assert_eq!(mark, column, "{line}");
                 marks += 1;
             }
         }

@@ -1,0 +1,224 @@
+//! The presence server at work: a thread of its own with the wall clock and sockets.
+//! In: what to listen on, SIP from publishers and watchers. Out: SIP to them, counters. Knows nothing of captures.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::clock::{Clock, fresh_key};
+use super::next_hop::{NextHop, Security};
+use super::replay::Ended;
+use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions, TlsError, server_tls};
+use super::stop;
+use super::way::Target;
+use crate::base::{Limits, Listen, Timestamp};
+use crate::compositor::{PresenceServer, PresenceServerCounters};
+use crate::config::Config;
+
+/// Why the presence server cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum PresenceServerError {
+    /// It cannot listen where it should.
+    #[error("the presence server {0}")]
+    Endpoint(#[from] EndpointError),
+    /// Its certificate or key.
+    #[error("the presence server has no certificate: {0}")]
+    Tls(#[from] TlsError),
+    /// The thread or its runtime.
+    #[error("the presence server cannot be started: {0}")]
+    System(#[from] io::Error),
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// To be over by then.
+    stop: Option<Duration>,
+    counters: PresenceServerCounters,
+}
+
+impl Shared {
+    /// A panic of the other side leaves the state as whole as it was: nothing in it depends on two steps.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running presence server; dropped, it stops.
+pub struct PresenceServerHandle {
+    shared: Arc<Shared>,
+    listening: Vec<Listen>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The counters are renewed so often.
+const COUNTED: Duration = Duration::from_secs(1);
+
+impl PresenceServerHandle {
+    /// Opens the sockets that the configuration names and starts the thread.
+    ///
+    /// # Errors
+    /// [`PresenceServerError`].
+    pub fn start(config: &Config, limits: &Limits) -> Result<Self, PresenceServerError> {
+        let section = &config.presence;
+        let server_tls = match (&section.tls_certificate, &section.tls_key) {
+            (Some(certificate), Some(key)) => Some(server_tls(certificate, key)?),
+            _ => None,
+        };
+        let endpoint =
+            EndpointOptions { listens: section.listen.clone(), server_tls, ..EndpointOptions::default() };
+        let options = config.presence_server_options(fresh_key()?);
+        let shared = Arc::new(Shared::default());
+        let (started, answer) = mpsc::sync_channel(1);
+        let (in_thread, limits) = (Arc::clone(&shared), limits.clone());
+        let thread = thread::Builder::new().name("presence server".to_owned()).spawn(move || {
+            let opened = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(PresenceServerError::from)
+                .and_then(|runtime| Ok((runtime.block_on(Endpoint::open(endpoint))?, runtime)));
+            match opened {
+                Ok((endpoint, runtime)) => {
+                    // The receiver waits for exactly this.
+                    let _ = started.send(Ok(endpoint.listening().to_vec()));
+                    runtime.block_on(run(PresenceServer::new(options, &limits), endpoint, &in_thread));
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        })?;
+        let listening = answer.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended").into()))?;
+        Ok(Self { shared, listening, thread: Some(thread) })
+    }
+
+    /// Where it listens, with the real ports.
+    pub fn listening(&self) -> &[Listen] {
+        &self.listening
+    }
+
+    /// Where it listens, for a sentence.
+    pub fn listening_in_words(&self) -> String {
+        let places: Vec<String> = self.listening.iter().map(Listen::to_string).collect();
+        places.join(", ")
+    }
+
+    /// How this machine itself reaches it: over the first transport, for TLS believing its own certificate.
+    pub fn own_target(&self, config: &Config) -> Target {
+        let servers = self.listening.iter().take(1).map(|listen| {
+            let ip = match listen.address.ip() {
+                IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+                ip => ip,
+            };
+            NextHop {
+                host: ip.to_string(),
+                port: Some(listen.address.port()),
+                transport: Some(listen.transport),
+                security: Security::Any,
+            }
+        });
+        Target { servers: servers.collect(), ca_file: config.presence.tls_certificate.clone() }
+    }
+
+    /// It serves no more, though nobody asked it to stop.
+    fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// What it has counted, as of a second ago at most.
+    pub fn counters(&self) -> PresenceServerCounters {
+        self.shared.state().counters.clone()
+    }
+
+    /// Tells watchers that their subscriptions are over, waits for that, at most for `timeout`, and stops; gives the
+    /// last counters.
+    pub fn finish(&mut self, timeout: Duration) -> PresenceServerCounters {
+        self.shared.state().stop.get_or_insert(timeout);
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been told on stderr.
+            let _ = thread.join();
+        }
+        self.counters()
+    }
+}
+
+impl Drop for PresenceServerHandle {
+    fn drop(&mut self) {
+        self.finish(Duration::ZERO);
+    }
+}
+
+async fn run(mut server: PresenceServer, mut endpoint: Endpoint, shared: &Shared) {
+    let clock = Clock::start();
+    let mut counted_at = clock.now();
+    let mut stopping: Option<Timestamp> = None;
+    loop {
+        let now = clock.now();
+        server.handle_timeout(now);
+        let stop = shared.state().stop;
+        if let (None, Some(timeout)) = (stopping, stop) {
+            server.stop(now);
+            stopping = Some(now.after(timeout));
+        }
+        while let Some(transmit) = server.poll_transmit() {
+            endpoint.send(transmit);
+        }
+        let over = stopping.is_some_and(|until| until <= now || server.is_settled());
+        if over || now.since(counted_at) >= COUNTED {
+            shared.state().counters = server.counters();
+            counted_at = now;
+        }
+        if over {
+            return;
+        }
+        let due = [server.poll_timeout(), stopping, Some(now.after(COUNTED))].into_iter().flatten().min();
+        tokio::select! {
+            event = endpoint.next() => match event {
+                EndpointEvent::Message { hop, bytes } => server.handle_message(clock.now(), hop, &bytes),
+                EndpointEvent::Failed { hop, .. } => server.handle_transport_error(clock.now(), hop),
+            },
+            () = tokio::time::sleep(due.map_or(COUNTED, |due| due.since(now))) => {}
+            () = shared.wake.notified() => {}
+        }
+    }
+}
+
+/// Watchers have so long to confirm that their subscriptions are over.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// A stop is looked for so often.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// [`PresenceServerError`].
+#[expect(clippy::disallowed_methods, reason = "io waits")]
+pub fn serve(config: &Config) -> Result<Ended, PresenceServerError> {
+    stop::on_signals()?;
+    let mut server = PresenceServerHandle::start(config, &Limits::default())?;
+    eprintln!("offhook: the presence server listens on {}", server.listening_in_words());
+    while !stop::requested() {
+        if server.has_ended() {
+            return Err(io::Error::other("its thread ended").into());
+        }
+        thread::sleep(LOOK);
+    }
+    let counters = server.finish(FAREWELL);
+    let refused: u64 = counters.refused.values().sum();
+    eprintln!(
+        "offhook: {} requests accepted, {refused} refused; {} NOTIFYs sent; {} presentities were known at the end",
+        counters.accepted, counters.notifies, counters.presentities
+    );
+    Ok(Ended::Done)
+}

@@ -1,0 +1,112 @@
+//! The way to SIP servers: their addresses, and the sockets to reach them from.
+//! In: servers as an operator names them. Out: hops, and an endpoint for them. Knows nothing of what is said there.
+
+use std::path::{Path, PathBuf};
+
+use super::dns::{self, Dns, DnsError};
+use super::next_hop::{NextHop, Security};
+use super::sip_endpoint::{Endpoint, EndpointError, EndpointOptions, TlsError, client_tls};
+use crate::base::{Hop, Listen, Random, Transport};
+
+/// Why there is no way.
+#[derive(Debug, thiserror::Error)]
+pub enum WayError {
+    /// None of the servers has an address.
+    #[error(transparent)]
+    Dns(#[from] DnsError),
+    /// They have addresses, and no route leads there.
+    #[error("no route leads to {0}")]
+    NoRoute(String),
+    /// Whom to believe over TLS cannot be told.
+    #[error("TLS servers cannot be verified: {0}")]
+    Tls(#[from] TlsError),
+    /// The sockets.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+}
+
+/// Whom to talk to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Servers, the best first; each may be several machines.
+    pub servers: Vec<NextHop>,
+    /// Whose certificates are believed, PEM; `None`: those that the system believes.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Target {
+    /// The servers as a person says them.
+    pub fn name(&self) -> String {
+        self.servers.iter().map(NextHop::to_string).collect::<Vec<_>>().join(" or ")
+    }
+}
+
+/// Looks servers up and keeps the sockets to reach them from.
+pub struct Way {
+    target: Target,
+    dns: Dns,
+    random: Random,
+    /// Its sockets.
+    pub endpoint: Endpoint,
+}
+
+impl Way {
+    /// Opens the sockets; `listens` for who must be reachable by others than these servers.
+    ///
+    /// # Errors
+    /// [`WayError`].
+    pub async fn open(target: Target, listens: Vec<Listen>, seed: u64) -> Result<Self, WayError> {
+        let client_tls = tls(target.ca_file.as_deref(), &target.servers)?;
+        let options = EndpointOptions { listens, client_tls, ..EndpointOptions::default() };
+        let endpoint = Endpoint::open(options).await?;
+        Ok(Self { target, dns: Dns::of_system()?, random: Random::new(seed), endpoint })
+    }
+
+    /// The addresses of all servers, the best first. An error only where none has one.
+    pub fn look_up(
+        &mut self,
+    ) -> impl Future<Output = Result<Vec<dns::Server>, DnsError>> + Send + 'static + use<> {
+        let (dns, servers) = (self.dns.clone(), self.target.servers.clone());
+        let mut random = Random::new(self.random.next());
+        async move {
+            let mut located = Vec::new();
+            let mut failure = None;
+            for server in &servers {
+                match dns.resolve(server, || random.next()).await {
+                    Ok(found) => located.extend(found),
+                    Err(error) => failure = failure.or(Some(error)),
+                }
+            }
+            match failure {
+                Some(failure) if located.is_empty() => Err(failure),
+                _ => Ok(located),
+            }
+        }
+    }
+
+    /// The hops to these; those to which no route leads are left out.
+    pub fn reach(&mut self, located: Vec<dns::Server>) -> Vec<Hop> {
+        let mut hops = Vec::with_capacity(located.len());
+        for dns::Server { transport, address, name } in located {
+            if let Ok(local) = self.endpoint.local_for(transport, address) {
+                self.endpoint.expect_name(address, &name);
+                hops.push(Hop { transport, local, remote: address });
+            }
+        }
+        hops
+    }
+}
+
+/// Who has no roots and asks for no TLS needs none.
+fn tls(
+    ca_file: Option<&Path>,
+    servers: &[NextHop],
+) -> Result<Option<std::sync::Arc<rustls::ClientConfig>>, TlsError> {
+    let wants_tls =
+        |server: &NextHop| server.security == Security::Tls || server.transport == Some(Transport::Tls);
+    match client_tls(ca_file) {
+        Ok(tls) => Ok(Some(tls)),
+        Err(_) if ca_file.is_none() && !servers.iter().any(wants_tls) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
