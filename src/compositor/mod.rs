@@ -30,6 +30,7 @@ use crate::presence::dialog_info::DialogInfoOptions;
 use crate::sip::digest::DigestUser;
 use crate::sip::digest_guard::{DigestGuard, Refused};
 use crate::sip::server_transaction::{ServerTransactionKey, ServerTransactions, response_hop};
+use crate::sip::unreadable::refusal;
 use crate::sip::write::response_to_source;
 use crate::sip::{Aor, HeaderName, Method, Scanner, SipMessage};
 use names::Names;
@@ -107,7 +108,7 @@ pub struct PresenceServerCounters {
     pub refused: BTreeMap<u16, u64>,
     /// Retransmissions answered as before.
     pub retransmissions: u64,
-    /// What came and was no SIP message, or one that cannot be answered.
+    /// What came and was no SIP message, or one without what every message has: answered 400 where that is possible.
     pub unreadable: u64,
     /// Answers that were forgotten before their time because there were too many.
     pub evicted: u64,
@@ -165,7 +166,10 @@ impl PresenceServer {
                 Some(status) => self.notifier.handle_response(now, &message, status),
                 None => self.handle_request(now, hop, &message),
             },
-            Err(_) => self.counters.unreadable += 1,
+            Err(why) => {
+                self.counters.unreadable += 1;
+                self.transmits.extend(refusal(bytes, hop, &why, &self.names.next("tag")));
+            }
         }
         self.scanner = Some(scanner);
         self.notify(now);

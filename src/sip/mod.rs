@@ -15,6 +15,7 @@ mod scan;
 pub mod sdp;
 pub mod server_transaction;
 pub mod transaction;
+pub mod unreadable;
 pub mod uri;
 pub mod write;
 

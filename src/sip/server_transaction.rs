@@ -24,8 +24,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use super::SipMessage;
 use super::transaction::T1;
+use super::{SipMessage, Via};
 use crate::base::{Hop, Timestamp, Transmit};
 
 /// By what a retransmission is known.
@@ -66,7 +66,11 @@ impl ServerTransactionKey {
 /// to where it came from if `rport` asks for that, else to the port of the sent-by at that address. `maddr` is not
 /// looked at: it would let anybody send our answers to anybody.
 pub fn response_hop(request: &SipMessage<'_>, hop: Hop) -> Hop {
-    let via = request.top_via();
+    way_back(request.top_via(), hop)
+}
+
+/// The same for the first Via alone.
+pub(super) fn way_back(via: Via<'_>, hop: Hop) -> Hop {
     if hop.transport.is_reliable() || via.asks_rport {
         return hop;
     }

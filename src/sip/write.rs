@@ -141,7 +141,7 @@ pub fn response_to_source(
 
 /// A Via as it came, with `received` where its host is not the address that the request came from, and with `rport`
 /// where it asks for that.
-fn via_from(via: Via<'_>, source: SocketAddr) -> String {
+pub(super) fn via_from(via: Via<'_>, source: SocketAddr) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut out = format!("SIP/2.0/{} {}", text(via.transport), text(via.host));
     // Writing into a String cannot fail.

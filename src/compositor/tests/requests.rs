@@ -37,10 +37,7 @@ fn online() -> Vec<u8> {
     Known::online().pidf(Facet::Combined)
 }
 
-fn with(
-    usual: &[(&'static str, &'static str)],
-    more: (&'static str, &'static str),
-) -> Vec<(&'static str, &'static str)> {
+fn with<'a>(usual: &[(&'a str, &'a str)], more: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
     let mut headers: Vec<_> = usual.iter().copied().filter(|(name, _)| *name != more.0).collect();
     headers.push(more);
     headers
@@ -53,7 +50,9 @@ fn what_a_publish_is_refused_for() {
     let empty = Vec::new();
     let broken = b"<presence".to_vec();
     let good = online();
-    let cases: [(&str, &str, &str, &Vec<u8>, u16, &str); 15] = [
+    /// Request-URI if another, a field, its value, the body, the status, what the answer says.
+    type Case<'a> = (&'a str, &'a str, &'a str, &'a [u8], u16, &'a str);
+    let cases: [Case<'_>; 15] = [
         ("", "Event", "", &good, 489, "Allow-Events: presence, dialog"),
         ("", "Event", "message-summary", &good, 489, "Allow-Events: presence, dialog"),
         ("", "SIP-If-Match", "never-given", &good, 412, ""),
