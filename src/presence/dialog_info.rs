@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::presence::DialogView;
 use crate::presence::dialog_info_read::DialogElement;
-use crate::presence::xml::{XmlWriter, stable_id};
+use crate::presence::xml::{XmlWriter, any_uri, stable_id};
 use crate::sip::Aor;
 use crate::track::{DialogState, Side};
 
@@ -103,8 +103,12 @@ pub fn document_of(
         xml.text("state", "terminated");
         xml.close();
     }
-    for dialog in listed {
-        write_dialog(&mut xml, aor, dialog, options);
+    for (at, dialog) in listed.iter().enumerate() {
+        // Who calls himself has both ends of one dialog.
+        let again = listed.iter().skip(at + 1).any(|later| later.id == dialog.id);
+        if !again {
+            write_dialog(&mut xml, aor, dialog, options);
+        }
     }
     xml.finish()
 }
@@ -140,8 +144,9 @@ fn write_dialog(xml: &mut XmlWriter, aor: &Aor, dialog: &DialogElement, options:
     xml.close();
     if let Some(remote) = dialog.remote_identity.as_deref().filter(|_| options.remote_identity) {
         xml.open("remote", &[]);
-        xml.text("identity", remote);
-        xml.empty("target", &[("uri", Some(remote))]);
+        let remote = any_uri(remote);
+        xml.text("identity", &remote);
+        xml.empty("target", &[("uri", Some(&remote))]);
         xml.close();
     }
     xml.close();
@@ -238,6 +243,20 @@ mod tests {
         assert_ne!(dialog_id(&talking()), dialog_id(&calling));
         let untagged = DialogView { local_tag: None, ..talking() };
         assert_eq!(dialog_id(&untagged), None);
+    }
+
+    #[test]
+    fn who_calls_himself_has_one_dialog() {
+        let called = DialogView {
+            end: EndId(2),
+            local_tag: Some("b".into()),
+            remote_tag: Some("a".into()),
+            side: Side::Called,
+            ..talking()
+        };
+        let text = text(&[talking(), called], OPTIONS);
+        assert_eq!(text.matches("<dialog ").count(), 2, "the placeholder and one more: {text}");
+        assert!(text.contains("recipient") && !text.contains("initiator"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::xml_read::{DocumentError, Element, Namespace, XmlReader};
 use crate::track::{DialogState, Side};
 
 /// Dialogs of a document.
-pub const MAX_DIALOGS: usize = 256;
+pub const MAX_DIALOGS: usize = 512;
 
 /// What a dialog document says; what it says beyond this is not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

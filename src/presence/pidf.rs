@@ -6,7 +6,7 @@
 use crate::base::Timestamp;
 use crate::presence::dialog_info::{dialog_alias, dialog_id};
 use crate::presence::pidf_read::{DialogMark, Tuple};
-use crate::presence::xml::{XmlWriter, stable_id};
+use crate::presence::xml::{XmlWriter, any_uri, stable_id};
 use crate::presence::{BindingView, DialogView, PresentityState, Session, Terminal};
 use crate::sip::Aor;
 
@@ -173,7 +173,7 @@ fn foreign_tuple(xml: &mut XmlWriter, tuple: &Tuple) {
         xml.text("oh:terminal-type", terminal_type);
     }
     if let Some(contact) = &tuple.contact {
-        xml.text_with("contact", &[("priority", tuple.priority.as_deref())], contact);
+        xml.text_with("contact", &[("priority", tuple.priority.as_deref())], &any_uri(contact));
     }
     for note in &tuple.notes {
         xml.text("note", note);
@@ -210,7 +210,7 @@ fn tuple(
         xml.text("oh:terminal-type", user_agent);
     }
     if let Some(contact) = contact {
-        xml.text("contact", contact);
+        xml.text("contact", &any_uri(contact));
     }
     if let Some(stamp) = stamp {
         xml.text("timestamp", stamp);

@@ -250,7 +250,7 @@ fn read_status<'a>(xml: &mut XmlReader<'a>, element: &Element<'a>) -> Result<Sta
 
 fn read_media(element: &Element<'_>) -> Result<Media, DocumentError> {
     Ok(Media {
-        kind: element.demanded("oh:media", "type")?.into(),
+        kind: element.attribute("type").ok_or_else(|| DocumentError::missing("oh:media", "type"))?.into(),
         codec: element.attribute("codec").map(Into::into),
         clock_rate_hz: word(element, "clock-rate", |rate| rate.parse().ok())?,
         bit_rate: word(element, "bit-rate", |rate| rate.parse().ok())?,

@@ -88,6 +88,26 @@ fn legal(text: &str) -> Cow<'_, str> {
     if text.contains(illegal) { Cow::Owned(text.replace(illegal, "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
+/// The text as an `xs:anyURI`, where nearly everything may stand as it is: a `%` that escapes nothing and a second `#`
+/// are escaped.
+pub(crate) fn any_uri(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '#']) {
+        return Cow::Borrowed(text);
+    }
+    let mut uri = String::with_capacity(text.len() + 2);
+    let mut fragment_begun = false;
+    for (at, character) in text.char_indices() {
+        let escapes =
+            || text.as_bytes().get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        match character {
+            '%' if !escapes() => uri.push_str("%25"),
+            '#' if std::mem::replace(&mut fragment_begun, true) => uri.push_str("%23"),
+            _ => uri.push(character),
+        }
+    }
+    Cow::Owned(uri)
+}
+
 /// An id that any tap gives to the same parts: a letter (an XML name may not begin with a digit) and 128 bits of
 /// SHA-256 over the parts, each with its length in front so that no two lists of parts run together.
 pub(crate) fn stable_id(letter: char, parts: &[&str]) -> String {
@@ -129,6 +149,14 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         assert!(!text[40..].contains(|c: char| c.is_control()), "{text}");
         assert!(text.ends_with("</y></x>"));
+    }
+
+    #[test]
+    fn a_uri_is_left_alone_and_what_is_not_quite_one_is_mended() {
+        for uri in ["sip:alice@192.0.2.1:5060;x=%41", "sip:alice@example.com #a", "sip:é@example.com"] {
+            assert_eq!(any_uri(uri), uri);
+        }
+        assert_eq!(any_uri("sip:%zz%4#a#b%"), "sip:%25zz%254#a%23b%25");
     }
 
     #[test]

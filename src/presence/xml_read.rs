@@ -12,11 +12,11 @@ use super::pidf;
 /// Elements inside elements. Documents of the field go to 6.
 pub const MAX_DEPTH: usize = 32;
 /// Elements of a document, those that are ignored too.
-pub const MAX_ELEMENTS: usize = 4_096;
+pub const MAX_ELEMENTS: usize = 8_192;
 /// Attributes of an element, namespace declarations too. Finding a doubled one takes the square of it.
 pub const MAX_ATTRIBUTES: usize = 64;
 /// Bytes of a text or of an attribute's value.
-pub const MAX_TEXT: usize = 8_192;
+pub const MAX_TEXT: usize = 65_536;
 
 /// Why a document was not read. It never quotes the document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,6 +137,7 @@ impl<'a> XmlReader<'a> {
             return Err(malformed("a character that XML does not allow"));
         }
         let mut inner = NsReader::from_str(text);
+        // `<a/>` comes as a start and an end.
         inner.config_mut().expand_empty_elements = true;
         let mut reader = Self { inner, depth: 0, elements: 0, begun: false };
         match reader.next()? {
