@@ -173,7 +173,7 @@ fn foreign_tuple(xml: &mut XmlWriter, tuple: &Tuple) {
         xml.text("oh:terminal-type", terminal_type);
     }
     if let Some(contact) = &tuple.contact {
-        xml.text_with("contact", &[("priority", tuple.priority.as_deref())], contact);
+        xml.text_with("contact", &[("priority", tuple.priority.as_deref())], &any_uri(contact));
     }
     for note in &tuple.notes {
         xml.text("note", note);

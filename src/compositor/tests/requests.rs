@@ -37,10 +37,7 @@ fn online() -> Vec<u8> {
     Known::online().pidf(Facet::Combined)
 }
 
-fn with(
-    usual: &[(&'static str, &'static str)],
-    more: (&'static str, &'static str),
-) -> Vec<(&'static str, &'static str)> {
+fn with<'a>(usual: &[(&'a str, &'a str)], more: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
     let mut headers: Vec<_> = usual.iter().copied().filter(|(name, _)| *name != more.0).collect();
     headers.push(more);
     headers
