@@ -139,9 +139,17 @@ fn servers_that_share_nothing_are_each_told_all_as_soon_as_they_are_turned_to() 
         world.told(1).check_presence(&change(START, user, Terminal::Online, Session::Idle, 0));
     }
     assert!(says(&world, 1, Session::Talking));
-    // Back again, with what it stored: replaced, not doubled.
+    // Back again, with what it stored: replaced, not doubled, and of all as soon as the first refresh has shown it.
     world.servers[0].mood = Mood::Answers;
-    world.run_until(START.after_s(660));
+    let asked = world.servers[0].asked;
+    while world.servers[0].asked == asked {
+        let next = world.now.after(Duration::from_millis(100));
+        world.run_until(next);
+        assert!(world.now < START.after_s(660), "never asked again");
+    }
+    let next = world.now.after_s(3);
+    world.run_until(next);
+    assert!(world.servers[0].asked >= asked + 300);
     assert!(says(&world, 0, Session::Talking));
     for user in 2..300 {
         world.told(0).check_presence(&change(START, user, Terminal::Online, Session::Idle, 0));
