@@ -634,5 +634,13 @@ impl Publisher {
 mod tests;
 
 #[cfg(test)]
+#[path = "world_tests.rs"]
+mod world;
+
+#[cfg(test)]
 #[path = "simulation_tests.rs"]
 mod simulation_tests;
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod recovery_tests;

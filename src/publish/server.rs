@@ -370,3 +370,7 @@ const LONGEST_UDP_REQUEST: usize = 1_300;
 pub(crate) fn same_peer(one: &Hop, other: &Hop) -> bool {
     one.transport == other.transport && one.remote == other.remote
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -452,6 +452,7 @@ mod tests {
         };
         lines.publication(&outcome).unwrap();
         (outcome.acknowledged, outcome.status, outcome.expires_s) = (false, None, None);
+        (outcome.event, outcome.facet) = (EventPackage::Presence, Facet::Terminal);
         lines.publication(&outcome).unwrap();
         let summary = Summary {
             last: Some(Timestamp::from_secs(60)),
@@ -471,7 +472,7 @@ mod tests {
             concat!(
                 r#"{"kind":"publication","time":"1970-01-01T00:00:00.000000Z","presentity":"sip:bob@example.com","event":"dialog","operation":"initial","outcome":"acknowledged","status":200,"expires_s":600}"#,
                 "\n",
-                r#"{"kind":"publication","time":"1970-01-01T00:00:00.000000Z","presentity":"sip:bob@example.com","event":"dialog","operation":"initial","outcome":"failed"}"#,
+                r#"{"kind":"publication","time":"1970-01-01T00:00:00.000000Z","presentity":"sip:bob@example.com","event":"presence","facet":"terminal","operation":"initial","outcome":"failed"}"#,
                 "\n",
                 r#"{"kind":"summary","time":"1970-01-01T00:01:00.000000Z","frames":10,"sip_messages":9,"presentities":2,"changes":4,"oddities":{"stream_gap":1},"ends":{"bye":1},"publications":{"acknowledged":1,"failed":1}}"#,
                 "\n",
