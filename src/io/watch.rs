@@ -12,10 +12,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{Clock, fresh_seed};
+use super::dns::{Dns, DnsError, Server};
+use super::next_hop::NextHop;
 use super::output::{JsonLines, Outlet, Sources, Style, ToldLines};
-use super::publisher::{NextHop, PublishError};
 use super::replay::{Ended, Format};
-use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions, Listen, default_port};
+use super::sip_endpoint::{
+    Endpoint, EndpointError, EndpointEvent, EndpointOptions, Listen, TlsError, client_tls, default_port,
+};
 use super::stop;
 use crate::base::{Hop, Limits, Timestamp, Transport};
 use crate::config::WatchSection;
@@ -28,11 +31,14 @@ use crate::watch::{Told, WatchOptions, Watcher, What};
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The server's name has no address.
-    #[error(transparent)]
-    Resolve(#[from] PublishError),
+    #[error("the presence server's name {0}")]
+    Resolve(#[from] DnsError),
     /// No socket.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// Nothing to verify a TLS server by.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The thread, its runtime, or the way to the server.
     #[error("cannot watch at {server}: {source}")]
     System {
@@ -113,15 +119,16 @@ impl WatcherHandle {
     pub fn start(watching: Watching, limits: &Limits) -> Result<Self, WatchError> {
         let server = watching.server.clone();
         let failed = |source| WatchError::System { server: server.clone(), source };
-        let remote = server.resolve()?;
         let shared = Arc::new(Shared::default());
         let (started, answer) = mpsc::sync_channel(1);
         let (in_thread, limits_there) = (Arc::clone(&shared), limits.clone());
         let thread = std::thread::Builder::new()
             .name("watcher".to_owned())
             .spawn(move || {
-                let opened = runtime().map_err(OpenError::System).and_then(|runtime| {
-                    let opened = runtime.block_on(open(Transport::Udp, remote))?;
+                let server = &watching.server;
+                let failed = |source| WatchError::System { server: server.clone(), source };
+                let opened = runtime().map_err(failed).and_then(|runtime| {
+                    let opened = runtime.block_on(open(server))?;
                     Ok((runtime, opened))
                 });
                 match opened {
@@ -144,12 +151,7 @@ impl WatcherHandle {
                 }
             })
             .map_err(failed)?;
-        match answer.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(OpenError::Endpoint(error))) => return Err(error.into()),
-            Ok(Err(OpenError::System(error))) => return Err(failed(error)),
-            Err(_) => return Err(failed(io::Error::other("its thread ended"))),
-        }
+        answer.recv().unwrap_or_else(|_| Err(failed(io::Error::other("its thread ended"))))?;
         Ok(Self { shared, asked: BTreeSet::new(), most: limits.presentities, thread: Some(thread) })
     }
 
@@ -209,26 +211,28 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-enum OpenError {
-    Endpoint(EndpointError),
-    System(io::Error),
-}
-
 /// The socket, the way to the server, and where its NOTIFYs reach us. Over UDP they come to the socket that the
 /// SUBSCRIBE left from. A connection may be gone by then, so that a TCP server finds us listening; for TLS, which
 /// would take a certificate of ours, it has to keep the connection.
-async fn open(transport: Transport, remote: SocketAddr) -> Result<(Endpoint, Hop, SocketAddr), OpenError> {
-    let open = async |listens| {
-        let options = EndpointOptions { listens, ..EndpointOptions::default() };
-        Endpoint::open(options).await.map_err(OpenError::Endpoint)
+async fn open(next_hop: &NextHop) -> Result<(Endpoint, Hop, SocketAddr), WatchError> {
+    let failed = |source| WatchError::System { server: next_hop.clone(), source };
+    let found = Dns::of_system()?.resolve(next_hop, fresh_seed).await?;
+    let Some(Server { transport, address: remote, name }) = found.into_iter().next() else {
+        return Err(DnsError::NoAddress(next_hop.host.clone()).into());
     };
-    let mut endpoint = open(Vec::new()).await?;
-    let mut local = endpoint.local_for(transport, remote).map_err(OpenError::System)?;
+    let mut options = EndpointOptions::default();
+    if transport == Transport::Tls {
+        options.client_tls = Some(client_tls(None)?);
+    }
+    let mut endpoint = Endpoint::open(options.clone()).await?;
+    let mut local = endpoint.local_for(transport, remote).map_err(failed)?;
     if transport == Transport::Tcp {
         let address = SocketAddr::new(local.ip(), 0);
-        endpoint = open(vec![Listen { transport, address }]).await?;
-        local = endpoint.local_for(transport, remote).map_err(OpenError::System)?;
+        options.listens.push(Listen { transport, address });
+        endpoint = Endpoint::open(options).await?;
+        local = endpoint.local_for(transport, remote).map_err(failed)?;
     }
+    endpoint.expect_name(remote, &name);
     let port = if local.port() == 0 { default_port(transport) } else { local.port() };
     let contact = SocketAddr::new(local.ip(), port);
     Ok((endpoint, Hop { transport, local, remote }, contact))
