@@ -142,7 +142,7 @@ struct Watch {
     /// Addresses of record: `alice@example.com`, `sip:alice@example.com`, `tel:+15550100`.
     #[arg(required = true, value_name = "AOR", value_parser = aor)]
     aors: Vec<Aor>,
-    /// The presence server, `sip:host[:port]`.
+    /// The presence server: `sip:host[:port][;transport=udp|tcp|tls]`, or `sips:host[:port]`.
     #[arg(long, value_name = "SIP-URI", value_parser = server_uri)]
     server: NextHop,
     /// How results are written.

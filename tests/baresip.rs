@@ -97,7 +97,12 @@ fn a_soft_phone_shows_its_buddy_busy_and_free_again() {
     let phone =
         Program::start("baresip", Command::new("baresip").arg("-f").arg(run.path()).args(["-v", "-t", "60"]));
     // Bob talks to Alice, is free, talks to Carol while his registration runs out, and is gone.
-    for step in ["to \u{1b}[31mBusy", "Busy\u{1b}[;m to \u{1b}[32mOnline", "to \u{1b}[31mBusy", "to \u{1b}[31mOffline"] {
+    for step in [
+        "to \u{1b}[31mBusy",
+        "Busy\u{1b}[;m to \u{1b}[32mOnline",
+        "to \u{1b}[31mBusy",
+        "to \u{1b}[31mOffline",
+    ] {
         phone.wait_for(step);
     }
     replay.wait_for("\"kind\":\"summary\"");

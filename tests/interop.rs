@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use offhook::base::{FrameId, Limits, Timestamp, Transport};
 use offhook::io::next_hop::NextHop;
-use offhook::io::publisher::{PublishTarget, PublisherHandle};
+use offhook::io::publisher::PublisherHandle;
+use offhook::io::way::Target;
 use offhook::presence::{
     BindingView, ChangeKind, DialogView, PresentityChange, PresentityState, Session, Terminal,
 };
-use offhook::publish::{EventPackage, OnStop, Operation, PublicationOutcome, PublishOptions};
+use offhook::publish::{EventPackage, Facets, OnStop, Operation, PublicationOutcome, PublishOptions};
 use offhook::sip::Aor;
 use offhook::track::{DialogState, EndId, Evidence, Rule, Side};
 use presence_server::{Kind, PATIENCE, PresenceServer, Wanted, Watcher};
@@ -65,7 +66,7 @@ fn with_password(password: &str) -> PublishOptions {
 }
 
 fn start_over(transport: Transport, server: &PresenceServer, options: PublishOptions) -> PublisherHandle {
-    let target = PublishTarget {
+    let target = Target {
         servers: vec![NextHop::parse(&server.uri(transport)).unwrap()],
         ca_file: Some(server.ca_file()),
     };
@@ -219,7 +220,7 @@ fn a_call_is_told_over_tls_to_a_server_that_wants_digest(kind: Kind) {
 fn a_stranger_s_certificate_is_refused(kind: Kind) {
     let server = PresenceServer::start(Wanted::new(kind));
     let other = PresenceServer::start(Wanted::new(Kind::Offhook));
-    let target = PublishTarget {
+    let target = Target {
         servers: vec![NextHop::parse(&server.uri(Transport::Tls)).unwrap()],
         ca_file: Some(other.ca_file()),
     };
@@ -233,8 +234,7 @@ fn a_stranger_s_certificate_is_refused(kind: Kind) {
 fn lamps_follow_one_call_after_the_other_and_nothing_piles_up(kind: Kind) {
     let server = PresenceServer::start(Wanted::new(kind));
     let mut watcher = Watcher::subscribe(&server, ALICE);
-    let mut publisher =
-        start(&server, PublishOptions { events: vec![EventPackage::Dialog], ..options() });
+    let mut publisher = start(&server, PublishOptions { events: vec![EventPackage::Dialog], ..options() });
     for _ in 0..3 {
         publisher.send(alice(Session::Talking));
         watcher.wait_for("dialog", "confirmed", |body| body.contains("<state>confirmed</state>"));
@@ -337,8 +337,11 @@ fn a_server_that_is_away_is_waited_for(kind: Kind) {
 fn a_server_that_is_killed_in_the_middle_ends_with_the_truth(kind: Kind) {
     let mut server = PresenceServer::start(Wanted::new(kind));
     let people: Vec<String> = (0..40).map(|number| format!("sip:user{number}@example.com")).collect();
-    let mut publisher =
-        start_over(Transport::Tcp, &server, PublishOptions { events: vec![EventPackage::Presence], ..options() });
+    let mut publisher = start_over(
+        Transport::Tcp,
+        &server,
+        PublishOptions { events: vec![EventPackage::Presence], ..options() },
+    );
     let mut killed = false;
     for (round, session) in [Session::Idle, Session::Ringing, Session::Talking].into_iter().enumerate() {
         for (number, aor) in people.iter().enumerate() {
@@ -353,8 +356,10 @@ fn a_server_that_is_killed_in_the_middle_ends_with_the_truth(kind: Kind) {
     }
     assert!(killed);
     server.restart();
-    let mut watchers: Vec<Watcher> =
-        [0, 19, 20, 39].into_iter().map(|number: usize| Watcher::subscribe(&server, &people[number])).collect();
+    let mut watchers: Vec<Watcher> = [0, 19, 20, 39]
+        .into_iter()
+        .map(|number: usize| Watcher::subscribe(&server, &people[number]))
+        .collect();
     for watcher in &mut watchers {
         watcher.wait_for("presence", "on the phone", is_on_the_phone);
     }
@@ -390,8 +395,10 @@ fn the_two_facets_are_published_apart(kind: Kind) {
 fn a_second_server_that_does_not_know_the_entity_tag_is_told_anew() {
     let mut first = PresenceServer::start(Wanted::new(Kind::Offhook));
     let second = PresenceServer::start(Wanted::new(Kind::Kamailio));
-    let target = PublishTarget {
-        servers: [&first, &second].map(|server| NextHop::parse(&server.uri(Transport::Udp)).unwrap()).to_vec(),
+    let target = Target {
+        servers: [&first, &second]
+            .map(|server| NextHop::parse(&server.uri(Transport::Udp)).unwrap())
+            .to_vec(),
         ca_file: None,
     };
     let options = PublishOptions { events: vec![EventPackage::Presence], ..options() };
