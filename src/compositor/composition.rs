@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::content::{About, Binding, Content, Dialog, DialogKey, Order, Said};
 use crate::base::Timestamp;
 use crate::presence::dialog_info_read::DialogElement;
-use crate::presence::pidf::{Foreign, tuple_id};
+use crate::presence::pidf::{Foreign, person_id, tuple_id};
 use crate::presence::pidf_read::DialogMark;
 use crate::presence::rules::{Stored, Update, apply};
 use crate::presence::xml::stable_id;
@@ -203,8 +203,10 @@ impl Composition {
         let mut open: Vec<_> =
             bindings.values().filter(|(_, binding)| binding.registered.word == Terminal::Online).collect();
         open.sort_by_key(|(_, binding)| binding.registered.changed);
+        let mut contacts = BTreeSet::new();
         let views: Vec<BindingView> = open
             .iter()
+            .filter(|(_, binding)| contacts.insert(&binding.contact))
             .filter_map(|(_, binding)| {
                 Some(BindingView {
                     contact: binding.contact.as_deref()?.into(),
@@ -301,7 +303,7 @@ fn foreign(aor: &Aor, contents: &[&Content], state: &PresentityState) -> Foreign
     let mut foreign = Foreign::default();
     let own = state.bindings.iter().map(|binding| tuple_id(aor, &binding.contact));
     let mut taken: BTreeSet<String> = own.collect();
-    taken.insert(tuple_id(aor, ""));
+    taken.extend([tuple_id(aor, ""), person_id(aor)]);
     for content in contents {
         for tuple in &content.tuples {
             let mut tuple = tuple.clone();

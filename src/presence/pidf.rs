@@ -34,6 +34,11 @@ pub fn tuple_id(aor: &Aor, contact: &str) -> String {
     stable_id('t', &[aor.as_str(), contact])
 }
 
+/// The person's id in every document about it.
+pub fn person_id(aor: &Aor) -> String {
+    stable_id('p', &[aor.as_str()])
+}
+
 /// What others than offhook said of a presentity, to be handed on beside what offhook says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Foreign {
@@ -113,10 +118,16 @@ pub fn document_of(
     xml.finish()
 }
 
+/// RFC 3863 section 4.4: 0 to 1 with at most three digits of fraction.
+fn is_qvalue(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |most| fraction.len() <= 3 && fraction.bytes().all(|digit| (b'0'..=most).contains(&digit));
+    (whole == "0" && digits(b'9')) || (whole == "1" && digits(b'0'))
+}
+
 /// The person of RFC 4479 with what it does.
 fn person(xml: &mut XmlWriter, aor: &Aor, talking: bool, activities: &[String], stamp: Option<&str>) {
-    let id = stable_id('p', &[aor.as_str()]);
-    xml.open("dm:person", &[("id", Some(&id))]);
+    xml.open("dm:person", &[("id", Some(&person_id(aor)))]);
     xml.open("rpid:activities", &[]);
     if talking {
         xml.empty("rpid:on-the-phone", &[]);
@@ -173,7 +184,8 @@ fn foreign_tuple(xml: &mut XmlWriter, tuple: &Tuple) {
         xml.text("oh:terminal-type", terminal_type);
     }
     if let Some(contact) = &tuple.contact {
-        xml.text_with("contact", &[("priority", tuple.priority.as_deref())], &any_uri(contact));
+        let priority = tuple.priority.as_deref().filter(|priority| is_qvalue(priority));
+        xml.text_with("contact", &[("priority", priority)], &any_uri(contact));
     }
     for note in &tuple.notes {
         xml.text("note", note);

@@ -56,6 +56,7 @@ proptest! {
         let open = matches!(terminal, Terminal::Online | Terminal::OfflineWaiting);
         let written: Vec<_> = match facet {
             Facet::Session => Vec::new(),
+            _ if terminal == Terminal::Unknown => Vec::new(),
             _ if state.bindings.is_empty() => vec![(tuple_id(&aor, ""), None, &state.user_agent)],
             _ => state.bindings.iter().map(|binding| {
                 (tuple_id(&aor, &binding.contact), Some(uri_back(&binding.contact)), &binding.user_agent)
