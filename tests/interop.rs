@@ -79,11 +79,11 @@ fn start(server: &PresenceServer, options: PublishOptions) -> PublisherHandle {
 
 /// Alice's registered phone, with at most one dialog.
 fn alice(session: Session) -> PresentityChange {
-    somebody(ALICE, session)
+    somebody(ALICE, session, 1)
 }
 
-/// Somebody's registered phone, with at most one dialog.
-fn somebody(aor: &str, session: Session) -> PresentityChange {
+/// Somebody's registered phone, with at most one dialog, which is that of this call.
+fn somebody(aor: &str, session: Session, call: u32) -> PresentityChange {
     let state = match session {
         Session::Idle => None,
         Session::Calling => Some(DialogState::Trying),
@@ -91,8 +91,8 @@ fn somebody(aor: &str, session: Session) -> PresentityChange {
         Session::Held | Session::Talking => Some(DialogState::Confirmed),
     };
     let dialogs = state.map(|state| DialogView {
-        end: EndId(1),
-        call_id: format!("call-1@{aor}").into(),
+        end: EndId(call.into()),
+        call_id: format!("call-{call}@{aor}").into(),
         local_tag: Some("a".into()),
         remote_tag: Some("b".into()),
         side: Side::Caller,
@@ -201,7 +201,8 @@ fn a_call(kind: Kind, transport: Transport, auth: bool) {
     assert!(totals.settled && totals.acknowledged >= 7, "{totals:?}\n{}", server.log());
     assert_eq!(totals.failed, 0, "{}", server.log());
     watcher.wait_for("presence", "nothing any more", |body| !body.contains("<basic>open</basic>"));
-    assert_true(&watcher, "presence", &["dark", "open", "on the phone", "open", "dark"]);
+    // Kamailio tells of a publication that was taken back as closed.
+    assert_true(&watcher, "presence", &["dark", "open", "on the phone", "open", "closed", "dark"]);
     assert_true(&watcher, "dialog", &["dark", "early", "confirmed", "held", "dark"]);
 }
 
@@ -228,15 +229,15 @@ fn a_stranger_s_certificate_is_refused(kind: Kind) {
     publisher.send(alice(Session::Idle));
     let outcome = next_outcome(&publisher, &server);
     assert_eq!((outcome.acknowledged, outcome.status), (false, None));
-    assert!(!publisher.finish(Duration::from_millis(100)).settled);
+    assert_eq!(publisher.finish(Duration::from_millis(100)).acknowledged, 0);
 }
 
 fn lamps_follow_one_call_after_the_other_and_nothing_piles_up(kind: Kind) {
     let server = PresenceServer::start(Wanted::new(kind));
     let mut watcher = Watcher::subscribe(&server, ALICE);
     let mut publisher = start(&server, PublishOptions { events: vec![EventPackage::Dialog], ..options() });
-    for _ in 0..3 {
-        publisher.send(alice(Session::Talking));
+    for call in 1..=3 {
+        publisher.send(somebody(ALICE, Session::Talking, call));
         watcher.wait_for("dialog", "confirmed", |body| body.contains("<state>confirmed</state>"));
         publisher.send(alice(Session::Idle));
         let over = watcher.wait_for("dialog", "terminated", |body| {
@@ -305,7 +306,7 @@ fn a_server_that_forgot_everything_is_told_again(kind: Kind) {
     assert_eq!((told.operation, told.acknowledged), (Operation::Initial, true));
     watcher.wait_for("presence", "on the phone", is_on_the_phone);
     assert!(publisher.finish(PATIENCE).settled);
-    assert_true(&watcher, "presence", &["dark", "on the phone", "dark"]);
+    assert_true(&watcher, "presence", &["dark", "on the phone", "closed", "dark"]);
 }
 
 fn too_brief_is_asked_for_longer(kind: Kind) {
@@ -345,7 +346,7 @@ fn a_server_that_is_killed_in_the_middle_ends_with_the_truth(kind: Kind) {
     let mut killed = false;
     for (round, session) in [Session::Idle, Session::Ringing, Session::Talking].into_iter().enumerate() {
         for (number, aor) in people.iter().enumerate() {
-            publisher.send(somebody(aor, session));
+            publisher.send(somebody(aor, session, 1));
             if round == 1 && number == 20 {
                 std::thread::sleep(Duration::from_millis(5));
                 server.kill();
@@ -366,7 +367,7 @@ fn a_server_that_is_killed_in_the_middle_ends_with_the_truth(kind: Kind) {
     assert!(publisher.finish(PATIENCE).settled);
     for watcher in &watchers {
         // The server came back empty; from then on each was told the one thing that was true.
-        assert_true(watcher, "presence", &["dark", "on the phone", "dark"]);
+        assert_true(watcher, "presence", &["dark", "on the phone", "closed", "dark"]);
     }
 }
 
@@ -387,7 +388,7 @@ fn the_two_facets_are_published_apart(kind: Kind) {
     watcher.wait_for("presence", "open again", is_free);
     let totals = publisher.finish(PATIENCE);
     assert!(totals.settled && totals.failed == 0, "{totals:?}");
-    assert_true(&watcher, "presence", &["dark", "open", "on the phone", "open", "dark"]);
+    assert_true(&watcher, "presence", &["dark", "open", "on the phone", "open", "closed", "dark"]);
 }
 
 /// An entity-tag that is not of its own form: Kamailio says 500. The first server gave it, and is gone.
@@ -408,18 +409,14 @@ fn a_second_server_that_does_not_know_the_entity_tag_is_told_anew() {
     first.kill();
     let mut watcher = Watcher::subscribe(&second, ALICE);
     publisher.send(alice(Session::Talking));
-    let outcomes = std::iter::from_fn(|| Some(next_outcome(&publisher, &second)));
-    let statuses: Vec<Option<u16>> = outcomes
-        .map(|outcome| outcome.status)
-        .scan(false, |over, status| {
-            let was_over = std::mem::replace(over, status == Some(200));
-            (!was_over).then_some(status)
-        })
-        .collect();
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&Some(200)) {
+        statuses.push(next_outcome(&publisher, &second).status);
+    }
     assert!(statuses.contains(&Some(500)), "{statuses:?}");
     watcher.wait_for("presence", "on the phone", is_on_the_phone);
     assert!(publisher.finish(PATIENCE).settled);
-    assert_true(&watcher, "presence", &["dark", "on the phone", "dark"]);
+    assert_true(&watcher, "presence", &["dark", "on the phone", "closed", "dark"]);
 }
 
 /// The whole way: a recorded morning is replayed at twice its speed into Kamailio, by the program itself, and

@@ -213,10 +213,7 @@ fn a_server_that_does_not_answer_is_told_in_a_sentence_and_exit_1() {
     assert_eq!((code, err), (Some(1), format!("offhook: the presence server {uri} does not answer\n")));
     let (code, err) = end(watch("sip:presence.invalid", &[]));
     assert_eq!(code, Some(1));
-    assert!(
-        err.starts_with("offhook: the presence server's name `presence.invalid` cannot be resolved"),
-        "{err}"
-    );
+    assert!(err.starts_with("offhook: cannot watch: `presence.invalid` cannot be resolved"), "{err}");
 }
 
 #[test]

@@ -23,13 +23,13 @@ use crate::config::Config;
 #[derive(Debug, thiserror::Error)]
 pub enum PresenceServerError {
     /// It cannot listen where it should.
-    #[error("the presence server {0}")]
+    #[error("the presence server cannot serve")]
     Endpoint(#[from] EndpointError),
     /// Its certificate or key.
-    #[error("the presence server has no certificate: {0}")]
+    #[error("the presence server has no certificate")]
     Tls(#[from] TlsError),
     /// The thread or its runtime.
-    #[error("the presence server cannot be started: {0}")]
+    #[error("the presence server cannot serve")]
     System(#[from] io::Error),
 }
 

@@ -22,10 +22,10 @@ use crate::sip::Aor;
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// The presence servers cannot be reached from here.
-    #[error("cannot publish: {0}")]
+    #[error("cannot publish")]
     Way(#[from] WayError),
     /// The thread or its runtime.
-    #[error("cannot publish: {0}")]
+    #[error("cannot publish")]
     System(#[from] io::Error),
 }
 

@@ -28,11 +28,11 @@ use crate::watch::{Told, WatchOptions, Watcher, What};
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The presence server cannot be reached from here.
-    #[error("cannot watch: {0}")]
+    #[error("cannot watch")]
     Way(#[from] WayError),
     /// The thread or its runtime.
-    #[error("cannot watch: {0}")]
-    System(io::Error),
+    #[error("cannot watch")]
+    System(#[source] io::Error),
     /// The system lets no signal be caught.
     #[error("SIGINT and SIGTERM cannot be caught: {0}")]
     Signals(#[source] io::Error),

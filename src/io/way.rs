@@ -18,7 +18,7 @@ pub enum WayError {
     #[error("no route leads to {0}")]
     NoRoute(String),
     /// Whom to believe over TLS cannot be told.
-    #[error("TLS servers cannot be verified: {0}")]
+    #[error("TLS servers cannot be verified")]
     Tls(#[from] TlsError),
     /// The sockets.
     #[error(transparent)]

@@ -19,6 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use offhook::base::{Limits, Transport};
+use offhook::sip::digest::{DigestChallenge, DigestSession, DigestUser};
 use offhook::sip::write::{self, Header, RequestMethod, header, tagged, via};
 use offhook::sip::{HeaderName, Method, Scanner};
 use tempfile::TempDir;
@@ -301,6 +302,11 @@ fn common(local: SocketAddr, token: &str, method: &str, cseq: u32, from: &str, t
     ]
 }
 
+struct Answered {
+    status: u16,
+    challenge: Option<DigestChallenge>,
+}
+
 /// Subscribes to one presentity's `presence` and `dialog` and keeps the last body of each.
 pub struct Watcher {
     socket: UdpSocket,
@@ -323,25 +329,46 @@ impl Watcher {
         for (event, accept) in
             [("presence", "application/pidf+xml"), ("dialog", "application/dialog-info+xml")]
         {
-            let mut headers = common(local, event, "SUBSCRIBE", 1, "sip:carol@example.com", presentity);
-            headers.extend([
-                Header::Contact(format!("<sip:carol@{local}>").into()),
-                header("Event", event),
-                header("Accept", accept),
-                header("Expires", "600"),
-            ]);
-            let request = write::request(RequestMethod::Subscribe, presentity, headers, b"");
-            watcher.socket.send(&request.expect("SUBSCRIBE")).expect("it is sent");
+            let mut credentials = None;
+            let mut cseq = 1;
             let until = Instant::now() + PATIENCE;
-            while watcher.receive() != Some(200) {
-                assert!(Instant::now() < until, "SUBSCRIBE to {event} is not accepted:\n{}", server.log());
+            loop {
+                let mut headers =
+                    common(local, event, "SUBSCRIBE", cseq, "sip:carol@example.com", presentity);
+                headers.extend([
+                    Header::Contact(format!("<sip:carol@{local}>").into()),
+                    header("Event", event),
+                    header("Accept", accept),
+                    header("Expires", "600"),
+                ]);
+                headers.extend(credentials.take());
+                let request = write::request(RequestMethod::Subscribe, presentity, headers, b"");
+                watcher.socket.send(&request.expect("SUBSCRIBE")).expect("it is sent");
+                let answer = loop {
+                    assert!(
+                        Instant::now() < until,
+                        "SUBSCRIBE to {event} is not accepted:\n{}",
+                        server.log()
+                    );
+                    if let Some(answer) = watcher.receive() {
+                        break answer;
+                    }
+                };
+                let Some(challenge) = answer.challenge else {
+                    assert_eq!(answer.status, 200, "SUBSCRIBE to {event}:\n{}", server.log());
+                    break;
+                };
+                let user = DigestUser { user: "tap".to_owned(), password: "secret".to_owned() };
+                let mut session = DigestSession::new(challenge, "c0ffee".to_owned());
+                credentials = Some(header("Authorization", session.answer(&user, "SUBSCRIBE", presentity)));
+                cseq += 1;
             }
         }
         watcher
     }
 
-    /// Takes one datagram: answers a NOTIFY and keeps its body; gives the status of a response.
-    fn receive(&mut self) -> Option<u16> {
+    /// Takes one datagram: answers a NOTIFY and keeps its body; gives what a response says.
+    fn receive(&mut self) -> Option<Answered> {
         let mut buffer = [0; 65_535];
         let length = self.socket.recv(&mut buffer).ok()?;
         let mut scanner = Scanner::new(&Limits::default());
@@ -355,7 +382,8 @@ impl Watcher {
             self.told.push((event.clone(), body.clone()));
             self.bodies.insert(event, body);
         }
-        message.status()
+        let challenge = DigestChallenge::strongest(message.challenges());
+        message.status().map(|status| Answered { status, challenge })
     }
 
     /// Waits until the last body of the package pleases, and gives it.
