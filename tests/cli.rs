@@ -608,11 +608,23 @@ fn a_presence_server_that_is_not_there_is_told_and_exit_1() {
 #[test]
 fn the_readme_names_only_commands_that_exist() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    for word in readme.split("offhook ").skip(1).filter_map(|rest| rest.split_whitespace().next()) {
-        let command = word.trim_matches(|character: char| !character.is_alphanumeric());
-        if ["tap", "presence"].contains(&command) {
-            panic!("the README tells of `offhook {command}`, which does not exist");
-        }
+    let help = String::from_utf8(offhook().arg("--help").output().unwrap().stdout).unwrap();
+    let listed = help.split("Commands:\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"presence") && commands.contains(&"replay"), "{help}");
+    // Every second part between fences is an example.
+    let examples = readme.split("```").skip(1).step_by(2).flat_map(str::lines);
+    let told = examples.filter_map(|line| line.strip_prefix("offhook "));
+    let quoted = readme.split("`offhook ").skip(1);
+    let words = told.clone().chain(quoted).filter_map(|rest| rest.split([' ', '`']).next());
+    for word in words.filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase())) {
+        assert!(commands.contains(&word), "the README tells of `offhook {word}`, which does not exist");
+    }
+    for command in commands.iter().filter(|&&command| command != "help") {
+        assert!(
+            told.clone().any(|line| line.starts_with(command)),
+            "the README does not tell of `{command}`"
+        );
     }
 }
 
