@@ -72,7 +72,8 @@ impl<'a> Request<'a> {
         if let Some(entity_tag) = &due.entity_tag {
             headers.push(header("SIP-If-Match", entity_tag.clone()));
         }
-        if !due.body.is_empty() {
+        // A REGISTER that takes back says by it which package it means: it has no body to show that.
+        if !due.body.is_empty() || head.method == PublishMethod::Register {
             headers.push(Header::ContentType(head.event.content_type().to_owned().into()));
         }
         headers.extend(credentials.iter().cloned());
