@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -554,6 +555,53 @@ fn what_config_show_prints_is_a_right_configuration() {
     assert_eq!((checked.code, checked.err.as_str()), (0, ""));
     assert!(checked.out.ends_with("shown.toml: ok\n"), "{}", checked.out);
     assert_eq!(run(&["config", "show", "--config", &file]).out, shown.out);
+}
+
+/// The keys of a configuration file, also those that stand there as a comment. A table whose keys are an operator's
+/// own counts as one.
+fn keys_of(toml: &str) -> BTreeSet<String> {
+    let (mut keys, mut table) = (BTreeSet::new(), None);
+    for line in toml.lines() {
+        let line = line.trim_start_matches("# ");
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            keys.extend(
+                table
+                    .replace(name.trim_matches(['[', ']']).to_owned())
+                    .filter(|table| matches!(table.as_str(), "session_type" | "presence.users")),
+            );
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        {
+            keys.insert(table.as_ref().map_or(key.to_owned(), |table| format!("{table}.{key}")));
+        }
+    }
+    keys
+}
+
+/// The keys in the first column of the README's table of them: `a.b`, or `a.b`, `.c` for two of one table.
+fn keys_of_readme(readme: &str) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let rows = readme.lines().skip_while(|line| !line.starts_with("| key | default |")).skip(2);
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let mut table = "";
+        for key in row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+            let key = key.split(".\"").next().unwrap();
+            table = key
+                .rsplit_once('.')
+                .map(|(table, _)| table)
+                .filter(|table| !table.is_empty())
+                .unwrap_or(table);
+            keys.insert(if key.starts_with('.') { format!("{table}{key}") } else { key.to_owned() });
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_readme_lists_each_key_of_the_configuration_and_no_other() {
+    let shown = keys_of(&run(&["config", "show"]).out);
+    assert!(shown.contains("talking_on") && shown.contains("publish.server"), "{shown:?}");
+    assert_eq!(keys_of_readme(&fs::read_to_string("README.md").unwrap()), shown);
 }
 
 #[test]
