@@ -57,9 +57,10 @@ const fn withdraw(stored: Stored) -> Stored {
 pub(super) struct Composed {
     pub(super) state: PresentityState,
     pub(super) foreign: Foreign,
-    /// Live dialogs, the one that changed last at the end.
+    /// The live dialogs that dialog documents list, the one that changed last at the end. Who watches dialogs is not
+    /// told of those that have no more than a mark: the document that names them is on its way, or nobody has it.
     pub(super) dialogs: Vec<DialogElement>,
-    /// The same for presence documents.
+    /// All live dialogs, for presence documents.
     pub(super) marks: Vec<DialogMark>,
 }
 
@@ -163,8 +164,8 @@ impl Composition {
     /// Each live dialog once: the furthest, then newest word on it, with whatever else somebody says of it.
     fn merged(&self, contents: &[&Content]) -> BTreeMap<DialogKey, Dialog> {
         let mut merged: BTreeMap<DialogKey, Dialog> = BTreeMap::new();
-        let all = contents.iter().flat_map(|content| content.dialogs.iter().flatten());
-        for (key, dialog) in all {
+        let all = || contents.iter().flat_map(|content| content.dialogs.iter().flatten());
+        for (key, dialog) in all() {
             if matches!(key, DialogKey::Everywhere(id) if self.ended.0.contains_key(id)) {
                 continue;
             }
@@ -176,13 +177,27 @@ impl Composition {
             if rank(dialog) > rank(known) {
                 known.state = dialog.state;
             }
+            known.documented |= dialog.documented;
             known.alias = known.alias.take().or_else(|| dialog.alias.clone());
             known.side = known.side.or(dialog.side);
             known.names = known.names.take().or_else(|| dialog.names.clone());
             known.remote = known.remote.take().or_else(|| dialog.remote.clone());
         }
-        let aliases: BTreeSet<String> = merged.values().filter_map(|dialog| dialog.alias.clone()).collect();
-        merged.retain(|key, _| !matches!(key, DialogKey::Everywhere(id) if aliases.contains(id)));
+        // Who says the same later does not make it younger.
+        for (key, dialog) in all() {
+            if let Some(known) = merged.get_mut(key).filter(|known| known.state.word == dialog.state.word) {
+                known.state.changed = known.state.changed.min(dialog.state.changed);
+            }
+        }
+        let before_answer = |dialog: &Dialog| Some(DialogKey::Everywhere(dialog.alias.clone()?.id));
+        let aliases: BTreeSet<DialogKey> = merged.values().filter_map(before_answer).collect();
+        let (answered, mut merged): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            merged.into_iter().partition(|(key, _)| aliases.contains(key));
+        for dialog in merged.values_mut() {
+            if let Some(before) = before_answer(dialog).and_then(|key| answered.get(&key)) {
+                dialog.follows(before);
+            }
+        }
         merged
     }
 
@@ -238,7 +253,11 @@ impl Composition {
         Composed {
             foreign: foreign(aor, contents, &state),
             marks: dialogs.iter().map(|(key, dialog)| mark(key, dialog)).collect(),
-            dialogs: dialogs.into_iter().map(|(key, dialog)| element(&key, dialog)).collect(),
+            dialogs: dialogs
+                .into_iter()
+                .filter(|(_, dialog)| dialog.documented)
+                .map(|(key, dialog)| element(&key, dialog))
+                .collect(),
             state,
         }
     }
@@ -276,7 +295,9 @@ fn id_text(key: &DialogKey) -> String {
 
 fn mark(key: &DialogKey, dialog: &Dialog) -> DialogMark {
     let (state, held) = dialog.state.word;
-    DialogMark { id: id_text(key), alias: dialog.alias.clone(), state, held }
+    let alias = dialog.alias.as_ref().map(|alias| alias.id.clone());
+    // A tag is for who composes, not for watchers.
+    DialogMark { id: id_text(key), alias, remote_tag: None, state, held }
 }
 
 fn element(key: &DialogKey, dialog: Dialog) -> DialogElement {

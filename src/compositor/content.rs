@@ -50,13 +50,23 @@ pub(super) struct Binding {
     pub(super) terminal_type: Option<String>,
 }
 
+/// What a caller's dialog was before it was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Alias {
+    /// The id that it had.
+    pub(super) id: String,
+    /// The tag that came with the answer.
+    pub(super) remote_tag: Option<String>,
+}
+
 /// A dialog that is not over, as a document tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dialog {
     /// State and hold.
     pub(super) state: Said<(DialogState, bool)>,
-    /// The id that it had before.
-    pub(super) alias: Option<String>,
+    /// A dialog document lists it; else a mark in a presence document is all there is, or not even that.
+    pub(super) documented: bool,
+    pub(super) alias: Option<Alias>,
     pub(super) side: Option<Side>,
     /// Call-ID, the presentity's tag, the other's.
     pub(super) names: Option<(String, Option<String>, Option<String>)>,
@@ -64,6 +74,21 @@ pub(super) struct Dialog {
 }
 
 impl Dialog {
+    /// As the mark in a presence document tells it.
+    const fn marked(state: Said<(DialogState, bool)>, alias: Option<Alias>) -> Self {
+        Self { state, documented: false, alias, side: None, names: None, remote: None }
+    }
+
+    /// A document still lists it as it was before the answer: all but the answer is known from there.
+    pub(super) fn follows(&mut self, before: &Self) {
+        if self.documented || !before.documented {
+            return;
+        }
+        let remote_tag = self.alias.as_ref().and_then(|alias| alias.remote_tag.clone());
+        self.names = before.names.clone().map(|(call_id, local_tag, _)| (call_id, local_tag, remote_tag));
+        (self.documented, self.side, self.remote) = (true, before.side, before.remote.clone());
+    }
+
     /// How engaged one is by a dialog (SPEC section 7). Who is called and whose phone does not ring yet is not.
     pub(super) const fn session(&self) -> Session {
         match (self.state.word, self.side) {
@@ -155,7 +180,7 @@ impl Content {
             if element.state == DialogState::Terminated {
                 dialogs.remove(&key);
                 if let DialogKey::Everywhere(id) = key {
-                    content.over.push((id, alias));
+                    content.over.push((id, alias.map(|alias| alias.id)));
                 }
                 continue;
             }
@@ -163,6 +188,7 @@ impl Content {
             let state = Said::now((element.state, element.held), known, place.order);
             let dialog = Dialog {
                 state,
+                documented: true,
                 alias,
                 side: element.side,
                 names: element.call_id.map(|call_id| (call_id, element.local_tag, element.remote_tag)),
@@ -217,13 +243,15 @@ impl Content {
         let mut dialogs = BTreeMap::new();
         let mut add = |key: DialogKey, alias, state: (DialogState, bool)| {
             let state = Said::now(state, before.dialog(&key), place.order);
-            dialogs.insert(key, Dialog { state, alias, side: None, names: None, remote: None });
+            dialogs.insert(key, Dialog::marked(state, alias));
         };
         for mark in &status.dialogs {
             if mark.state == DialogState::Terminated {
                 self.over.push((mark.id.clone(), mark.alias.clone()));
             } else {
-                add(DialogKey::Everywhere(mark.id.clone()), mark.alias.clone(), (mark.state, mark.held));
+                let remote_tag = mark.remote_tag.clone();
+                let alias = mark.alias.clone().map(|id| Alias { id, remote_tag });
+                add(DialogKey::Everywhere(mark.id.clone()), alias, (mark.state, mark.held));
             }
         }
         let named = dialogs.values().map(Dialog::session).max().unwrap_or_default();
@@ -237,7 +265,7 @@ impl Content {
         if let Some(state) = nameless.filter(|_| session > named) {
             let key = DialogKey::Within(place.publication, String::new());
             let state = Said::now(state, before.dialog(&key), place.order);
-            dialogs.insert(key, Dialog { state, alias: None, side: None, names: None, remote: None });
+            dialogs.insert(key, Dialog::marked(state, None));
         }
         self.dialogs = Some(dialogs);
     }
@@ -258,11 +286,13 @@ impl Content {
 }
 
 /// By Call-ID and tags where the document has them, and the alias that the caller's end had.
-fn names_of(element: &DialogElement, publication: u64) -> (DialogKey, Option<String>) {
+fn names_of(element: &DialogElement, publication: u64) -> (DialogKey, Option<Alias>) {
     let (Some(call_id), Some(local)) = (&element.call_id, &element.local_tag) else {
         return (DialogKey::Within(publication, element.id.clone()), None);
     };
     let remote = element.remote_tag.as_deref();
-    let alias = (element.side == Some(Side::Caller) && remote.is_some()).then(|| id_of(call_id, local, None));
+    let alias = remote
+        .filter(|_| element.side == Some(Side::Caller))
+        .map(|remote| Alias { id: id_of(call_id, local, None), remote_tag: Some(remote.to_owned()) });
     (DialogKey::Everywhere(id_of(call_id, local, remote)), alias)
 }

@@ -66,9 +66,11 @@ pub fn document<'a>(
     let marks: Vec<DialogMark> = dialogs
         .into_iter()
         .filter_map(|dialog| {
+            let alias = dialog_alias(dialog);
             Some(DialogMark {
                 id: dialog_id(dialog)?,
-                alias: dialog_alias(dialog),
+                remote_tag: alias.as_ref().and(dialog.remote_tag.as_deref()).map(str::to_owned),
+                alias,
                 state: dialog.state,
                 held: dialog.held,
             })
@@ -289,6 +291,7 @@ fn status(xml: &mut XmlWriter, state: &PresentityState, dialogs: &[&DialogMark],
                 &[
                     ("id", Some(&dialog.id)),
                     ("alias", dialog.alias.as_deref()),
+                    ("remote-tag", dialog.remote_tag.as_deref()),
                     ("state", Some(dialog.state.name())),
                     ("held", Some("true").filter(|_| dialog.held)),
                 ],

@@ -107,6 +107,8 @@ pub struct DialogMark {
     pub id: String,
     /// See [`super::dialog_info::dialog_alias`].
     pub alias: Option<String>,
+    /// The other end's tag, where there is an alias: with it, who knows the dialog by its alias knows the whole of it.
+    pub remote_tag: Option<String>,
     /// Its state.
     pub state: DialogState,
     /// On hold.
@@ -261,6 +263,7 @@ fn read_mark(element: &Element<'_>) -> Result<DialogMark, DocumentError> {
     Ok(DialogMark {
         id: element.demanded("oh:dialog", "id")?,
         alias: element.attribute("alias"),
+        remote_tag: element.attribute("remote-tag"),
         state: word(element, "state", DialogState::from_name)?
             .ok_or_else(|| DocumentError::missing("oh:dialog", "state"))?,
         held: word(element, "held", truth)?.unwrap_or(false),

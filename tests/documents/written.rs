@@ -93,6 +93,7 @@ proptest! {
             expected.dialogs = state.dialogs.iter().filter_map(|dialog| Some(DialogMark {
                 id: dialog_id(dialog)?,
                 alias: dialog_alias(dialog),
+                remote_tag: dialog_alias(dialog).and(dialog.remote_tag.as_deref()).map(back),
                 state: dialog.state,
                 held: dialog.held,
             })).collect();

@@ -315,6 +315,7 @@ static OUR_DIALOG: Rule = rule(
     &[
         ("id", Type::Text, Required),
         ("alias", Type::Text, Optional),
+        ("remote-tag", Type::Text, Optional),
         ("state", Type::OneOf(&["trying", "early", "confirmed", "terminated"]), Required),
         ("held", Type::Boolean, Optional),
     ],

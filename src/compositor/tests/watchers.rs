@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::Transport;
 use crate::presence::pidf::Facet;
-use crate::track::DialogState;
+use crate::track::{DialogState, Side};
 
 const CONTACT: (&str, &str) = ("Contact", "<sip:peer@192.0.2.7:5070>");
 
@@ -321,4 +321,100 @@ fn a_watcher_behind_presence_sees_the_moment_of_the_change() {
     Published::presence(Facet::Combined).say(&mut bench, &Known::online());
     let stamp = format!("<timestamp>{}</timestamp>", bench.now);
     assert!(bench.heard.last().unwrap().body().contains(&stamp));
+}
+
+/// What Alice's phone does, step by step.
+fn whole_calls() -> [Vec<Vec<crate::presence::DialogView>>; 2] {
+    use crate::presence::DialogView;
+    let call = |state| dialog(1, state);
+    let over = vec![call(DialogState::Terminated)];
+    let talk = |side| {
+        let held = DialogView { side, held: true, ..call(DialogState::Confirmed) };
+        let talking = DialogView { held: false, ..held.clone() };
+        [vec![talking.clone()], vec![held], vec![talking]]
+    };
+    let trying = vec![DialogView { remote_tag: None, ..call(DialogState::Trying) }];
+    let ringing = vec![DialogView { side: Side::Called, ..call(DialogState::Early) }];
+    let calls = [(trying, Side::Caller), (ringing, Side::Called)];
+    calls.map(|(first, side)| [first].into_iter().chain(talk(side)).chain([over.clone()]).collect())
+}
+
+#[test]
+fn of_a_call_that_is_published_in_both_packages_each_watcher_is_told_once_a_change() {
+    for steps in whole_calls() {
+        for presence_first in [true, false] {
+            let mut bench = Bench::new();
+            let mut taps = [Published::presence(Facet::Combined), Published::dialog()];
+            for tap in &mut taps {
+                tap.say(&mut bench, &Known::online());
+            }
+            for package in ["presence", "dialog"] {
+                let (_, told) = Watcher::new(&mut bench, package);
+                ok(&mut bench, &told);
+            }
+            bench.pass(Duration::from_secs(1));
+            if !presence_first {
+                taps.reverse();
+            }
+            for (at, step) in steps.iter().enumerate() {
+                let known = Known::online().with(step);
+                let mut told = Vec::new();
+                for tap in &mut taps {
+                    bench.heard.clear();
+                    tap.say(&mut bench, &known);
+                    let heard = bench.heard.clone();
+                    for notify in &heard {
+                        ok(&mut bench, notify);
+                    }
+                    bench.pass(Duration::from_secs(1));
+                    assert_eq!(bench.heard.len(), heard.len(), "all was told at once");
+                    told.extend(heard);
+                }
+                let of = |package| told.iter().filter(|told| told.field("Event") == Some(package)).count();
+                assert_eq!((at, of("presence"), of("dialog")), (at, 1, 1), "{told:#?}");
+                let dialogs = told.iter().find(|told| told.field("Event") == Some("dialog")).unwrap();
+                let live = step.iter().filter(|dialog| dialog.state != DialogState::Terminated);
+                for dialog in live {
+                    let (id, state) =
+                        (crate::presence::dialog_info::dialog_id(dialog).unwrap(), dialog.state.name());
+                    let whole = format!("id=\"{id}\" call-id=\"call-1@192.0.2.9\" local-tag=\"a\"");
+                    assert!(dialogs.body().contains(&whole), "{}", dialogs.body());
+                    assert!(
+                        dialogs.body().contains(&format!("<state>{state}</state>")),
+                        "{}",
+                        dialogs.body()
+                    );
+                    assert_eq!(dialogs.body().contains("remote-tag=\"b\""), dialog.remote_tag.is_some());
+                    assert!(dialogs.body().contains("sip:bob@example.com"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dialog_that_only_a_mark_names_is_not_listed_but_counts() {
+    let mut bench = Bench::new();
+    let (_, told) = Watcher::new(&mut bench, "dialog");
+    ok(&mut bench, &told);
+    bench.pass(Duration::from_secs(1));
+    bench.heard.clear();
+    let mut marks = Published::presence(Facet::Session);
+    let mut dialogs = Published::dialog();
+    marks.say(&mut bench, &Known::default().with(&[dialog(1, DialogState::Confirmed)]));
+    assert_eq!(bench.status().1, crate::presence::Session::Talking);
+    assert!(bench.heard.is_empty(), "{:?}", bench.heard);
+    // The tap that has the document is behind: what is known of the dialog goes out with how far it is.
+    dialogs.say(&mut bench, &Known::default().with(&[dialog(1, DialogState::Early)]));
+    let told = bench.heard.pop().unwrap();
+    assert!(
+        told.body().contains("<state>confirmed</state>") && told.body().contains("call-1@"),
+        "{}",
+        told.body()
+    );
+    ok(&mut bench, &told);
+    bench.pass(Duration::from_secs(1));
+    marks.say(&mut bench, &Known::default().with(&[dialog(1, DialogState::Terminated)]));
+    let told = bench.heard.pop().unwrap();
+    assert!(!told.body().contains("confirmed") && told.body().contains("call-1@"), "{}", told.body());
 }
