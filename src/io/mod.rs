@@ -16,3 +16,4 @@ pub mod stop;
 pub mod tls;
 pub mod watch;
 pub mod way;
+mod worker;
