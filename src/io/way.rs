@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::dns::{self, Dns, DnsError};
 use super::next_hop::{NextHop, Security};
-use super::sip_endpoint::{Endpoint, EndpointError, EndpointOptions, TlsError, client_tls};
+use super::sip_endpoint::{Endpoint, EndpointError, EndpointOptions};
+use super::tls::{TlsError, client_tls};
 use crate::base::{Hop, Listen, Random, Transport};
 
 /// Why there is no way.

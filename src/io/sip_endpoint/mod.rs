@@ -9,7 +9,6 @@ mod routes;
 mod streams;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod udp;
 
 use std::collections::VecDeque;
@@ -24,7 +23,6 @@ use rustls::{ClientConfig, ServerConfig};
 
 use self::routes::Routes;
 use self::streams::Streams;
-pub use self::tls::{TlsError, client_tls, server_tls};
 use self::udp::UdpSockets;
 use crate::base::{Hop, Listen, Transmit, Transport};
 
