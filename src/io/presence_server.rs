@@ -17,7 +17,7 @@ use super::stop;
 use super::tls::{TlsError, server_tls};
 use super::way::Target;
 use super::worker::{self, WorkerError};
-use crate::base::{Limits, Listen, Timestamp};
+use crate::base::{Limits, Listen, Timestamp, Transport};
 use crate::compositor::{PresenceServer, PresenceServerCounters};
 use crate::config::Config;
 
@@ -100,15 +100,30 @@ impl PresenceServerHandle {
         &self.listening
     }
 
-    /// Where it listens, for a sentence.
-    pub fn listening_in_words(&self) -> String {
+    /// Says on standard error where it listens, and what should be known of that.
+    pub fn tell(&self, config: &Config) {
         let places: Vec<String> = self.listening.iter().map(Listen::to_string).collect();
-        places.join(", ")
+        eprintln!("offhook: the presence server listens on {}", places.join(", "));
+        self.warn(config);
     }
 
-    /// How this machine itself reaches it: over the first transport, for TLS believing its own certificate.
+    /// What whoever runs it should know: everybody who reaches it may publish and watch.
+    fn warn(&self, config: &Config) {
+        let is_far = |listen: &&Listen| !listen.address.ip().is_loopback();
+        if let Some(listen) = self.listening.iter().find(is_far).filter(|_| config.presence.users.is_empty())
+        {
+            eprintln!(
+                "offhook: whoever reaches {listen} may publish and watch: there are no [presence.users] in the \
+                 configuration"
+            );
+        }
+    }
+
+    /// How this machine itself reaches it: without TLS if it can, else believing its own certificate.
     pub fn own_target(&self, config: &Config) -> Target {
-        let servers = self.listening.iter().take(1).map(|listen| {
+        let is_plain = |listen: &&Listen| listen.transport != Transport::Tls;
+        let listen = self.listening.iter().find(is_plain).or(self.listening.first());
+        let servers = listen.into_iter().map(|listen| {
             let ip = match listen.address.ip() {
                 IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
                 IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -201,7 +216,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub fn serve(config: &Config) -> Result<Ended, PresenceServerError> {
     stop::on_signals()?;
     let mut server = PresenceServerHandle::start(config, &Limits::default())?;
-    eprintln!("offhook: the presence server listens on {}", server.listening_in_words());
+    server.tell(config);
     while !stop::requested() {
         if server.has_ended() {
             return Err(io::Error::other("its thread ended").into());

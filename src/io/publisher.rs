@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::clock::{Clock, fresh_seed};
 use super::sip_endpoint::EndpointEvent;
-use super::way::{Target, Way, WayError};
+use super::way::{Target, Way, WayError, failure};
 use super::worker::{self, WorkerError};
 use crate::base::{Hop, Limits, Timestamp};
 use crate::presence::PresentityChange;
@@ -49,6 +49,7 @@ struct Inbox {
     outcomes_lost: u64,
     not_taken: u64,
     totals: Totals,
+    last_failure: Option<String>,
     finish: Option<Duration>,
     abandoned: bool,
 }
@@ -127,6 +128,11 @@ impl PublisherHandle {
     pub fn lost(&self) -> (u64, u64) {
         let inbox = self.shared.inbox();
         (inbox.not_taken, inbox.outcomes_lost)
+    }
+
+    /// Why a server could not be reached last, in words; `None` while all could.
+    pub fn last_failure(&self) -> Option<String> {
+        self.shared.inbox().last_failure.clone()
     }
 
     /// Waits until all is acknowledged, at most for `timeout`; then stops as [`PublishOptions::on_stop`] says and waits
@@ -222,7 +228,10 @@ async fn run(mut publisher: Publisher, mut way: Way, found: Vec<Server>, shared:
             () = tokio::time::sleep(wait) => {}
             event = way.endpoint.next() => match event {
                 EndpointEvent::Message { hop, bytes } => publisher.handle_message(clock.now(), hop, &bytes),
-                EndpointEvent::Failed { hop, .. } => publisher.handle_transport_error(clock.now(), hop),
+                EndpointEvent::Failed { hop, error } => {
+                    shared.inbox().last_failure = Some(failure(hop, &error));
+                    publisher.handle_transport_error(clock.now(), hop);
+                }
             },
             Some(found) = looked_up.recv() => {
                 publisher.handle_servers(clock.now(), &servers(way.reach(found)));

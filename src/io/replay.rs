@@ -244,7 +244,9 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     written = written.and_then(|()| results.poll_publisher());
     if written.is_ok() && !(settled && results.unpublished.is_empty()) {
         let why = unacknowledged(settled, results.unpublished.values());
-        eprintln!("offhook: the presence server {server} did not acknowledge everything: {why}");
+        let failure = results.publisher.as_ref().and_then(PublisherHandle::last_failure);
+        let failure = failure.map(|failure| format!("; {failure}")).unwrap_or_default();
+        eprintln!("offhook: the presence server {server} did not acknowledge everything: {why}{failure}");
         complete = false;
     }
     let summary =
@@ -354,7 +356,7 @@ fn presence_server(
         PublishTo::Servers(servers) => Ok((None, Target { servers, ca_file: section.tls_ca_file.clone() })),
         PublishTo::Embedded(config) => {
             let handle = PresenceServerHandle::start(&config, limits)?;
-            eprintln!("offhook: the presence server listens on {}", handle.listening_in_words());
+            handle.tell(&config);
             let target = handle.own_target(&config);
             Ok((Some(handle), target))
         }

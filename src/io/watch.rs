@@ -15,7 +15,7 @@ use super::output::{JsonLines, Outlet, Sources, Style, ToldLines};
 use super::replay::{Ended, Format};
 use super::sip_endpoint::EndpointEvent;
 use super::stop;
-use super::way::{Target, Way, WayError};
+use super::way::{Target, Way, WayError, failure};
 use super::worker::{self, WorkerError};
 use crate::base::{Hop, Limits, Listen, Timestamp, Transport, default_port};
 use crate::config::WatchSection;
@@ -63,6 +63,7 @@ struct Inbox {
     told_lost: u64,
     /// Nobody is watched any more, and nobody will be.
     in_vain: bool,
+    last_failure: Option<String>,
     finish: Option<Duration>,
     abandoned: bool,
     settled: bool,
@@ -148,6 +149,11 @@ impl WatcherHandle {
         self.shared.inbox().in_vain
     }
 
+    /// Why the server could not be reached last, in words; `None` while it could.
+    pub fn last_failure(&self) -> Option<String> {
+        self.shared.inbox().last_failure.clone()
+    }
+
     /// Told things that nobody polled in time.
     pub fn lost(&self) -> u64 {
         self.shared.inbox().told_lost
@@ -229,7 +235,10 @@ async fn run(mut watcher: Watcher, mut way: Way, events: &[EventPackage], shared
             () = tokio::time::sleep(wait) => {}
             event = way.endpoint.next() => match event {
                 EndpointEvent::Message { hop, bytes } => watcher.handle_message(clock.now(), hop, &bytes),
-                EndpointEvent::Failed { hop, .. } => watcher.handle_transport_error(clock.now(), hop),
+                EndpointEvent::Failed { hop, error } => {
+                    shared.inbox().last_failure = Some(failure(hop, &error));
+                    watcher.handle_transport_error(clock.now(), hop);
+                }
             },
         }
     }
@@ -299,6 +308,7 @@ pub fn watch(command: WatchCommand) -> Result<Ended, WatchError> {
             prospects.learn(&told);
             printer.told(&told)?;
         }
+        prospects.last_failure = handle.last_failure();
         in_vain = prospects.in_vain(handle.is_in_vain());
         if in_vain.is_some() {
             break;
@@ -338,6 +348,8 @@ struct Prospects {
     subscriptions: usize,
     /// Something was told of somebody.
     has_succeeded: bool,
+    /// Why the server could not be reached last.
+    last_failure: Option<String>,
     /// What was told last of each subscription, if that was no success.
     troubles: BTreeMap<(Aor, EventPackage), What>,
 }
@@ -349,6 +361,7 @@ impl Prospects {
             server: watching.target.name(),
             subscriptions: aors.len() * watching.events.len(),
             has_succeeded: false,
+            last_failure: None,
             troubles: BTreeMap::new(),
         }
     }
@@ -395,6 +408,7 @@ impl Prospects {
     }
 
     fn unanswered(&self) -> String {
-        format!("the presence server {} does not answer", self.server)
+        let why = self.last_failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+        format!("the presence server {} does not answer{why}", self.server)
     }
 }

@@ -1,6 +1,7 @@
 //! The way to SIP servers: their addresses, and the sockets to reach them from.
 //! In: servers as an operator names them. Out: hops, and an endpoint for them. Knows nothing of what is said there.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::dns::{self, Dns, DnsError};
@@ -114,6 +115,11 @@ impl Way {
         }
         hops
     }
+}
+
+/// Why what was sent over this hop did not arrive, in words.
+pub fn failure(hop: Hop, error: &io::Error) -> String {
+    format!("{}:{}: {error}", hop.transport, hop.remote)
 }
 
 /// Who has no roots and asks for no TLS needs none.
