@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -556,6 +557,53 @@ fn what_config_show_prints_is_a_right_configuration() {
     assert_eq!(run(&["config", "show", "--config", &file]).out, shown.out);
 }
 
+/// The keys of a configuration file, also those that stand there as a comment. A table whose keys are an operator's
+/// own counts as one.
+fn keys_of(toml: &str) -> BTreeSet<String> {
+    let (mut keys, mut table) = (BTreeSet::new(), None);
+    for line in toml.lines() {
+        let line = line.trim_start_matches("# ");
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            keys.extend(
+                table
+                    .replace(name.trim_matches(['[', ']']).to_owned())
+                    .filter(|table| matches!(table.as_str(), "session_type" | "presence.users")),
+            );
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        {
+            keys.insert(table.as_ref().map_or(key.to_owned(), |table| format!("{table}.{key}")));
+        }
+    }
+    keys
+}
+
+/// The keys in the first column of the README's table of them: `a.b`, or `a.b`, `.c` for two of one table.
+fn keys_of_readme(readme: &str) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let rows = readme.lines().skip_while(|line| !line.starts_with("| key | default |")).skip(2);
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let mut table = "";
+        for key in row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
+            let key = key.split(".\"").next().unwrap();
+            table = key
+                .rsplit_once('.')
+                .map(|(table, _)| table)
+                .filter(|table| !table.is_empty())
+                .unwrap_or(table);
+            keys.insert(if key.starts_with('.') { format!("{table}{key}") } else { key.to_owned() });
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_readme_lists_each_key_of_the_configuration_and_no_other() {
+    let shown = keys_of(&run(&["config", "show"]).out);
+    assert!(shown.contains("talking_on") && shown.contains("publish.server"), "{shown:?}");
+    assert_eq!(keys_of_readme(&fs::read_to_string("README.md").unwrap()), shown);
+}
+
 #[test]
 fn the_flag_wins_over_the_environment() {
     let folder = Folder::new();
@@ -604,15 +652,103 @@ fn a_presence_server_that_is_not_there_is_told_and_exit_1() {
     ran.says(&["presence.invalid"]);
 }
 
+/// `offhook presence` on a free port of loopback.
+struct PresenceServer {
+    child: Child,
+    uri: String,
+}
+
+impl PresenceServer {
+    fn start() -> Self {
+        let mut child = offhook()
+            .args(["presence", "--listen", "udp:127.0.0.1:0"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        // Byte by byte: what comes after stays in the pipe.
+        let mut err = child.stderr.take().unwrap();
+        while !said.ends_with('\n') {
+            let mut byte = [0];
+            err.read_exact(&mut byte).unwrap();
+            said.push(char::from(byte[0]));
+        }
+        child.stderr = Some(err);
+        let port = said.trim().rsplit_once(':').unwrap().1;
+        Self { uri: format!("sip:127.0.0.1:{port}"), child }
+    }
+
+    /// What it says at its end.
+    fn stop(self) -> String {
+        let killed = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        finish(self.child).err
+    }
+}
+
+#[test]
+fn of_several_presence_servers_one_that_has_no_address_is_done_without() {
+    let folder = Folder::new();
+    let file = folder.file("alice.pcap", &Capture::alice_registers().0);
+    let server = PresenceServer::start();
+    let both = format!("[publish]\nserver = [\"sip:presence.invalid\", \"{}\"]\n", server.uri);
+    let both = folder.file("both.toml", both.as_bytes());
+    let ran = run(&["replay", "--format", "jsonl", "--publish", "config", "--config", &both, &file]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    assert!(ran.lines().pop().unwrap()["publications"]["acknowledged"].as_u64().unwrap() >= 2);
+    let end = server.stop();
+    assert!(end.contains(" 0 refused"), "{end}");
+    let neither = b"[publish]\nserver = [\"sip:presence.invalid\", \"sip:gone.invalid\"]\n";
+    let neither = folder.file("neither.toml", neither);
+    let ran = run(&["replay", "--publish", "config", "--config", &neither, &file]);
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.lines().count()), (1, "", 1), "{}", ran.err);
+}
+
+#[test]
+fn what_was_published_is_taken_back_when_nobody_reads_on() {
+    let folder = Folder::new();
+    let mut capture = Capture::of_link_type(101);
+    for number in 0..40 {
+        capture.registration(number * 50, &format!("user{number}"), [198, 51, 100, 1]);
+    }
+    let file = folder.file("many.pcap", &capture.0);
+    let server = PresenceServer::start();
+    let mut child = offhook()
+        .args(["replay", "--format", "jsonl", "--speed", "1", "--publish", &server.uri, &file])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.by_ref().map(Result::unwrap).find(|line| line.contains("\"acknowledged\"")).unwrap();
+    drop(lines);
+    let ran = finish(child);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let end = server.stop();
+    assert!(end.contains("; 0 presentities were known at the end"), "{end}");
+}
+
 /// The README shows every command as it is.
 #[test]
 fn the_readme_names_only_commands_that_exist() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    for word in readme.split("offhook ").skip(1).filter_map(|rest| rest.split_whitespace().next()) {
-        let command = word.trim_matches(|character: char| !character.is_alphanumeric());
-        if ["tap", "presence"].contains(&command) {
-            panic!("the README tells of `offhook {command}`, which does not exist");
-        }
+    let help = String::from_utf8(offhook().arg("--help").output().unwrap().stdout).unwrap();
+    let listed = help.split("Commands:\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = listed.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"presence") && commands.contains(&"replay"), "{help}");
+    // Every second part between fences is an example.
+    let examples = readme.split("```").skip(1).step_by(2).flat_map(str::lines);
+    let told = examples.filter_map(|line| line.strip_prefix("offhook "));
+    let quoted = readme.split("`offhook ").skip(1);
+    let words = told.clone().chain(quoted).filter_map(|rest| rest.split([' ', '`']).next());
+    for word in words.filter(|word| word.starts_with(|first: char| first.is_ascii_lowercase())) {
+        assert!(commands.contains(&word), "the README tells of `offhook {word}`, which does not exist");
+    }
+    for command in commands.iter().filter(|&&command| command != "help") {
+        assert!(
+            told.clone().any(|line| line.starts_with(command)),
+            "the README does not tell of `{command}`"
+        );
     }
 }
 

@@ -22,7 +22,9 @@ use offhook::io::way::Target;
 use offhook::presence::{
     BindingView, ChangeKind, DialogView, PresentityChange, PresentityState, Session, Terminal,
 };
-use offhook::publish::{EventPackage, Facets, OnStop, Operation, PublicationOutcome, PublishOptions};
+use offhook::publish::{
+    EventPackage, Facets, OnStop, Operation, PublicationOutcome, PublishMethod, PublishOptions,
+};
 use offhook::sip::Aor;
 use offhook::track::{DialogState, EndId, Evidence, Rule, Side};
 use presence_server::{Kind, PATIENCE, PresenceServer, Wanted, Watcher};
@@ -390,6 +392,27 @@ fn the_two_facets_are_published_apart(kind: Kind) {
     let totals = publisher.finish(PATIENCE);
     assert!(totals.settled && totals.failed == 0, "{totals:?}");
     assert_true(&watcher, "presence", &["dark", "open", "on the phone", "open", "closed", "dark"]);
+}
+
+/// Kamailio's presence module takes no REGISTER.
+#[test]
+fn updates_that_come_by_register_are_told_and_taken_back() {
+    let server = PresenceServer::start(Wanted::new(Kind::Offhook));
+    let mut watcher = Watcher::subscribe(&server, ALICE);
+    let by_register =
+        PublishOptions { method: PublishMethod::Register, facets: Facets::Separate, ..options() };
+    let mut publisher = start(&server, by_register);
+    publisher.send(alice(Session::Idle));
+    watcher.wait_for("presence", "open", is_free);
+    publisher.send(alice(Session::Talking));
+    watcher.wait_for("presence", "on the phone", is_on_the_phone);
+    watcher.wait_for("dialog", "confirmed", |body| body.contains("<state>confirmed</state>"));
+    publisher.send(alice(Session::Idle));
+    watcher.wait_for("presence", "open again", is_free);
+    let totals = publisher.finish(PATIENCE);
+    assert!(totals.settled && totals.failed == 0, "{totals:?}");
+    watcher.wait_for("presence", "nothing any more", |body| !body.contains("<basic>open</basic>"));
+    assert_true(&watcher, "presence", &["dark", "open", "on the phone", "open", "dark"]);
 }
 
 /// An entity-tag that is not of its own form: Kamailio says 500. The first server gave it, and is gone.

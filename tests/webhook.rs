@@ -423,7 +423,7 @@ fn an_authority_file_that_is_none_is_told_before_anything_is_read() {
     let table = "[[webhook]]\nurl = \"https://127.0.0.1:9/\"\nca_file = \"ca.pem\"\n";
     for (text, said) in [
         (None, "ca.pem: "),
-        (Some("not PEM"), "ca.pem: there is no certificate in it"),
+        (Some("not PEM"), "ca.pem: it holds no certificate in PEM form"),
         (Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "ca.pem: "),
     ] {
         if let Some(text) = text {

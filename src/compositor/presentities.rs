@@ -99,7 +99,15 @@ impl Presentity {
         match package {
             EventPackage::Presence => {
                 let at = Some(self.changed_at);
-                pidf::document_of(&self.aor, state, marks, foreign, Facet::Combined, at)
+                pidf::document_of(
+                    &self.aor,
+                    state,
+                    marks,
+                    foreign,
+                    Facet::Combined,
+                    at,
+                    options.dialogs_per_document,
+                )
             }
             EventPackage::Dialog => {
                 let gone = listed.iter().filter(|listed| dialogs.iter().all(|live| live.id != listed.id));
@@ -344,6 +352,7 @@ impl Presentities {
             &composed.foreign,
             Facet::Combined,
             None,
+            self.options.dialogs_per_document,
         );
         let dialog = dialog_info::document_of(aor, &composed.dialogs, 0, self.options);
         presentity.composed = composed;

@@ -81,10 +81,9 @@ pub(super) fn presence(table: PresenceTable, place: &Place<'_>) -> Result<Presen
     if let Some(listen) = table.listen {
         section.listen.clear();
         for text in listen {
-            let address: Listen = text
-                .as_ref()
-                .parse()
-                .map_err(|error: ListenError| place.wrong(&text.span(), format!("is not right: {error}")))?;
+            let address: Listen = text.as_ref().parse().map_err(|error: ListenError| {
+                place.wrong(&text.span(), format!("names no place to listen: {error}"))
+            })?;
             if section.listen.contains(&address) {
                 return Err(place.wrong(&text.span(), format!("names {address} twice")));
             }
@@ -253,8 +252,14 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_its_key() {
         let cases = [
-            ("listen = [\"127.0.0.1:5060\"]", "`presence.listen` is not an address to listen at"),
-            ("listen = [\"udp:localhost:5060\"]", "`presence.listen` is not an address to listen at"),
+            (
+                "listen = [\"127.0.0.1:5060\"]",
+                "`presence.listen` names no place to listen: `127.0.0.1:5060` does not begin with",
+            ),
+            (
+                "listen = [\"udp:localhost:5060\"]",
+                "`presence.listen` names no place to listen: `udp:localhost:5060` names no IP",
+            ),
             ("listen = [\"udp:[::1]:1\", \"udp:[::1]:1\"]", "`presence.listen` names udp:[::1]:1 twice"),
             ("listen = [\"tls:127.0.0.1:5061\"]", "`presence.listen` with TLS needs `tls_certificate`"),
             ("tls_key = \"x\"", "`presence.tls_key` needs a `tls_certificate` beside it"),

@@ -12,14 +12,13 @@ use std::time::Duration;
 use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::sync::Notify;
 
 use crate::config::WebhookSection;
 use crate::io::clock::{Clock, fresh_seed, wall_clock};
 use crate::io::output::LineSink;
+use crate::io::tls::{self, TlsError};
 use crate::publish::{
     DropReason, Line, TRIED_FOR, Webhook, WebhookAnswer, WebhookCounters, WebhookNotice, WebhookOptions,
     WebhookRequest, WebhookSecret,
@@ -28,17 +27,9 @@ use crate::publish::{
 /// Why no webhook can be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
-    /// A file of certificates.
-    #[error("{file}: {what}")]
-    Authorities {
-        /// Which file.
-        file: String,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// The system has no authorities.
-    #[error("no certificate authorities were found on this system ({0}): install them, or name a `ca_file`")]
-    NoAuthorities(String),
+    /// Whom to believe over TLS cannot be told.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A secret.
     #[error("{0}: its secret is neither \"whsec_\" and base64 nor any other text")]
     Secret(String),
@@ -260,44 +251,19 @@ fn default_source() -> String {
 
 /// A client that goes straight to the endpoint: no proxy of the environment, no redirects, no default of the process.
 fn client(name: &str, section: &WebhookSection) -> Result<Client, WebhookError> {
-    let failed = |what: String| WebhookError::Client { name: name.to_owned(), what };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?
-        .with_root_certificates(authorities(section)?)
-        .with_no_client_auth();
+    let is_secure = Url::parse(&section.url).is_ok_and(|url| url.scheme() == "https");
+    // Who has no roots and asks for no TLS needs none.
+    let roots = match section.ca_file.as_deref() {
+        None if !is_secure => RootCertStore::empty(),
+        ca_file => tls::roots(ca_file)?,
+    };
     Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls::verifying_by(roots)?)
         .no_proxy()
         .redirect(Policy::none())
         .user_agent(concat!("offhook/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(|error| failed(root_cause(&error)))
-}
-
-fn authorities(section: &WebhookSection) -> Result<RootCertStore, WebhookError> {
-    let mut store = RootCertStore::empty();
-    if let Some(path) = &section.ca_file {
-        let file = path.display().to_string();
-        let wrong = |what: String| WebhookError::Authorities { file: file.clone(), what };
-        let pem = fs::read(path).map_err(|error| wrong(error.to_string()))?;
-        for certificate in CertificateDer::pem_slice_iter(&pem) {
-            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-            store.add(certificate).map_err(|error| wrong(error.to_string()))?;
-        }
-        if store.is_empty() {
-            return Err(wrong("there is no certificate in it".to_owned()));
-        }
-    } else if Url::parse(&section.url).is_ok_and(|url| url.scheme() == "https") {
-        let found = rustls_native_certs::load_native_certs();
-        store.add_parsable_certificates(found.certs);
-        if store.is_empty() {
-            let why = found.errors.first().map_or_else(|| "none".to_owned(), ToString::to_string);
-            return Err(WebhookError::NoAuthorities(why));
-        }
-    }
-    Ok(store)
+        .map_err(|error| WebhookError::Client { name: name.to_owned(), what: root_cause(&error) })
 }
 
 /// Delivers one endpoint's events until the end is asked for.

@@ -13,5 +13,7 @@ pub mod publisher;
 pub mod replay;
 pub mod sip_endpoint;
 pub mod stop;
+pub mod tls;
 pub mod watch;
 pub mod way;
+mod worker;

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,9 +12,11 @@ use tokio::sync::Notify;
 use super::clock::{Clock, fresh_key};
 use super::next_hop::{NextHop, Security};
 use super::replay::Ended;
-use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions, TlsError, server_tls};
+use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions};
 use super::stop;
+use super::tls::{TlsError, server_tls};
 use super::way::Target;
+use super::worker::{self, WorkerError};
 use crate::base::{Limits, Listen, Timestamp};
 use crate::compositor::{PresenceServer, PresenceServerCounters};
 use crate::config::Config;
@@ -28,7 +30,10 @@ pub enum PresenceServerError {
     /// Its certificate or key.
     #[error("the presence server has no certificate")]
     Tls(#[from] TlsError),
-    /// The thread or its runtime.
+    /// There is no thread for it.
+    #[error("the presence server cannot serve")]
+    Worker(#[from] WorkerError),
+    /// Random numbers, signals, or its thread on the way.
     #[error("the presence server cannot serve")]
     System(#[from] io::Error),
 }
@@ -78,26 +83,15 @@ impl PresenceServerHandle {
             EndpointOptions { listens: section.listen.clone(), server_tls, ..EndpointOptions::default() };
         let options = config.presence_server_options(fresh_key()?);
         let shared = Arc::new(Shared::default());
-        let (started, answer) = mpsc::sync_channel(1);
         let (in_thread, limits) = (Arc::clone(&shared), limits.clone());
-        let thread = thread::Builder::new().name("presence server".to_owned()).spawn(move || {
-            let opened = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(PresenceServerError::from)
-                .and_then(|runtime| Ok((runtime.block_on(Endpoint::open(endpoint))?, runtime)));
-            match opened {
-                Ok((endpoint, runtime)) => {
-                    // The receiver waits for exactly this.
-                    let _ = started.send(Ok(endpoint.listening().to_vec()));
-                    runtime.block_on(run(PresenceServer::new(options, &limits), endpoint, &in_thread));
-                }
-                Err(error) => {
-                    let _ = started.send(Err(error));
-                }
-            }
+        let begin = async move || {
+            let endpoint = Endpoint::open(endpoint).await?;
+            let listening = endpoint.listening().to_vec();
+            Ok::<_, PresenceServerError>((endpoint, listening))
+        };
+        let (thread, listening) = worker::start("presence server", begin, async move |endpoint| {
+            run(PresenceServer::new(options, &limits), endpoint, &in_thread).await;
         })?;
-        let listening = answer.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended").into()))?;
         Ok(Self { shared, listening, thread: Some(thread) })
     }
 

@@ -3,8 +3,7 @@
 //! nothing of captures.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::sync::Notify;
 use super::clock::{Clock, fresh_seed};
 use super::sip_endpoint::EndpointEvent;
 use super::way::{Target, Way, WayError};
+use super::worker::{self, WorkerError};
 use crate::base::{Hop, Limits, Timestamp};
 use crate::presence::PresentityChange;
 use crate::publish::{PublicationOutcome, PublishOptions, Publisher, Server};
@@ -24,9 +24,9 @@ pub enum PublishError {
     /// The presence servers cannot be reached from here.
     #[error("cannot publish")]
     Way(#[from] WayError),
-    /// The thread or its runtime.
+    /// There is no thread for it.
     #[error("cannot publish")]
-    System(#[from] io::Error),
+    Worker(#[from] WorkerError),
 }
 
 /// How the operations went.
@@ -87,29 +87,13 @@ impl PublisherHandle {
     /// [`PublishError`]. Later, when addresses can no longer be found, it goes on with those that it knows.
     pub fn start(target: Target, options: PublishOptions, limits: &Limits) -> Result<Self, PublishError> {
         let shared = Arc::new(Shared::default());
-        let (started, answer) = mpsc::sync_channel(1);
         let (in_thread, limits_there) = (Arc::clone(&shared), limits.clone());
         let seed = if options.seed == 0 { fresh_seed() } else { options.seed };
         let options = PublishOptions { seed, ..options };
-        let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || {
-            let begun = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(PublishError::from)
-                .and_then(|runtime| Ok((runtime.block_on(find(target, seed))?, runtime)));
-            match begun {
-                Ok(((way, servers), runtime)) => {
-                    // The receiver waits for exactly this.
-                    let _ = started.send(Ok(()));
-                    let publisher = Publisher::new(options, &limits_there);
-                    runtime.block_on(run(publisher, way, servers, &in_thread));
-                }
-                Err(error) => {
-                    let _ = started.send(Err(error));
-                }
-            }
+        let begin = async move || Ok::<_, PublishError>((find(target, seed).await?, ()));
+        let (thread, ()) = worker::start("publisher", begin, async move |(way, servers)| {
+            run(Publisher::new(options, &limits_there), way, servers, &in_thread).await;
         })?;
-        answer.recv().unwrap_or_else(|_| Err(io::Error::other("its thread ended").into()))?;
         Ok(Self { shared, most_presentities: limits.presentities, thread: Some(thread) })
     }
 
@@ -167,8 +151,7 @@ impl Drop for PublisherHandle {
 
 async fn find(target: Target, seed: u64) -> Result<(Way, Vec<Server>), WayError> {
     let mut way = Way::open(target, Vec::new(), seed).await?;
-    let located = way.look_up().await?;
-    let servers = servers(way.reach(located));
+    let servers = servers(way.find().await?);
     Ok((way, servers))
 }
 

@@ -1,7 +1,7 @@
 //! Captures through the tap to an outlet, as fast as can be or as time passed.
 //! In: the names of inputs. Out: lines on standard output, PUBLISH requests and webhooks if asked for. Knows nothing of SIP.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -26,6 +26,7 @@ use crate::presence::PresentityChange;
 use crate::presence::pidf::Facet;
 use crate::publish::{EventPackage, PublishOptions};
 use crate::sip::Aor;
+use crate::sip::write::reason_phrase;
 use crate::tap::{Tap, TapOptions, TapOutput};
 
 /// How results are written.
@@ -198,7 +199,7 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         outlet,
         publisher,
         publications: PublicationCounts::default(),
-        unpublished: BTreeSet::new(),
+        unpublished: BTreeMap::new(),
         webhooks,
         bar: bar.clone(),
         flushing: match (&watcher, options.speed) {
@@ -218,7 +219,8 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
         failed_inputs: 0,
         warnings_told: 0,
     };
-    run.all(&mut capture, &mut results)?;
+    // Whoever reads no further has not asked for lamps to stay on, nor for events to be lost.
+    let mut written = run.all(&mut capture, &mut results).and_then(|()| results.outlet.flush());
     if let Some(bar) = run.bar.take() {
         bar.finish_and_clear();
     }
@@ -226,7 +228,6 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     let mut complete = run.failed_inputs == 0;
     let mut settled = true;
     if let Some(publisher) = &mut results.publisher {
-        results.outlet.flush()?;
         let patience = tell_if_it_takes_long(&server);
         settled = publisher.finish(SETTLE).settled;
         drop(patience);
@@ -236,29 +237,19 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
             complete = false;
         }
     }
-    results.finish_watcher()?;
+    written = written.and_then(|()| results.finish_watcher());
     if let Some(presence_server) = &mut presence_server {
         presence_server.finish(FAREWELL);
     }
-    results.poll_publisher()?;
-    if !(settled && results.unpublished.is_empty()) {
-        let count = results.unpublished.len();
-        eprintln!(
-            "offhook: the presence server {server} did not acknowledge everything: {}",
-            match count {
-                0 => format!("not within {} s", SETTLE.as_secs()),
-                1 => "one publication failed to the end".to_owned(),
-                _ => format!("{count} publications failed to the end"),
-            }
-        );
+    written = written.and_then(|()| results.poll_publisher());
+    if written.is_ok() && !(settled && results.unpublished.is_empty()) {
+        let why = unacknowledged(settled, results.unpublished.values());
+        eprintln!("offhook: the presence server {server} did not acknowledge everything: {why}");
         complete = false;
     }
-    results.outlet.summary(&Summary {
-        last: run.last,
-        counters: run.tap.counters(),
-        publications: results.publications,
-    })?;
-    results.outlet.flush()?;
+    let summary =
+        Summary { last: run.last, counters: run.tap.counters(), publications: results.publications };
+    written = written.and_then(|()| results.outlet.summary(&summary)).and_then(|()| results.outlet.flush());
     if let Some(webhooks) = &mut results.webhooks {
         let patience = tell_if_it_takes_long("the webhooks");
         let reports = webhooks.finish(SETTLE);
@@ -269,7 +260,27 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
             complete = false;
         }
     }
+    written?;
     Ok(if complete { Ended::Done } else { Ended::Incomplete })
+}
+
+/// `failed` are the final responses to what failed last of each publication that did.
+fn unacknowledged<'a>(settled: bool, failed: impl ExactSizeIterator<Item = &'a Option<u16>>) -> String {
+    let how = match failed.len() {
+        _ if !settled => format!("not within {} s", SETTLE.as_secs()),
+        1 => "one publication failed to the end".to_owned(),
+        count => format!("{count} publications failed to the end"),
+    };
+    match failed.flatten().next() {
+        None => how,
+        Some(status) => {
+            let advice = match status {
+                401 | 407 => "; it wants credentials that it accepts: see [publish] in the configuration",
+                _ => "",
+            };
+            format!("{how} ({status} {}){advice}", reason_phrase(*status))
+        }
+    }
 }
 
 fn is_delivered(report: &WebhookReport) -> bool {
@@ -392,8 +403,8 @@ struct Results {
     outlet: Vec<Box<dyn Outlet>>,
     publisher: Option<PublisherHandle>,
     publications: PublicationCounts,
-    /// Publications whose last operation failed.
-    unpublished: BTreeSet<(Aor, EventPackage, Facet)>,
+    /// Publications whose last operation failed, and the final response to it if one came.
+    unpublished: BTreeMap<(Aor, EventPackage, Facet), Option<u16>>,
     webhooks: Option<WebhookHandle>,
     bar: Option<ProgressBar>,
     watcher: Option<WatcherHandle>,
@@ -425,7 +436,7 @@ impl Results {
             if outcome.acknowledged {
                 self.unpublished.remove(&publication);
             } else {
-                self.unpublished.insert(publication);
+                self.unpublished.insert(publication, outcome.status);
             }
             self.outlet.publication(&outcome)?;
         }
@@ -641,6 +652,17 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_acknowledged_is_told_with_the_last_response_and_what_to_do() {
+        let said = |settled, failed: &[Option<u16>]| unacknowledged(settled, failed.iter());
+        assert_eq!(said(false, &[]), "not within 40 s");
+        assert_eq!(said(false, &[None, Some(503)]), "not within 40 s (503 Service Unavailable)");
+        assert_eq!(said(true, &[Some(403)]), "one publication failed to the end (403 Forbidden)");
+        let said = said(true, &[Some(401), Some(401)]);
+        assert!(said.starts_with("2 publications failed to the end (401 Unauthorized); "), "{said}");
+        assert!(said.ends_with("see [publish] in the configuration"), "{said}");
+    }
 
     #[test]
     fn time_passes_as_fast_as_asked() {

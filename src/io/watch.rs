@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, BufWriter, IsTerminal};
 use std::net::SocketAddr;
-use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::replay::{Ended, Format};
 use super::sip_endpoint::EndpointEvent;
 use super::stop;
 use super::way::{Target, Way, WayError};
+use super::worker::{self, WorkerError};
 use crate::base::{Hop, Limits, Listen, Timestamp, Transport, default_port};
 use crate::config::WatchSection;
 use crate::presence::EventPackage;
@@ -30,9 +30,9 @@ pub enum WatchError {
     /// The presence server cannot be reached from here.
     #[error("cannot watch")]
     Way(#[from] WayError),
-    /// The thread or its runtime.
+    /// There is no thread for it.
     #[error("cannot watch")]
-    System(#[source] io::Error),
+    Worker(#[from] WorkerError),
     /// The system lets no signal be caught.
     #[error("SIGINT and SIGTERM cannot be caught: {0}")]
     Signals(#[source] io::Error),
@@ -104,38 +104,19 @@ impl WatcherHandle {
     /// [`WatchError`].
     pub fn start(watching: Watching, limits: &Limits) -> Result<Self, WatchError> {
         let shared = Arc::new(Shared::default());
-        let (started, answer) = mpsc::sync_channel(1);
         let (in_thread, limits_there) = (Arc::clone(&shared), limits.clone());
-        let thread = std::thread::Builder::new()
-            .name("watcher".to_owned())
-            .spawn(move || {
-                let opened = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .map_err(WatchError::System)
-                    .and_then(|runtime| Ok((runtime.block_on(open(watching.target))?, runtime)));
-                match opened {
-                    Ok(((way, hop, contact), runtime)) => {
-                        // The receiver waits for exactly this.
-                        let _ = started.send(Ok(()));
-                        let options = WatchOptions {
-                            contact,
-                            user: watching.section.user,
-                            password: watching.section.password,
-                            seed: fresh_seed(),
-                            ..WatchOptions::new(hop)
-                        };
-                        let watcher = Watcher::new(options, &limits_there);
-                        runtime.block_on(run(watcher, way, &watching.events, &in_thread));
-                    }
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                    }
-                }
-            })
-            .map_err(WatchError::System)?;
-        let ended = || Err(WatchError::System(io::Error::other("its thread ended")));
-        answer.recv().unwrap_or_else(|_| ended())?;
+        let Watching { target, section, events } = watching;
+        let begin = async move || Ok::<_, WatchError>((open(target).await?, ()));
+        let (thread, ()) = worker::start("watcher", begin, async move |(way, hop, contact)| {
+            let options = WatchOptions {
+                contact,
+                user: section.user,
+                password: section.password,
+                seed: fresh_seed(),
+                ..WatchOptions::new(hop)
+            };
+            run(Watcher::new(options, &limits_there), way, &events, &in_thread).await;
+        })?;
         Ok(Self { shared, asked: BTreeSet::new(), most: limits.presentities, thread: Some(thread) })
     }
 

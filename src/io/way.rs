@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::dns::{self, Dns, DnsError};
 use super::next_hop::{NextHop, Security};
-use super::sip_endpoint::{Endpoint, EndpointError, EndpointOptions, TlsError, client_tls};
+use super::sip_endpoint::{Endpoint, EndpointError, EndpointOptions};
+use super::tls::{TlsError, client_tls};
 use crate::base::{Hop, Listen, Random, Transport};
 
 /// Why there is no way.
@@ -62,25 +63,43 @@ impl Way {
         Ok(Self { target, dns: Dns::of_system()?, random: Random::new(seed), endpoint })
     }
 
-    /// The addresses of all servers, the best first. An error only where none has one.
+    /// The addresses of all servers, the best first, looked up at the same time. An error only where none has one.
     pub fn look_up(
         &mut self,
     ) -> impl Future<Output = Result<Vec<dns::Server>, DnsError>> + Send + 'static + use<> {
-        let (dns, servers) = (self.dns.clone(), self.target.servers.clone());
-        let mut random = Random::new(self.random.next());
+        let look_up = |server: &NextHop| {
+            let (dns, server) = (self.dns.clone(), server.clone());
+            let mut random = Random::new(self.random.next());
+            tokio::spawn(async move { dns.resolve(&server, || random.next()).await })
+        };
+        let running: Vec<_> = self.target.servers.iter().map(look_up).collect();
         async move {
             let mut located = Vec::new();
             let mut failure = None;
-            for server in &servers {
-                match dns.resolve(server, || random.next()).await {
-                    Ok(found) => located.extend(found),
-                    Err(error) => failure = failure.or(Some(error)),
+            // A panic over there has been told on stderr: that one has no address.
+            for found in running {
+                match found.await {
+                    Ok(Ok(found)) => located.extend(found),
+                    Ok(Err(error)) => failure = failure.or(Some(error)),
+                    Err(_) => {}
                 }
             }
             match failure {
                 Some(failure) if located.is_empty() => Err(failure),
                 _ => Ok(located),
             }
+        }
+    }
+
+    /// The hops to these servers as they are now: at least one.
+    ///
+    /// # Errors
+    /// None has an address, or no route leads there.
+    pub async fn find(&mut self) -> Result<Vec<Hop>, WayError> {
+        let located = self.look_up().await?;
+        match self.reach(located) {
+            hops if hops.is_empty() => Err(WayError::NoRoute(self.target.name())),
+            hops => Ok(hops),
         }
     }
 

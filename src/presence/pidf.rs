@@ -9,6 +9,7 @@ use crate::presence::pidf_read::{DialogMark, Tuple};
 use crate::presence::xml::{XmlWriter, any_uri, stable_id};
 use crate::presence::{BindingView, DialogView, PresentityState, Session, Terminal};
 use crate::sip::Aor;
+use crate::track::DialogState;
 
 /// The body's media type.
 pub const CONTENT_TYPE: &str = "application/pidf+xml";
@@ -53,12 +54,14 @@ pub struct Foreign {
 /// The presence document of a presentity, or of one facet of it. `dialogs` are those that it rests on, with those that
 /// are over and were listed before. `at` is the moment of the status that it tells; without one the document has no
 /// timestamps, and two are equal exactly when they say the same. A terminal of which nothing is known has no tuple.
+/// For `most_dialogs` see [`document_of`].
 pub fn document<'a>(
     aor: &Aor,
     state: &PresentityState,
     dialogs: impl IntoIterator<Item = &'a DialogView>,
     facet: Facet,
     at: Option<Timestamp>,
+    most_dialogs: usize,
 ) -> Vec<u8> {
     let marks: Vec<DialogMark> = dialogs
         .into_iter()
@@ -73,10 +76,11 @@ pub fn document<'a>(
             })
         })
         .collect();
-    document_of(aor, state, &marks, &Foreign::default(), facet, at)
+    document_of(aor, state, &marks, &Foreign::default(), facet, at, most_dialogs)
 }
 
-/// The same from dialogs as documents tell them, with what others said.
+/// The same from dialogs as documents tell them, with what others said. It names at most `most_dialogs`: those that
+/// engage the presentity most, since a presence server works the session out from them; among equals the youngest.
 pub fn document_of(
     aor: &Aor,
     state: &PresentityState,
@@ -84,7 +88,14 @@ pub fn document_of(
     foreign: &Foreign,
     facet: Facet,
     at: Option<Timestamp>,
+    most_dialogs: usize,
 ) -> Vec<u8> {
+    let mut marks: Vec<&DialogMark> = dialogs.iter().collect();
+    let too_many = marks.len().saturating_sub(most_dialogs);
+    if too_many > 0 {
+        marks.sort_by_key(|mark| engagement(mark));
+        marks.drain(..too_many);
+    }
     let mut xml = XmlWriter::new();
     let stamp = at.map(|at| at.to_string());
     xml.open(
@@ -116,8 +127,19 @@ pub fn document_of(
     if talking || !foreign.activities.is_empty() {
         person(&mut xml, aor, talking, &foreign.activities, stamp.as_deref());
     }
-    status(&mut xml, state, dialogs, facet);
+    status(&mut xml, state, &marks, facet);
     xml.finish()
+}
+
+/// How much a dialog engages who takes part in it; the larger, the more (SPEC section 7).
+const fn engagement(mark: &DialogMark) -> u8 {
+    match (mark.state, mark.held) {
+        (DialogState::Terminated, _) => 0,
+        (DialogState::Trying, _) => 1,
+        (DialogState::Early, _) => 2,
+        (DialogState::Confirmed, true) => 3,
+        (DialogState::Confirmed, false) => 4,
+    }
 }
 
 /// RFC 3863 section 4.4: 0 to 1 with at most three digits of fraction.
@@ -234,7 +256,7 @@ fn tuple(
 
 /// The status in our own words, how far it is to be believed, and the dialogs that it rests on: what a presence server
 /// composes. `registered` is what the registrations alone say.
-fn status(xml: &mut XmlWriter, state: &PresentityState, dialogs: &[DialogMark], facet: Facet) {
+fn status(xml: &mut XmlWriter, state: &PresentityState, dialogs: &[&DialogMark], facet: Facet) {
     let of_terminal = |value| if facet == Facet::Session { None } else { Some(value) };
     let of_session = |value| if facet == Facet::Terminal { None } else { Some(value) };
     let combined = facet == Facet::Combined;
@@ -284,7 +306,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::track::Media;
+    use crate::presence::pidf_read;
+    use crate::track::{EndId, Media, Side};
 
     fn alice() -> Aor {
         Aor::from_uri(b"sip:alice@example.com").unwrap()
@@ -292,7 +315,7 @@ mod tests {
 
     fn text(state: &PresentityState) -> String {
         let at = Timestamp::from_nanos(1_795_327_681_123_456_000);
-        let body = document(&alice(), state, &state.dialogs, Facet::Combined, Some(at));
+        let body = document(&alice(), state, &state.dialogs, Facet::Combined, Some(at), 16);
         String::from_utf8(body).unwrap().replace("><", ">\n<")
     }
 
@@ -361,6 +384,31 @@ mod tests {
 </presence>"#
             .replace("TUPLE", &tuple_id(&alice(), ""));
         assert_eq!(text(&state), expected);
+    }
+
+    #[test]
+    fn of_too_many_dialogs_the_most_engaging_are_named_and_of_these_the_youngest() {
+        let dialog = |number: u64, state| DialogView {
+            end: EndId(number),
+            call_id: format!("call-{number}").into(),
+            local_tag: Some("a".into()),
+            remote_tag: Some("b".into()),
+            revoked_ends: 0,
+            side: Side::Called,
+            state,
+            held: false,
+            remote: None,
+        };
+        let mut dialogs = vec![dialog(0, DialogState::Confirmed)];
+        dialogs.extend((1..2_000).map(|number| dialog(number, DialogState::Early)));
+        dialogs.push(dialog(2_000, DialogState::Terminated));
+        let state = PresentityState { session: Session::Talking, dialogs, ..PresentityState::default() };
+        let read = pidf_read::read(text(&state).as_bytes()).unwrap().status.unwrap();
+        let named: Vec<String> = read.dialogs.into_iter().map(|mark| mark.id).collect();
+        let ids = |numbers: std::ops::Range<usize>| {
+            state.dialogs[numbers].iter().map(|dialog| dialog_id(dialog).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(named, [ids(1_985..2_000), ids(0..1)].concat());
     }
 
     #[test]

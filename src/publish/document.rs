@@ -79,7 +79,9 @@ impl Document {
             return None;
         }
         let essence = match part.event {
-            EventPackage::Presence => pidf::document(aor, state, part.live(state), part.facet, None),
+            EventPackage::Presence => {
+                pidf::document(aor, state, part.live(state), part.facet, None, options.dialogs_per_document)
+            }
             EventPackage::Dialog => dialog_info::document(aor, part.live(state), 0, options),
         };
         Some(Self { at: *at, state: Arc::clone(state), essence, lifetime: Lifetime::OwnTimer })
@@ -130,7 +132,14 @@ impl Document {
         let gone = gone(listed, &live);
         let dialogs = gone.iter().chain(live.iter().copied());
         match part.event {
-            EventPackage::Presence => pidf::document(aor, &self.state, dialogs, part.facet, Some(self.at)),
+            EventPackage::Presence => pidf::document(
+                aor,
+                &self.state,
+                dialogs,
+                part.facet,
+                Some(self.at),
+                options.dialogs_per_document,
+            ),
             EventPackage::Dialog => dialog_info::document(aor, dialogs, version, options),
         }
     }

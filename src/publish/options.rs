@@ -77,9 +77,9 @@ pub struct PublishOptions {
     pub refresh: RefreshOn,
     /// What a clean stop does.
     pub on_stop: OnStop,
-    /// See [`DialogInfoOptions::placeholder`].
+    /// See [`crate::presence::dialog_info::DialogInfoOptions::placeholder`].
     pub placeholder: bool,
-    /// See [`DialogInfoOptions::remote_identity`].
+    /// See [`crate::presence::dialog_info::DialogInfoOptions::remote_identity`].
     pub remote_identity: bool,
     /// Where tags, branches and jitter come from. Two runs against one server must not share it: their branches
     /// would be equal, and a server takes the second's requests for retransmissions of the first's.

@@ -15,7 +15,7 @@ use crate::publish::options::{OnStop, PublishOptions, RefreshOn};
 use crate::publish::publication::{Publication, PublicationOptions};
 use crate::publish::request::{self, Head, Request};
 use crate::publish::server::{Blame, Blocked, Failure, Server, ServerId, Servers, Service, same_peer};
-use crate::sip::digest::{DigestChallenge, DigestSession, DigestUser};
+use crate::sip::authenticator::{Attempt, Authenticator};
 use crate::sip::transaction::{ClientTransaction, Reliability, TransactionEvent};
 use crate::sip::{Aor, OWN_CALL_ID_PREFIX, Scanner, SipMessage};
 
@@ -26,9 +26,7 @@ struct Flight {
     transaction: ClientTransaction,
     branch: Vec<u8>,
     due: Due,
-    /// Challenges answered in this attempt, those that were not stale by whether a proxy asked and its realm.
-    answered: Vec<(bool, String)>,
-    challenges: u32,
+    attempt: Attempt,
 }
 
 struct Entry {
@@ -41,19 +39,13 @@ struct Entry {
     deadline: Option<Timestamp>,
 }
 
-/// A nonce is answered at most so often in one attempt, stale ones included.
-const CHALLENGES_PER_ATTEMPT: u32 = 4;
-/// Nonces in use at once: a server's, and those of proxies before it.
-const DIGEST_SESSIONS: usize = 4;
-
 /// What is to be sent, and to whom.
-struct Attempt {
+struct Departure {
     due: Due,
     server: ServerId,
     /// How the server is reached, other than with what is too large for it.
     hop: Hop,
-    answered: Vec<(bool, String)>,
-    challenges: u32,
+    attempt: Attempt,
 }
 
 /// Many publications at one of several servers.
@@ -62,7 +54,7 @@ pub struct Publisher {
     each: PublicationOptions,
     parts: Vec<Part>,
     most_publications: usize,
-    who: Option<DigestUser>,
+    authenticator: Authenticator,
     /// Away while a message that it read is being looked at.
     scanner: Option<Scanner>,
     random: Random,
@@ -76,7 +68,6 @@ pub struct Publisher {
     servers: Servers,
     /// When more of what is ready may be sent.
     pump_at: Option<Timestamp>,
-    digest: Vec<DigestSession>,
     packages_off: Vec<EventPackage>,
     /// A server did not know what another one stored.
     stores_are_separate: bool,
@@ -90,12 +81,6 @@ pub struct Publisher {
 impl Publisher {
     /// A publisher that has published nothing.
     pub fn new(options: PublishOptions, limits: &Limits) -> Self {
-        let who = match (&options.user, &options.password) {
-            (Some(user), Some(password)) => {
-                Some(DigestUser { user: user.clone(), password: password.clone() })
-            }
-            _ => None,
-        };
         let parts = Part::chosen(&options.events, options.facets);
         Self {
             each: PublicationOptions {
@@ -109,7 +94,7 @@ impl Publisher {
             },
             most_publications: limits.presentities.saturating_mul(parts.len()).min(u32::MAX as usize),
             parts,
-            who,
+            authenticator: Authenticator::new(options.user.as_deref(), options.password.as_deref()),
             scanner: Some(Scanner::new(limits)),
             random: Random::new(options.seed),
             index: BTreeMap::new(),
@@ -120,7 +105,6 @@ impl Publisher {
             deadlines: Deadlines::new(),
             servers: Servers::new(options.outstanding, options.per_s),
             pump_at: None,
-            digest: Vec::new(),
             packages_off: Vec::new(),
             stores_are_separate: false,
             transmits: VecDeque::new(),
@@ -364,7 +348,7 @@ impl Publisher {
             }
             match (taken, due) {
                 (Some((server, hop)), Some(due)) => {
-                    self.begin(now, key, Attempt { due, server, hop, answered: Vec::new(), challenges: 0 });
+                    self.begin(now, key, Departure { due, server, hop, attempt: Attempt::default() });
                 }
                 (Some((server, _)), None) => self.servers.untake(server),
                 (None, _) => {}
@@ -373,8 +357,8 @@ impl Publisher {
         }
     }
 
-    fn begin(&mut self, now: Timestamp, key: u32, attempt: Attempt) {
-        let Attempt { due, server, hop, answered, challenges } = attempt;
+    fn begin(&mut self, now: Timestamp, key: u32, departure: Departure) {
+        let Departure { due, server, hop, attempt } = departure;
         // RFC 3261 section 8.1.1.7: the magic cookie.
         let branch = format!("z9hG4bK{}", self.random.token());
         let Some(entry) = self.entries.get_mut(key as usize).and_then(Option::as_mut) else {
@@ -391,8 +375,7 @@ impl Publisher {
             cseq: entry.cseq,
             event: entry.publication.part.event,
         };
-        let credentials = self.who.as_ref().map(|who| (who, self.digest.as_mut_slice()));
-        let message = Request::new(&head, &due, credentials);
+        let message = Request::new(&head, &due, &mut self.authenticator);
         let sent = message.over(hop).and_then(|bytes| {
             let large = self.servers.hop_for(now, server, hop, bytes.len());
             if large == hop { Ok((hop, bytes)) } else { message.over(large).map(|bytes| (large, bytes)) }
@@ -409,16 +392,7 @@ impl Publisher {
                 }
                 self.branches.insert(branch.clone().into_bytes(), key);
                 let branch = branch.into_bytes();
-                entry.flight = Some(Flight {
-                    server,
-                    hop,
-                    sent_at: now,
-                    transaction,
-                    branch,
-                    due,
-                    answered,
-                    challenges,
-                });
+                entry.flight = Some(Flight { server, hop, sent_at: now, transaction, branch, due, attempt });
             }
             Err(_) => {
                 // Its AOR or the configured From cannot stand in a message; asked for again hourly, as a refusal.
@@ -489,11 +463,11 @@ impl Publisher {
     }
 
     fn handle_failure(&mut self, now: Timestamp, key: u32, flight: Flight, failure: Failure) {
-        let Flight { server, hop, sent_at, due, answered, challenges, .. } = flight;
+        let Flight { server, hop, sent_at, due, attempt, .. } = flight;
         if let Some(usual) = self.servers.hop_of(server).filter(|usual| usual.transport != hop.transport) {
             // It was sent over TCP for its length alone: once more over UDP (RFC 3261 section 18.1.1).
             self.servers.no_tcp(now, server);
-            self.begin(now, key, Attempt { due, server, hop: usual, answered, challenges });
+            self.begin(now, key, Departure { due, server, hop: usual, attempt });
             return;
         }
         let blame = self.servers.failed(now, server, sent_at, failure, key, &mut self.random);
@@ -545,11 +519,11 @@ impl Publisher {
             }
             Blame::Publication
         };
-        if matches!(status, 401 | 407) && self.accept_challenge(&mut flight, status, message) {
-            let Flight { hop, due, answered, challenges, .. } = flight;
+        if self.authenticator.accept(&mut flight.attempt, message, &mut self.random) {
+            let Flight { hop, due, attempt, .. } = flight;
             self.servers.take_again(now, server);
             let hop = self.servers.hop_of(server).unwrap_or(hop);
-            self.begin(now, key, Attempt { due, server, hop, answered, challenges });
+            self.begin(now, key, Departure { due, server, hop, attempt });
             return;
         }
         let operation = flight.due.operation;
@@ -595,37 +569,6 @@ impl Publisher {
                 self.settle(now, key);
             }
         }
-    }
-
-    /// Remembers the challenge's nonce; `true` if the request is to be sent again with an answer to it. A password
-    /// is tried once per attempt: a second challenge that does not say "stale" means that it is wrong.
-    fn accept_challenge(&mut self, flight: &mut Flight, status: u16, message: &SipMessage<'_>) -> bool {
-        if self.who.is_none() || flight.challenges >= CHALLENGES_PER_ATTEMPT {
-            return false;
-        }
-        let proxy = status == 407;
-        let raw = message.challenges().filter(|challenge| challenge.proxy == proxy);
-        let Some(challenge) = DigestChallenge::strongest(raw) else {
-            return false;
-        };
-        let name = (challenge.proxy, challenge.realm.clone());
-        let is_same = |session: &DigestSession| {
-            session.challenge().proxy == name.0 && session.challenge().realm == name.1
-        };
-        self.digest.retain(|session| !is_same(session));
-        if !challenge.stale {
-            if flight.answered.contains(&name) {
-                return false;
-            }
-            flight.answered.push(name);
-        }
-        flight.challenges += 1;
-        if self.digest.len() >= DIGEST_SESSIONS {
-            self.digest.remove(0);
-        }
-        let cnonce = self.random.token();
-        self.digest.push(DigestSession::new(challenge, cnonce));
-        true
     }
 }
 

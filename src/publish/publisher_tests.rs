@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::base::{FrameId, Transport};
 use crate::presence::{ChangeKind, PresentityState, Session, Terminal};
+use crate::sip::authenticator::CHALLENGES_PER_ATTEMPT;
 use crate::sip::write::{Header, header, response_to};
 use crate::sip::{HeaderName, Method};
 use crate::track::{Evidence, Rule};

@@ -8,7 +8,7 @@ use crate::base::Hop;
 use crate::presence::EventPackage;
 use crate::publish::operation::Due;
 use crate::publish::options::PublishMethod;
-use crate::sip::digest::{DigestSession, DigestUser};
+use crate::sip::authenticator::Authenticator;
 use crate::sip::write::{self, Header, RequestMethod, WriteError, header, tagged, via};
 use crate::sip::{Aor, HeaderName, SipMessage};
 
@@ -34,24 +34,13 @@ pub(crate) struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// Nonces that the server gave before are answered at once: no round trip for a challenge.
-    pub(crate) fn new(
-        head: &'a Head<'a>,
-        due: &'a Due,
-        credentials: Option<(&DigestUser, &mut [DigestSession])>,
-    ) -> Self {
+    pub(crate) fn new(head: &'a Head<'a>, due: &'a Due, authenticator: &mut Authenticator) -> Self {
         let uri = match (head.method, head.aor.domain()) {
             // The domain of the location service, without a user (RFC 3261 section 10.2).
             (PublishMethod::Register, Some(domain)) => Cow::Owned(format!("sip:{domain}")),
             (PublishMethod::Publish | PublishMethod::Register, _) => write::uri_text(head.aor.as_str()),
         };
-        let credentials = credentials.into_iter().flat_map(|(who, sessions)| {
-            let answer = |session: &mut DigestSession| {
-                let answer = session.answer(who, head.method.sip().name(), &uri);
-                header(session.header_name(), answer)
-            };
-            sessions.iter_mut().map(answer).collect::<Vec<_>>()
-        });
-        let credentials = credentials.collect();
+        let credentials = authenticator.headers(head.method.sip().name(), &uri);
         Self { head, due, uri, credentials }
     }
 
@@ -72,7 +61,8 @@ impl<'a> Request<'a> {
         if let Some(entity_tag) = &due.entity_tag {
             headers.push(header("SIP-If-Match", entity_tag.clone()));
         }
-        if !due.body.is_empty() {
+        // A REGISTER that takes back says by it which package it means: it has no body to show that.
+        if !due.body.is_empty() || head.method == PublishMethod::Register {
             headers.push(Header::ContentType(head.event.content_type().to_owned().into()));
         }
         headers.extend(credentials.iter().cloned());

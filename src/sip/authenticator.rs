@@ -8,7 +8,7 @@ use crate::sip::digest::{DigestChallenge, DigestSession, DigestUser};
 use crate::sip::write::{Header, header};
 
 /// A nonce is answered at most so often in one attempt, stale ones included.
-const CHALLENGES_PER_ATTEMPT: u32 = 4;
+pub const CHALLENGES_PER_ATTEMPT: u32 = 4;
 /// Nonces in use at once: a server's, and those of proxies before it.
 const DIGEST_SESSIONS: usize = 4;
 

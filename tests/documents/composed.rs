@@ -109,7 +109,7 @@ proptest! {
         let mut server = Server::new();
         let alice = Aor::from_uri(b"sip:alice@example.com").unwrap();
         for (state, facet) in &states {
-            let body = pidf::document(&alice, state, &state.dialogs, *facet, None);
+            let body = pidf::document(&alice, state, &state.dialogs, *facet, None, 16);
             server.publish(EventPackage::Presence, &body);
         }
         let options = dialog_info::DialogInfoOptions {

@@ -45,7 +45,7 @@ proptest! {
     fn every_presence_document_is_valid_and_gives_back_what_was_written(
         aor in making::aor(), state in making::state(), facet in making::facet(), at in making::moment()
     ) {
-        let body = pidf::document(&aor, &state, &state.dialogs, facet, at);
+        let body = pidf::document(&aor, &state, &state.dialogs, facet, at, 16);
         let shown = String::from_utf8_lossy(&body).into_owned();
         prop_assert_eq!(check_pidf(&body), Ok(()), "{}", shown);
         let read = pidf_read::read(&body).unwrap();

@@ -38,6 +38,15 @@ pub enum Kind {
     Offhook,
 }
 
+/// How Kamailio keeps what is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// In tables, which are searched one record after another: right in all cases, for few presentities.
+    Tables,
+    /// In hash tables, as fast as it can, with memory for the transactions of a busy server.
+    Memory,
+}
+
 /// What kind of presence server is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
@@ -47,12 +56,14 @@ pub struct Wanted {
     pub auth: bool,
     /// Answer 423 to a PUBLISH that asks for less.
     pub least_expires_s: u32,
+    /// How Kamailio keeps what is published.
+    pub keeping: Keeping,
 }
 
 impl Wanted {
     /// Without digest, and with short publications allowed.
     pub const fn new(kind: Kind) -> Self {
-        Self { kind, auth: false, least_expires_s: 5 }
+        Self { kind, auth: false, least_expires_s: 5, keeping: Keeping::Tables }
     }
 }
 
@@ -97,6 +108,11 @@ impl PresenceServer {
     /// Where it listens for UDP and TCP.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The process group of all its processes; 0 while it does not run.
+    pub fn process_group(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
     }
 
     /// What `--publish` takes.
@@ -183,12 +199,16 @@ impl PresenceServer {
         fs::write(run.join("presence.cfg"), config).expect("the configuration is written");
         let mut command = Command::new("kamailio");
         command
-            .args(["-DD", "-E", "-m", "64", "-M", "8", "-f"])
+            .args(["-DD", "-E", "-M", "8", "-f"])
             .arg(run.join("presence.cfg"))
             .arg("-Y")
             .arg(run)
             .arg("-w")
             .arg(run);
+        match self.wanted.keeping {
+            Keeping::Tables => command.args(["-m", "64"]),
+            Keeping::Memory => command.args(["-m", "1024", "-A", "IN_MEMORY"]),
+        };
         if self.wanted.auth {
             command.args(["-A", "WITH_AUTH"]);
         }

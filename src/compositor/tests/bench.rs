@@ -238,7 +238,7 @@ impl Known {
     }
 
     pub(super) fn pidf(&self, facet: Facet) -> Vec<u8> {
-        pidf::document(&alice(), &self.state(), &self.dialogs, facet, Some(START))
+        pidf::document(&alice(), &self.state(), &self.dialogs, facet, Some(START), 16)
     }
 
     pub(super) fn dialog_info(&self) -> Vec<u8> {

@@ -341,7 +341,7 @@ fn a_session_without_a_named_dialog_counts_as_one() {
         registered: Terminal::Unknown,
         ..PresentityState::default()
     };
-    let body = crate::presence::pidf::document(&alice(), &state, [], Facet::Session, None);
+    let body = crate::presence::pidf::document(&alice(), &state, [], Facet::Session, None, 16);
     Published::presence(Facet::Session).raw(&mut bench, &body);
     assert_eq!(bench.status(), (Terminal::Online, Session::Talking));
 }

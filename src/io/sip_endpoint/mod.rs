@@ -9,7 +9,6 @@ mod routes;
 mod streams;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod udp;
 
 use std::collections::VecDeque;
@@ -24,7 +23,6 @@ use rustls::{ClientConfig, ServerConfig};
 
 use self::routes::Routes;
 use self::streams::Streams;
-pub use self::tls::{TlsError, client_tls, server_tls};
 use self::udp::UdpSockets;
 use crate::base::{Hop, Listen, Transmit, Transport};
 
@@ -75,12 +73,12 @@ pub struct EndpointOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
     /// The system does not let us listen there.
-    #[error("cannot listen on {listen}: {}", reason(*.listen, .source))]
+    #[error("cannot listen on {listen}: {}", reason(*.listen, .error))]
     Listen {
         /// Where.
         listen: Listen,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said; the sentence has it already.
+        error: io::Error,
     },
     /// TLS without a certificate.
     #[error("cannot listen on {0}: TLS needs a certificate and its key")]
@@ -172,7 +170,7 @@ impl Endpoint {
                     endpoint.streams.listen(listen.transport, listen.address).await
                 }
             };
-            let address = opened.map_err(|source| EndpointError::Listen { listen, source })?;
+            let address = opened.map_err(|error| EndpointError::Listen { listen, error })?;
             endpoint.listening.push(Listen { address, ..listen });
         }
         Ok(endpoint)

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::io::tls::{client_tls, server_tls};
 
 const NAME: &str = "presence.example.com";
 

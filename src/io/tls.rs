@@ -23,7 +23,9 @@ pub enum TlsError {
         what: String,
     },
     /// There are none, or none can be read.
-    #[error("this system has no root certificates to verify a TLS server by{0}")]
+    #[error(
+        "this system has no root certificates to verify a TLS server by{0}: install them, or name a file of them"
+    )]
     NoSystemRoots(String),
     /// rustls refuses something that is the same on every machine.
     #[error("TLS cannot be set up: {0}")]
@@ -35,6 +37,14 @@ pub enum TlsError {
 /// # Errors
 /// [`TlsError`]: the file cannot be read or holds no certificate, the system has none.
 pub fn client_tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+    Ok(Arc::new(verifying_by(roots(ca_file)?)?))
+}
+
+/// The certificates in this PEM file and no others, or the system's.
+///
+/// # Errors
+/// As [`client_tls`].
+pub fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(file) => {
@@ -52,11 +62,18 @@ pub fn client_tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError>
             }
         }
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    Ok(roots)
+}
+
+/// Verifies servers by these.
+///
+/// # Errors
+/// [`TlsError::Setup`].
+pub fn verifying_by(roots: RootCertStore) -> Result<ClientConfig, TlsError> {
+    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+        .with_no_client_auth())
 }
 
 /// Shows clients the certificate in one PEM file, with what else of its chain stands there, and holds its key, which is

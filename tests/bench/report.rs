@@ -1,0 +1,77 @@
+//! What was measured, for people and for programs.
+//! In: numbers. Out: tables on the terminal, JSON. Knows nothing of what they mean.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// A column: its title, and with how many decimals people read it.
+pub type Column = (&'static str, usize);
+
+/// Rows of numbers under one title.
+pub struct Table {
+    title: String,
+    columns: Vec<Column>,
+    rows: Vec<(String, Vec<Option<f64>>)>,
+}
+
+impl Table {
+    /// An empty one.
+    pub fn new(title: impl Into<String>, columns: &[Column]) -> Self {
+        Self { title: title.into(), columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row; a number that there is not is left blank.
+    pub fn row(&mut self, name: &str, numbers: impl Into<Vec<Option<f64>>>) {
+        self.rows.push((name.to_owned(), numbers.into()));
+    }
+
+    /// The same for programs; the columns' titles are not unique, their order is.
+    pub fn json(&self) -> Value {
+        let columns: Vec<_> = self.columns.iter().map(|(title, _)| *title).collect();
+        let rows: Vec<_> =
+            self.rows.iter().map(|(name, numbers)| json!({ "name": name, "numbers": numbers })).collect();
+        json!({ "title": self.title, "columns": columns, "rows": rows })
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        writeln!(f, "{}", self.title)?;
+        write!(f, "  {:names$}", "")?;
+        for (title, _) in &self.columns {
+            write!(f, "  {:>width$}", title, width = width(title))?;
+        }
+        writeln!(f)?;
+        for (name, numbers) in &self.rows {
+            write!(f, "  {name:names$}")?;
+            for ((title, decimals), number) in self.columns.iter().zip(numbers) {
+                let number = number.map_or_else(|| "–".to_owned(), |number| format!("{number:.decimals$}"));
+                write!(f, "  {number:>width$}", width = width(title))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+fn width(title: &str) -> usize {
+    title.chars().count().max(6)
+}
+
+/// The middle one; the lower of two.
+pub fn median(numbers: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut numbers: Vec<f64> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers.get(numbers.len().checked_sub(1)? / 2).copied()
+}
+
+/// So many in a hundred took no longer than this, in milliseconds.
+pub fn percentile_ms(times: &[Duration], percent: usize) -> Option<f64> {
+    let mut times = times.to_vec();
+    times.sort();
+    let rank = (times.len() * percent).div_ceil(100).checked_sub(1)?;
+    times.get(rank).map(|time| time.as_secs_f64() * 1e3)
+}
