@@ -97,6 +97,7 @@ fn somebody(aor: &str, session: Session, call: u32) -> PresentityChange {
         call_id: format!("call-{call}@{aor}").into(),
         local_tag: Some("a".into()),
         remote_tag: Some("b".into()),
+        revoked_ends: 0,
         side: Side::Caller,
         state,
         held: session == Session::Held,

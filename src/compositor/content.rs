@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::presence::dialog_info::id_of;
+use crate::presence::dialog_info::{goes_on_as, id_of};
 use crate::presence::dialog_info_read::{DialogDocument, DialogElement};
 use crate::presence::pidf_read::{PresenceDocument, StatusElement, Tuple};
 use crate::presence::{Session, Terminal};
@@ -285,7 +285,8 @@ impl Content {
     }
 }
 
-/// By Call-ID and tags where the document has them, and the alias that the caller's end had.
+/// By Call-ID and tags where the document has them, and the alias that the caller's end had. That a dialog goes on after
+/// its end was revoked is told by its id only.
 fn names_of(element: &DialogElement, publication: u64) -> (DialogKey, Option<Alias>) {
     let (Some(call_id), Some(local)) = (&element.call_id, &element.local_tag) else {
         return (DialogKey::Within(publication, element.id.clone()), None);
@@ -294,5 +295,7 @@ fn names_of(element: &DialogElement, publication: u64) -> (DialogKey, Option<Ali
     let alias = remote
         .filter(|_| element.side == Some(Side::Caller))
         .map(|remote| Alias { id: id_of(call_id, local, None), remote_tag: Some(remote.to_owned()) });
-    (DialogKey::Everywhere(id_of(call_id, local, remote)), alias)
+    let id = id_of(call_id, local, remote);
+    let id = if goes_on_as(&id, &element.id) { element.id.clone() } else { id };
+    (DialogKey::Everywhere(id), alias)
 }

@@ -37,9 +37,17 @@ pub fn id_of(call_id: &str, local_tag: &str, remote_tag: Option<&str>) -> String
     }
 }
 
-/// The id of a dialog. `None` for an end without a tag of its own: it is not listed yet.
+/// The id of a dialog. `None` for an end without a tag of its own: it is not listed yet. That a dialog is over is final
+/// for its id: one whose end was inferred and revoked goes on under its id with `-1` behind it, and so on.
 pub fn dialog_id(dialog: &DialogView) -> Option<String> {
-    Some(id_of(&dialog.call_id, dialog.local_tag.as_deref()?, dialog.remote_tag.as_deref()))
+    let id = id_of(&dialog.call_id, dialog.local_tag.as_deref()?, dialog.remote_tag.as_deref());
+    Some(if dialog.revoked_ends == 0 { id } else { format!("{id}-{}", dialog.revoked_ends) })
+}
+
+/// The dialog of this id goes on under that `id`, see [`dialog_id`].
+pub fn goes_on_as(of: &str, id: &str) -> bool {
+    let count = id.strip_prefix(of).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
+    !count.is_empty() && count.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 /// The id that the caller's own end of this dialog had while the other end's tag was not known: who has heard that the
@@ -170,6 +178,7 @@ mod tests {
             call_id: "call-1@192.0.2.1".into(),
             local_tag: Some("a".into()),
             remote_tag: Some("b".into()),
+            revoked_ends: 0,
             side: Side::Caller,
             state: DialogState::Confirmed,
             held: false,
@@ -243,6 +252,17 @@ mod tests {
         assert_ne!(dialog_id(&talking()), dialog_id(&calling));
         let untagged = DialogView { local_tag: None, ..talking() };
         assert_eq!(dialog_id(&untagged), None);
+    }
+
+    #[test]
+    fn a_dialog_that_goes_on_after_all_has_an_id_that_tells_of_the_old_one() {
+        let (before, after) = (talking(), DialogView { revoked_ends: 2, ..talking() });
+        let (before, after) = (dialog_id(&before).unwrap(), dialog_id(&after).unwrap());
+        assert_eq!(after, format!("{before}-2"));
+        assert!(goes_on_as(&before, &after));
+        for other in [&before, &format!("{before}-"), &format!("{before}-x"), &format!("{before}2"), "1-2"] {
+            assert!(!goes_on_as(&before, other), "{other}");
+        }
     }
 
     #[test]

@@ -130,6 +130,8 @@ pub struct DialogView {
     pub local_tag: Option<Arc<str>>,
     /// The other end's tag.
     pub remote_tag: Option<Arc<str>>,
+    /// See [`crate::track::DialogFact::revoked_ends`].
+    pub revoked_ends: u32,
     /// Caller → `initiator`, called → `recipient`.
     pub side: Side,
     /// RFC 4235: a ringing end is early, a calling one trying.

@@ -393,6 +393,7 @@ mod tests {
             call_id: format!("call-{number}").into(),
             local_tag: Some("a".into()),
             remote_tag: Some("b".into()),
+            revoked_ends: 0,
             side: Side::Called,
             state,
             held: false,

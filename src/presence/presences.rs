@@ -263,6 +263,7 @@ mod tests {
             side: Side::Caller,
             local_tag: None,
             remote_tag: None,
+            revoked_ends: 0,
             state: if over { DialogState::Terminated } else { DialogState::Trying },
             engagement,
             confirmed_at: None,

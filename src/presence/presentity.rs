@@ -331,6 +331,7 @@ fn listing(fact: &DialogFact) -> Option<DialogView> {
         call_id: Arc::clone(&fact.call_id),
         local_tag: fact.local_tag.clone(),
         remote_tag: fact.remote_tag.clone(),
+        revoked_ends: fact.revoked_ends,
         side: fact.side,
         state,
         held: fact.engagement == Engagement::Held,

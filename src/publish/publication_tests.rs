@@ -44,6 +44,7 @@ fn view(end: u64, state: DialogState) -> DialogView {
         call_id: format!("call-{end}").into(),
         local_tag: Some("a".into()),
         remote_tag: Some("b".into()),
+        revoked_ends: 0,
         side: Side::Caller,
         state,
         held: false,

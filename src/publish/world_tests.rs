@@ -512,6 +512,7 @@ pub(super) fn dialog(number: u64, state: DialogState) -> DialogView {
         call_id: format!("call-{number}").into(),
         local_tag: Some("a".into()),
         remote_tag: Some("b".into()),
+        revoked_ends: 0,
         side: Side::Called,
         state,
         held: false,

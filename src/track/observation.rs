@@ -331,6 +331,8 @@ pub struct DialogFact {
     pub local_tag: Option<Arc<str>>,
     /// The other end's tag.
     pub remote_tag: Option<Arc<str>>,
+    /// How many ends with this Call-ID and these tags went before: their ends were inferred, and revoked.
+    pub revoked_ends: u32,
     /// State after RFC 4235.
     pub state: DialogState,
     /// What this end's phone does: it alerts, it speaks. See [`Engagement`].

@@ -123,6 +123,7 @@ fn change(index: usize, call: usize, session: Session) -> Result<PresentityChang
         call_id: format!("{call}-{index}@192.0.2.1").into(),
         local_tag: Some("a".into()),
         remote_tag: Some("b".into()),
+        revoked_ends: 0,
         side: Side::Called,
         state,
         held: false,

@@ -57,12 +57,13 @@ fn dialog() -> impl Strategy<Value = DialogView> {
         DialogState::Terminated,
     ]);
     let side = prop::sample::select(vec![Side::Caller, Side::Called]);
-    (names, state, side, any::<bool>()).prop_map(
-        |((call_id, local_tag, remote_tag, remote), state, side, held)| DialogView {
+    (names, state, side, any::<bool>(), 0..3_u32).prop_map(
+        |((call_id, local_tag, remote_tag, remote), state, side, held, revoked_ends)| DialogView {
             end: EndId(1),
             call_id,
             local_tag,
             remote_tag,
+            revoked_ends,
             side,
             state,
             held,

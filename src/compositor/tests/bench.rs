@@ -174,6 +174,7 @@ pub(super) fn dialog(call: u64, state: DialogState) -> DialogView {
         call_id: format!("call-{call}@192.0.2.9").into(),
         local_tag: Some("a".into()),
         remote_tag: Some("b".into()),
+        revoked_ends: 0,
         side: Side::Caller,
         state,
         held: false,

@@ -357,3 +357,40 @@ fn watchers_of_either_package_see_one_presentity() {
     assert!(fetched[1].body().contains("<basic>open</basic>"), "who talks is there");
     assert_eq!(tap.package, EventPackage::Dialog);
 }
+
+#[test]
+fn a_dialog_whose_end_was_revoked_goes_on_in_both_packages() {
+    for first in ["presence", "dialog"] {
+        let mut bench = Bench::new();
+        let mut taps = [Published::presence(Facet::Combined), Published::dialog()];
+        if first == "dialog" {
+            taps.reverse();
+        }
+        let again = crate::presence::DialogView { revoked_ends: 1, ..confirmed() };
+        // A second tap did not see the sign of life, and goes on saying that it is over.
+        let mut other = Published::dialog();
+        let mut step = |dialogs: &[crate::presence::DialogView]| {
+            for tap in &mut taps {
+                tap.say(&mut bench, &Known::online().with(dialogs));
+            }
+            bench.status().1
+        };
+        assert_eq!(step(&[confirmed()]), Session::Talking);
+        assert_eq!(step(&[over()]), Session::Idle);
+        assert_eq!(step(&[over(), again.clone()]), Session::Talking);
+        other.say(&mut bench, &Known::online().with(&[over()]));
+        assert_eq!(bench.status(), (Terminal::Online, Session::Talking));
+        let headers = [("Event", "dialog"), ("Contact", "<sip:peer@192.0.2.7:5070>")];
+        let told = bench.ask("SUBSCRIBE", &headers, b"").remove(1);
+        let id = crate::presence::dialog_info::dialog_id(&again).unwrap();
+        assert_eq!(told.body().matches("<state>confirmed</state>").count(), 1, "{}", told.body());
+        assert!(told.body().contains(&format!("id=\"{id}\" call-id=")), "{}", told.body());
+        // Its own end is final.
+        for tap in &mut taps {
+            let over = crate::presence::DialogView { state: DialogState::Terminated, ..again.clone() };
+            tap.say(&mut bench, &Known::online().with(&[over]));
+        }
+        other.say(&mut bench, &Known::online().with(&[again]));
+        assert_eq!(bench.status(), (Terminal::Online, Session::Idle));
+    }
+}

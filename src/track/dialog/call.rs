@@ -328,6 +328,7 @@ impl Call {
             side,
             local_tag: None,
             remote_tag: None,
+            revoked_ends: 0,
             state: DialogState::Trying,
             engagement: Engagement::None,
             confirmed_at: None,

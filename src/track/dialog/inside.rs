@@ -428,11 +428,13 @@ impl Call {
             };
             let (side, identity) = (old.side, old.identity.clone());
             let (peer, dialled, media) = (old.peer.clone(), old.dialled.clone(), Arc::clone(&old.media));
+            let revoked_ends = old.revoked_ends.saturating_add(1);
             // In its place: a dialog that is given up and comes back again and again does not grow.
             let new = self.renew_end(party, identity, context);
             if let Some(end) = self.ends.get_mut(new) {
                 let fact = end.edit();
                 (fact.peer, fact.dialled, fact.confidence) = (peer, dialled, Confidence::Weak);
+                fact.revoked_ends = revoked_ends;
             }
             fresh.push((side, new, media));
         }

@@ -319,10 +319,11 @@ impl Call {
             tag.is_none() || local_tag.is_none() || tag == local_tag.as_ref()
         });
         // A 2xx proves an inferred end wrong; terminated is final for the old id.
-        let was_inferred = |called: &usize| {
-            self.ends.get(*called).is_some_and(|end| end.ended.is_some_and(EndReason::is_inferred))
-        };
-        let known = known.filter(|called| !(answering.is_final && was_inferred(called)));
+        let wrong = known
+            .and_then(|called| self.ends.get(called))
+            .filter(|end| answering.is_final && end.ended.is_some_and(EndReason::is_inferred));
+        let revoked_ends = wrong.map(|end| end.revoked_ends.saturating_add(1));
+        let known = known.filter(|_| revoked_ends.is_none());
         if known.is_none() && branch.called.len() >= context.branches_per_call {
             return None;
         }
@@ -349,6 +350,7 @@ impl Call {
         let end = self.ends.get_mut(called)?.edit();
         end.local_tag = local_tag.or(end.local_tag.take());
         end.remote_tag = Some(remote_tag);
+        end.revoked_ends = revoked_ends.unwrap_or(end.revoked_ends);
         end.peer = peer;
         end.dialled = dialled;
         let contact = end.identity.contact.take();
