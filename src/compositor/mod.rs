@@ -127,7 +127,11 @@ pub struct PresenceServer {
     notifier: Notifier,
     transmits: VecDeque<Transmit>,
     counters: PresenceServerCounters,
+    stopping: bool,
 }
+
+/// Whoever is sent away while the server stops may come back after so long.
+const STOPPING_RETRY_AFTER_S: u32 = 5;
 
 impl PresenceServer {
     /// A server that nobody published to yet.
@@ -152,6 +156,7 @@ impl PresenceServer {
             notifier: Notifier::new(limits.subscriptions, options.notify_interval, documents),
             transmits: VecDeque::new(),
             counters: PresenceServerCounters::default(),
+            stopping: false,
         }
     }
 
@@ -191,9 +196,11 @@ impl PresenceServer {
         }
     }
 
-    /// Ends all subscriptions and tells the watchers, which may subscribe again at once. Publications stay.
+    /// Ends all subscriptions and tells the watchers; takes nothing more (503), so that publishers and watchers turn to
+    /// another server or come back later.
     pub fn stop(&mut self, now: Timestamp) {
         self.handle_timeout(now);
+        self.stopping = true;
         self.notifier.stop(now);
         self.notify(now);
     }
@@ -295,8 +302,12 @@ impl PresenceServer {
         }
     }
 
-    /// Whoever asks may, or is asked who it is.
+    /// Whoever asks may, or is asked who it is. While it stops, nobody may: a watcher that was just told to subscribe
+    /// again would never let it.
     fn admit(&mut self, now: Timestamp, request: &SipMessage<'_>) -> Result<(), Answer> {
+        if self.stopping {
+            return Err(Answer::new(503).with("Retry-After", STOPPING_RETRY_AFTER_S.to_string()));
+        }
         let Some(guard) = &mut self.guard else { return Ok(()) };
         let uri = request.request_uri().unwrap_or_default();
         let refused = match guard.check(now, request.credentials(), request.method_text(), uri) {

@@ -345,3 +345,16 @@ fn a_subscriber_of_nobody_published_leaves_nothing_when_it_goes() {
     assert_eq!((counters.presentities, counters.subscriptions), (0, 0));
     assert_eq!(bench.server.poll_timeout(), None);
 }
+
+#[test]
+fn who_comes_while_it_stops_is_sent_away() {
+    let mut bench = Bench::new();
+    bench.server.stop(bench.now);
+    let number = bench.number();
+    let bytes = request("PUBLISH", "sip:alice@example.com", number, &[PRESENCE, PIDF], &online());
+    let got = bench.send(udp(5070), &bytes);
+    assert_eq!(got[0].status(), Some(503));
+    assert!(got[0].text.contains("Retry-After: 5"), "{}", got[0].text);
+    assert_eq!(bench.server.counters().publications, 0);
+    assert!(bench.server.is_settled());
+}
