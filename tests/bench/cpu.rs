@@ -52,3 +52,9 @@ pub fn machine() -> String {
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     format!("{cores} × {}", model.map_or("unknown processor", |(_, model)| model))
 }
+
+/// How many threads wanted a processor in the last minute, on average. Well above 0, others disturbed what is measured.
+pub fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or_default()
+}

@@ -135,19 +135,23 @@ fn main() -> Result<()> {
 fn measure(arguments: &Arguments) -> Result<()> {
     let is_quick = arguments.quick || !arguments.bench;
     let size = if is_quick { Size::QUICK } else { Size::FULL };
-    let machine = cpu::machine();
+    let (machine, load) = (cpu::machine(), cpu::load());
     let mut tables = vec![senders(&size)?];
     tables.extend(servers::measure(&size)?);
     if arguments.json {
         let tables: Vec<_> = tables.iter().map(Table::json).collect();
-        let version = env!("CARGO_PKG_VERSION");
-        println!(
-            "{}",
-            json!({ "version": version, "machine": machine, "quick": is_quick, "tables": tables })
-        );
+        let report = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "machine": machine,
+            "load_before": load,
+            "quick": is_quick,
+            "tables": tables,
+        });
+        println!("{report}");
         return Ok(());
     }
     println!("offhook {}, {machine}, median of {} runs", env!("CARGO_PKG_VERSION"), size.runs);
+    println!("Load average before it began: {load:.2}. Other work on the machine disturbs delays most.");
     if is_quick {
         println!("Quick: this shows that the bench works, not how fast anything is.");
     }
