@@ -147,9 +147,12 @@ impl PresenceServer {
             scanner: Some(Scanner::new(limits)),
             names: Names::new(secret),
             guard,
-            transactions: ServerTransactions::new(limits.server_transactions),
+            transactions: ServerTransactions::new(
+                limits.server_transactions,
+                limits.server_transaction_bytes,
+            ),
             presentities: Presentities::new(limits, documents, max_s),
-            notifier: Notifier::new(limits.subscriptions, options.notify_interval, documents),
+            notifier: Notifier::new(limits, options.notify_interval, documents),
             transmits: VecDeque::new(),
             counters: PresenceServerCounters::default(),
         }
