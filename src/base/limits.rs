@@ -40,12 +40,20 @@ pub struct Limits {
     /// Ended dialogs that are remembered of one presentity, so that nobody's late word revives them. The oldest goes
     /// first.
     pub ended_dialogs_per_presentity: usize,
+    /// Bytes of all documents that a presence server holds, with the names of whom they are about; further ones are
+    /// refused.
+    pub published_bytes: usize,
     /// Subscriptions; further ones are refused.
     pub subscriptions: usize,
     /// Subscriptions to one presentity; further ones are refused.
     pub subscriptions_per_presentity: usize,
+    /// Bytes of what names a subscription and its way (Call-ID, From, To, Contact, Record-Route, the presentity); one with
+    /// more is refused.
+    pub subscription_bytes: usize,
     /// Requests over UDP whose answer is kept for their retransmissions. The oldest goes first.
     pub server_transactions: usize,
+    /// Bytes of all those answers. The oldest goes first.
+    pub server_transaction_bytes: usize,
     /// Digest nonces whose count is known. The oldest goes first, and with it all that were given out before.
     pub digest_nonces: usize,
 }
@@ -70,9 +78,12 @@ impl Default for Limits {
             document_bytes: 65_536,
             publications_per_presentity: 32,
             ended_dialogs_per_presentity: 64,
+            published_bytes: 1 << 30,
             subscriptions: 200_000,
             subscriptions_per_presentity: 2_000,
+            subscription_bytes: 4_096,
             server_transactions: 100_000,
+            server_transaction_bytes: 128 << 20,
             digest_nonces: 100_000,
         }
     }

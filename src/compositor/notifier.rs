@@ -12,7 +12,7 @@ use super::names::Names;
 use super::presentities::Presentities;
 use super::request::{Answer, Expiry, accepted, package, presentity};
 use super::subscription::{Dialog, Reason, Step, Subscription, contact};
-use crate::base::{Deadlines, Hop, Timestamp, Transmit};
+use crate::base::{Deadlines, Hop, Limits, Timestamp, Transmit};
 use crate::presence::EventPackage;
 use crate::presence::dialog_info::DialogInfoOptions;
 use crate::sip::server_transaction::response_hop;
@@ -37,6 +37,7 @@ pub(super) struct Notifier {
     flights: BTreeMap<u64, Vec<u8>>,
     deadlines: Deadlines<u64>,
     most: usize,
+    most_bytes: usize,
     interval: Duration,
     documents: DialogInfoOptions,
     notifies: u64,
@@ -44,7 +45,7 @@ pub(super) struct Notifier {
 }
 
 impl Notifier {
-    pub(super) const fn new(most: usize, interval: Duration, documents: DialogInfoOptions) -> Self {
+    pub(super) const fn new(limits: &Limits, interval: Duration, documents: DialogInfoOptions) -> Self {
         Self {
             table: BTreeMap::new(),
             numbers: 0,
@@ -53,7 +54,8 @@ impl Notifier {
             branches: BTreeMap::new(),
             flights: BTreeMap::new(),
             deadlines: Deadlines::new(),
-            most,
+            most: limits.subscriptions,
+            most_bytes: limits.subscription_bytes,
             interval,
             documents,
             notifies: 0,
@@ -86,6 +88,9 @@ impl Notifier {
         let aor = presentity(request.request_uri().unwrap_or_default());
         let package = package(request)?;
         accepted(request, package)?;
+        if kept_bytes(request) > self.most_bytes {
+            return Err(Answer::new(513));
+        }
         let expires_s = expiry.granted(request)?;
         let number = match request.to_tag() {
             Some(tag) => self.refreshed(hop, request, package, tag)?,
@@ -341,6 +346,15 @@ impl Notifier {
 /// The `id` of Event, which tells several subscriptions of one watcher apart.
 fn event_id(request: &SipMessage<'_>) -> Option<String> {
     request.event_id().map(|id| String::from_utf8_lossy(id).into_owned())
+}
+
+/// Bytes of the request that are kept for as long as it is subscribed.
+fn kept_bytes(request: &SipMessage<'_>) -> usize {
+    let fields =
+        [HeaderName::CallId, HeaderName::From, HeaderName::To, HeaderName::Contact, HeaderName::Event];
+    let fields = fields.into_iter().filter_map(|name| request.header(name)).map(<[u8]>::len).sum::<usize>();
+    let route = request.values(HeaderName::RecordRoute).map(<[u8]>::len).sum::<usize>();
+    fields + route + request.request_uri().unwrap_or_default().len()
 }
 
 /// The watcher's Contact: one sip or sips URI.

@@ -41,6 +41,15 @@ pub(super) enum PublicationName {
     Registration { call_id: String, from: String },
 }
 
+impl PublicationName {
+    const fn len(&self) -> usize {
+        match self {
+            Self::EntityTag(tag) => tag.len(),
+            Self::Registration { call_id, from } => call_id.len() + from.len(),
+        }
+    }
+}
+
 /// There is no room.
 #[derive(Debug)]
 pub(super) struct Full;
@@ -52,6 +61,8 @@ struct Publication {
     /// The CSeq of the latest request about it.
     cseq: u32,
     content: Content,
+    /// What it takes up, roughly.
+    bytes: usize,
     expires_at: Timestamp,
 }
 
@@ -136,8 +147,11 @@ pub(super) struct Presentities {
     order: Order,
     changed: BTreeSet<u64>,
     publications: usize,
+    /// Of all publications.
+    bytes: usize,
     memory: Memory,
     most: usize,
+    most_bytes: usize,
     most_publications: usize,
     most_watchers: usize,
     options: DialogInfoOptions,
@@ -154,6 +168,8 @@ pub(super) struct Put<'a> {
     pub(super) cseq: u32,
     /// What it says; `None`: the same as before.
     pub(super) document: Option<Document>,
+    /// The bytes of the request's body.
+    pub(super) body_bytes: usize,
     /// For how long; 0 removes it.
     pub(super) expires_s: u32,
 }
@@ -168,8 +184,10 @@ impl Presentities {
             order: Order::default(),
             changed: BTreeSet::new(),
             publications: 0,
+            bytes: 0,
             memory: Memory { most_ended: limits.ended_dialogs_per_presentity, ended_s: max_expires_s },
             most: limits.presentities,
+            most_bytes: limits.published_bytes,
             most_publications: limits.publications_per_presentity,
             most_watchers: limits.subscriptions_per_presentity,
             options,
@@ -201,6 +219,11 @@ impl Presentities {
         self.publications
     }
 
+    #[cfg(test)]
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The number of a publication and the CSeq of the latest request about it.
     pub(super) fn find(
         &self,
@@ -225,17 +248,29 @@ impl Presentities {
         let number = put.known.unwrap_or(self.numbers);
         let Some(presentity) = self.table.get_mut(&key) else { return Err(Full) };
         let at = presentity.publications.iter().position(|known| known.number == number);
+        let before = at.and_then(|at| presentity.publications.get(at)).map_or(0, |known| known.bytes);
+        let bytes = match put.document {
+            Some(_) => put.body_bytes + put.aor.as_str().len() + put.name.len(),
+            None => before,
+        };
+        if bytes > before && self.bytes - before + bytes > self.most_bytes {
+            self.settle(now, key);
+            return Err(Full);
+        }
         let mut said_anew = true;
         match at.and_then(|at| presentity.publications.get_mut(at)) {
             Some(_) if put.expires_s == 0 => {
                 presentity.publications.retain(|known| known.number != number);
                 self.publications -= 1;
+                self.bytes -= before;
             }
             Some(known) => {
                 (known.name, known.cseq) = (put.name, put.cseq);
                 known.expires_at = now.after_s(put.expires_s);
                 match put.document {
                     Some(document) => {
+                        known.bytes = bytes;
+                        self.bytes = self.bytes - before + bytes;
                         known.content = content_of(document, &known.content, number, order);
                         said_anew = known.content.changed == order;
                     }
@@ -247,18 +282,20 @@ impl Presentities {
                     self.settle(now, key);
                     return Err(Full);
                 }
-                let before = Content::default();
+                let nothing = Content::default();
                 presentity.publications.push(Publication {
                     number,
                     package: put.package,
                     name: put.name,
                     cseq: put.cseq,
                     content: put.document.map_or_else(Content::default, |document| {
-                        content_of(document, &before, number, order)
+                        content_of(document, &nothing, number, order)
                     }),
+                    bytes,
                     expires_at: now.after_s(put.expires_s),
                 });
                 self.publications += 1;
+                self.bytes += bytes;
             }
         }
         if said_anew {
@@ -293,10 +330,11 @@ impl Presentities {
         while let Some((at, key)) = self.deadlines.pop_due(now) {
             let Some(presentity) = self.table.get_mut(&key) else { continue };
             presentity.deadline = None;
-            let before = presentity.publications.len();
-            presentity.publications.retain(|publication| publication.expires_at > at);
-            let expired = before - presentity.publications.len();
+            let expired = presentity.publications.extract_if(.., |known| known.expires_at <= at);
+            let (expired, bytes) =
+                expired.fold((0, 0), |(count, bytes), gone| (count + 1, bytes + gone.bytes));
             self.publications -= expired;
+            self.bytes -= bytes;
             if expired > 0 {
                 self.order.0 += 1;
                 self.compose(at, key);

@@ -46,7 +46,19 @@ impl PresenceServer {
         };
         let tag = self.names.next("entity-tag");
         let name = PublicationName::EntityTag(tag.clone());
-        self.put(now, Put { aor: &aor, package, known, name, cseq: 0, document, expires_s })?;
+        self.put(
+            now,
+            Put {
+                aor: &aor,
+                package,
+                known,
+                name,
+                cseq: 0,
+                document,
+                body_bytes: request.body().len(),
+                expires_s,
+            },
+        )?;
         Ok(Answer::new(200).with("SIP-ETag", tag).with("Expires", expires_s.to_string()))
     }
 
@@ -79,7 +91,19 @@ impl PresenceServer {
             [] => None,
             _ => Some(self.document(package, request)?),
         };
-        self.put(now, Put { aor: &aor, package, known, name, cseq, document, expires_s })?;
+        self.put(
+            now,
+            Put {
+                aor: &aor,
+                package,
+                known,
+                name,
+                cseq,
+                document,
+                body_bytes: request.body().len(),
+                expires_s,
+            },
+        )?;
         Ok(Answer::new(200).with("Expires", expires_s.to_string()))
     }
 

@@ -20,7 +20,8 @@ const OFFERED: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Md5];
 pub enum Refused {
     /// There are none that are right.
     Wrong,
-    /// They are right, but their nonce is too old, or its count did not rise.
+    /// They are right, but their nonce is too old, or its count did not rise, or it is not ours: given out before a
+    /// restart, most likely.
     Stale,
 }
 
@@ -93,7 +94,7 @@ impl DigestGuard {
         Err(refused)
     }
 
-    /// The user, if the password is right for a nonce of ours, old or not.
+    /// The user, if the password is right for the nonce, whoever made that.
     fn right(&self, given: &Credentials<'_>, method: &[u8], uri: &[u8]) -> Option<String> {
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let algorithm = match given.algorithm {
@@ -107,7 +108,6 @@ impl DigestGuard {
         let same =
             given.uri == uri || Aor::from_uri(given.uri).is_some_and(|aor| Aor::from_uri(uri) == Some(aor));
         let nonce = text(given.nonce)?;
-        let ours = self.nonce(nonce_name(nonce)?) == nonce;
         let expected = response(
             algorithm,
             user,
@@ -116,13 +116,13 @@ impl DigestGuard {
             (Some(text(given.nc?)?), text(given.cnonce?)?),
             (text(method)?, text(given.uri)?),
         );
-        (auth && asked && same && ours && equal(expected.as_bytes(), given.response))
-            .then(|| user.user.clone())
+        (auth && asked && same && equal(expected.as_bytes(), given.response)).then(|| user.user.clone())
     }
 
-    /// Counts one use of a nonce; `None` if it is too old or was used so often before.
+    /// Counts one use of a nonce; `None` if it is not ours, too old, or was used so often before.
     fn count(&mut self, now: Timestamp, given: &Credentials<'_>) -> Option<()> {
-        let name = nonce_name(std::str::from_utf8(given.nonce).ok()?)?;
+        let nonce = std::str::from_utf8(given.nonce).ok()?;
+        let name = nonce_name(nonce).filter(|name| self.nonce(*name) == nonce)?;
         let count = u32::from_str_radix(std::str::from_utf8(given.nc?).ok()?, 16).ok()?;
         let over = |name: NonceName| Timestamp::from_nanos(name.0).after_s(NONCE_LIFE_S) <= now;
         while let Some(first) = self.counts.first_entry().filter(|first| over(*first.key())) {
@@ -239,6 +239,18 @@ mod tests {
         let third = session.answer(&user("secret"), "PUBLISH", URI);
         assert_eq!(check(&mut guard, START.after_s(NONCE_LIFE_S), &third), Err(Refused::Stale));
         assert!(guard.challenges(START, true).iter().all(|value| value.ends_with(", stale=true")));
+    }
+
+    #[test]
+    fn who_knows_the_password_but_has_its_nonce_from_before_a_restart_is_asked_again() {
+        let mut before = guard();
+        let mut session = session(&mut before, START, Algorithm::Sha256);
+        let mut after =
+            DigestGuard::new("example.com".to_owned(), vec![user("secret")], Secret::new([8; 32]), 2);
+        let (right, wrong) = (user("secret"), user("guess"));
+        let answer = session.answer(&right, "PUBLISH", URI);
+        assert_eq!(check(&mut after, START, &answer), Err(Refused::Stale));
+        assert_eq!(check(&mut after, START, &session.answer(&wrong, "PUBLISH", URI)), Err(Refused::Wrong));
     }
 
     #[test]

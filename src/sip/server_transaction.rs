@@ -81,6 +81,9 @@ pub(super) fn way_back(via: Via<'_>, hop: Hop) -> Hop {
 #[derive(Debug)]
 pub struct ServerTransactions {
     most: usize,
+    most_bytes: usize,
+    /// Of all keys and responses.
+    bytes: usize,
     answered: BTreeMap<ServerTransactionKey, Transmit>,
     /// Oldest first: all last equally long.
     order: VecDeque<(Timestamp, ServerTransactionKey)>,
@@ -88,9 +91,9 @@ pub struct ServerTransactions {
 }
 
 impl ServerTransactions {
-    /// Keeps at most so many; the oldest goes first.
-    pub const fn new(most: usize) -> Self {
-        Self { most, answered: BTreeMap::new(), order: VecDeque::new(), evicted: 0 }
+    /// Keeps at most so many, of at most so many bytes; the oldest goes first.
+    pub const fn new(most: usize, most_bytes: usize) -> Self {
+        Self { most, most_bytes, bytes: 0, answered: BTreeMap::new(), order: VecDeque::new(), evicted: 0 }
     }
 
     /// The response that this request was answered with, if it is a retransmission.
@@ -100,26 +103,29 @@ impl ServerTransactions {
 
     /// A request was answered.
     pub fn completed(&mut self, now: Timestamp, key: ServerTransactionKey, response: Transmit) {
-        if response.hop.transport.is_reliable() || self.most == 0 {
+        if response.hop.transport.is_reliable() || self.answered.contains_key(&key) {
             return;
         }
-        if self.answered.len() >= self.most
-            && let Some((_, oldest)) = self.order.pop_front()
-        {
-            self.answered.remove(&oldest);
+        self.bytes += size(&key, &response);
+        self.order.push_back((now.after(T1 * 64), key.clone()));
+        self.answered.insert(key, response);
+        while self.answered.len() > self.most || self.bytes > self.most_bytes {
+            self.forget_oldest();
             self.evicted += 1;
         }
-        if self.answered.insert(key.clone(), response).is_none() {
-            self.order.push_back((now.after(T1 * 64), key));
+    }
+
+    fn forget_oldest(&mut self) {
+        let oldest = self.order.pop_front().and_then(|(_, key)| self.answered.remove_entry(&key));
+        if let Some((key, response)) = oldest {
+            self.bytes -= size(&key, &response);
         }
     }
 
     /// Fires what is due.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         while self.order.front().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, key)) = self.order.pop_front() {
-                self.answered.remove(&key);
-            }
+            self.forget_oldest();
         }
     }
 
@@ -132,6 +138,11 @@ impl ServerTransactions {
     pub const fn evicted(&self) -> u64 {
         self.evicted
     }
+}
+
+/// The key is there twice.
+const fn size(ServerTransactionKey(key): &ServerTransactionKey, response: &Transmit) -> usize {
+    2 * key.len() + response.bytes.len()
 }
 
 #[cfg(test)]
@@ -179,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_answer_is_kept_for_32_s_over_udp_and_not_at_all_over_tcp() {
-        let mut table = ServerTransactions::new(10);
+        let mut table = ServerTransactions::new(10, 10_000);
         let answer = |transport| Transmit { hop: hop(transport), bytes: b"200".to_vec() };
         let (one, other) = (key("192.0.2.7;branch=z9hG4bKa", "1"), key("192.0.2.7;branch=z9hG4bKb", "1"));
         table.completed(START, one.clone(), answer(Transport::Udp));
@@ -194,13 +205,29 @@ mod tests {
 
     #[test]
     fn at_the_bound_the_oldest_goes() {
-        let mut table = ServerTransactions::new(2);
+        let mut table = ServerTransactions::new(2, 10_000);
         let keys = ["a", "b", "c"].map(|branch| key(&format!("192.0.2.7;branch=z9hG4bK{branch}"), "1"));
         for key in &keys {
             table.completed(START, key.clone(), Transmit { hop: hop(Transport::Udp), bytes: Vec::new() });
         }
         assert!(table.answer(&keys[0]).is_none() && table.answer(&keys[2]).is_some());
         assert_eq!(table.evicted(), 1);
+    }
+
+    #[test]
+    fn long_answers_are_kept_for_fewer_requests() {
+        let mut table = ServerTransactions::new(100, 100_000);
+        let answer = Transmit { hop: hop(Transport::Udp), bytes: vec![b'x'; 30_000] };
+        let keys: Vec<_> = (0..10).map(|n| key(&format!("192.0.2.7;branch=z9hG4bK{n}"), "1")).collect();
+        for key in &keys {
+            table.completed(START, key.clone(), answer.clone());
+        }
+        assert_eq!(keys.iter().filter(|key| table.answer(key).is_some()).count(), 3);
+        assert!(table.answer(&keys[9]).is_some());
+        let too_long = Transmit { bytes: vec![b'x'; 200_000], ..answer };
+        table.completed(START, key("192.0.2.7;branch=z9hG4bKlong", "1"), too_long);
+        table.handle_timeout(START.after_s(32));
+        assert_eq!((table.bytes, table.poll_timeout()), (0, None));
     }
 
     #[test]

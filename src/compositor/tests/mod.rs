@@ -3,6 +3,7 @@
 mod any_order;
 mod bench;
 mod composed;
+mod flood;
 mod requests;
 mod watchers;
 

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
@@ -51,6 +51,8 @@ pub(super) struct Vitals {
     began: Instant,
     /// Milliseconds from `began` to the last whole message or ping, either way.
     active_ms: AtomicU64,
+    /// The peer sent a whole message or a ping.
+    spoke: AtomicBool,
     /// Bytes that were handed over and not written yet.
     pub queued_bytes: AtomicUsize,
     /// Requests sent without a final answer so far.
@@ -65,6 +67,7 @@ impl Vitals {
         Self {
             began: Instant::now(),
             active_ms: AtomicU64::new(0),
+            spoke: AtomicBool::new(false),
             queued_bytes: AtomicUsize::new(0),
             unanswered: AtomicUsize::new(0),
             requested_ms: AtomicU64::new(0),
@@ -93,8 +96,19 @@ impl Vitals {
         }
     }
 
-    fn received(&self, bytes: &[u8]) {
+    /// The peer has not said anything yet.
+    pub fn is_silent(&self) -> bool {
+        !self.spoke.load(Ordering::Relaxed)
+    }
+
+    /// The peer sent something whole.
+    fn heard(&self) {
         self.touch();
+        self.spoke.store(true, Ordering::Relaxed);
+    }
+
+    fn received(&self, bytes: &[u8]) {
+        self.heard();
         if bytes.starts_with(b"SIP/2.0 ") && !bytes.starts_with(b"SIP/2.0 1") {
             let one_less = |count: usize| count.checked_sub(1);
             // Nothing is owed when an answer comes twice.
@@ -213,7 +227,7 @@ async fn read<S: AsyncRead>(
                     }
                 }
                 Some(Frame::Ping) => {
-                    vitals.touch();
+                    vitals.heard();
                     if let Some(answer) = answer.upgrade() {
                         vitals.queued_bytes.fetch_add(PONG.len(), Ordering::Relaxed);
                         // Whoever no longer writes ends this connection.

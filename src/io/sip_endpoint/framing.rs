@@ -45,13 +45,16 @@ pub(super) struct Framer {
     taken: usize,
     /// The next message is not whole before so many bytes are there. Saves reading its header fields again.
     awaited: usize,
+    /// So many bytes of the next message hold no empty line. Saves searching them again for each byte of a peer that
+    /// sends one at a time.
+    searched: usize,
     longest: usize,
 }
 
 impl Framer {
     /// A framer of messages of at most `longest` bytes.
     pub fn new(longest: usize) -> Self {
-        Self { buffer: Vec::new(), taken: 0, awaited: 0, longest }
+        Self { buffer: Vec::new(), taken: 0, awaited: 0, searched: 0, longest }
     }
 
     /// Where to append what is read next. To be asked for only when [`Self::next`] has given `None`.
@@ -78,6 +81,9 @@ impl Framer {
         if PING.starts_with(rest) {
             return Ok(None);
         }
+        if self.searched > 0 && !may_hold_empty_line(rest, self.searched) {
+            return self.unfinished(rest.len());
+        }
         let skipped = keep_alive(rest);
         self.taken += skipped;
         rest = rest.get(skipped..).unwrap_or_default();
@@ -87,11 +93,7 @@ impl Framer {
             Start::Other => return Err(FramingError::NotSip),
         };
         let Some(head) = head(rest, &start_line) else {
-            return if rest.len() > self.longest {
-                Err(FramingError::TooLong(self.longest))
-            } else {
-                Ok(None)
-            };
+            return self.unfinished(rest.len());
         };
         let body = match head.content_length {
             ContentLength::Bytes(length) => length,
@@ -108,9 +110,24 @@ impl Framer {
         };
         let message = message.to_vec();
         self.taken += length;
-        self.awaited = 0;
+        (self.awaited, self.searched) = (0, 0);
         Ok(Some(Frame::Message(message)))
     }
+
+    /// The header fields do not end within so many bytes.
+    const fn unfinished(&mut self, length: usize) -> Result<Option<Frame>, FramingError> {
+        if length > self.longest {
+            return Err(FramingError::TooLong(self.longest));
+        }
+        self.searched = length;
+        Ok(None)
+    }
+}
+
+/// Whether an empty line may end in what comes behind so many bytes.
+fn may_hold_empty_line(bytes: &[u8], searched: usize) -> bool {
+    let new = bytes.get(searched.saturating_sub(3)..).unwrap_or_default();
+    new.windows(2).any(|two| two == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n")
 }
 
 /// What follows, without the empty lines before it.

@@ -163,8 +163,8 @@ impl Streams {
         Ok(Opening::Connect(Some((config, name.unwrap_or_else(|| hop.remote.ip().into())))))
     }
 
-    /// Starts a connection's task. Another connection to the same address gives way to it, and at the bound the one
-    /// of the same opener that was idle for longest.
+    /// Starts a connection's task. Another connection to the same address gives way to it, and at the bound one of the
+    /// same opener.
     fn begin(
         &mut self,
         transport: Transport,
@@ -173,14 +173,10 @@ impl Streams {
         opening: Opening,
         happened: &mut Happened,
     ) {
-        let of_opener = || self.connections.iter().filter(|(_, entry)| entry.opener == opener);
-        if of_opener().count() >= self.bounds.connections {
-            let idlest = of_opener().max_by_key(|(_, entry)| entry.vitals.idle()).map(|(key, _)| *key);
-            if let Some(key) = idlest {
-                happened.counters.connections_evicted += 1;
-                let error = io::Error::other("there were too many connections");
-                self.end(key, error, happened);
-            }
+        if let Some(key) = self.in_excess(opener) {
+            happened.counters.connections_evicted += 1;
+            let error = io::Error::other("there were too many connections");
+            self.end(key, error, happened);
         }
         self.end((transport, remote), io::Error::other("the peer connected anew"), happened);
         let id = self.next_id;
@@ -199,6 +195,22 @@ impl Streams {
         };
         let task = tokio::spawn(connection.run(opening)).abort_handle();
         self.connections.insert((transport, remote), Entry { id, opener, vitals, outgoing, task });
+    }
+
+    /// At the bound, the connection that makes room: the one that was idle for longest. Where a quarter of the peers
+    /// has not said anything yet, it is one of those: who only connects does not drive out who waits to be notified.
+    fn in_excess(&self, opener: Opener) -> Option<(Transport, SocketAddr)> {
+        let all = || self.connections.iter().filter(|(_, entry)| entry.opener == opener);
+        if all().count() < self.bounds.connections {
+            return None;
+        }
+        let silent = || all().filter(|(_, entry)| entry.vitals.is_silent());
+        let many_silent = opener == Opener::Peer && silent().count() > self.bounds.connections / 4;
+        let idlest = match many_silent {
+            true => silent().max_by_key(|(_, entry)| entry.vitals.idle()),
+            false => all().max_by_key(|(_, entry)| entry.vitals.idle()),
+        };
+        idlest.map(|(key, _)| *key)
     }
 
     /// Forgets a connection. Whoever waits for an answer over it is told.

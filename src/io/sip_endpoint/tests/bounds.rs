@@ -62,6 +62,35 @@ async fn too_many_connections_cost_the_one_that_was_idle_for_longest() {
 }
 
 #[tokio::test]
+async fn who_only_connects_drives_out_nobody_who_has_spoken() {
+    let bounds = EndpointBounds { connections: 8, ..EndpointBounds::default() };
+    let mut bob = bounded("tcp:127.0.0.1:0", bounds).await;
+    let mut watchers = Vec::new();
+    for number in 0..5 {
+        let mut watcher = TcpStream::connect(address(&bob)).await.unwrap();
+        watcher.write_all(request(number).as_bytes()).await.unwrap();
+        assert_eq!(message(&mut bob).await.1, request(number));
+        watchers.push(watcher);
+    }
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        let mut mallory = TcpStream::connect(address(&bob)).await.unwrap();
+        mallory.write_all(b"OPTIONS sip:bob").await.unwrap();
+        silent.push(mallory);
+        // The endpoint's turn.
+        let _ = tokio::time::timeout(Duration::from_millis(5), bob.next()).await;
+    }
+    for watcher in &mut watchers {
+        goes_on(watcher, &mut bob).await;
+    }
+    // The last of the silent ones is there, and may speak yet.
+    let last = silent.last_mut().unwrap();
+    last.write_all(&request(99).as_bytes()[15..]).await.unwrap();
+    assert_eq!(message(&mut bob).await.1, request(99));
+    assert_eq!(bob.counters().connections_evicted, 47);
+}
+
+#[tokio::test]
 async fn a_connection_that_is_idle_is_closed() {
     let bounds = EndpointBounds { idle_time: Duration::from_secs(1), ..EndpointBounds::default() };
     let mut bob = bounded("tcp:127.0.0.1:0", bounds).await;
