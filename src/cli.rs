@@ -122,7 +122,7 @@ struct Replay {
 
 #[derive(Args)]
 struct Listens {
-    /// Where the embedded presence server listens: `udp:ADDRESS[:PORT]`, `tcp:…` or `tls:…`. May be repeated. Without
+    /// Where the presence server listens: `udp:ADDRESS[:PORT]`, `tcp:…` or `tls:…`. May be repeated. Without
     /// it, what the configuration says (`presence.listen`), else udp and tcp at 127.0.0.1:5060.
     #[arg(long = "listen", value_name = "LISTEN")]
     listens: Vec<Listen>,
@@ -318,7 +318,15 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
             http::check(&config.webhooks)?;
             writeln!(out, "{}: ok", file.display())?;
         }
-        ConfigCommand::Show => out.write_all(read_config(configured)?.to_toml().as_bytes())?,
+        ConfigCommand::Show => {
+            let config = read_config(configured)?;
+            out.write_all(config.to_toml().as_bytes())?;
+            if config.has_secrets() {
+                eprintln!(
+                    "offhook: passwords and secrets are not shown: put them in before using this as a file"
+                );
+            }
+        }
     }
     out.flush()?;
     Ok(Ended::Done)

@@ -9,6 +9,15 @@ use crate::base::{EndedOn, TalkingOn};
 use crate::publish::{Facets, LineKind, OnStop, PublishMethod, RefreshOn};
 
 impl Config {
+    /// It holds passwords or secrets, which [`Self::to_toml`] leaves out.
+    pub fn has_secrets(&self) -> bool {
+        let watch = self.watch.password.is_some() && self.watch.password_file.is_none();
+        let publish = self.publish.password.is_some() && self.publish.password_file.is_none();
+        let webhook =
+            self.webhooks.iter().any(|webhook| !webhook.secrets.is_empty() && webhook.secret_file.is_none());
+        watch || publish || webhook || !self.presence.users.is_empty()
+    }
+
     /// A configuration file that says exactly this, with the meaning, unit and default of every key.
     /// Passwords and secrets are not shown.
     pub fn to_toml(&self) -> String {

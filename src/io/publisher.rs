@@ -49,9 +49,20 @@ struct Inbox {
     outcomes_lost: u64,
     not_taken: u64,
     totals: Totals,
+    /// Why a server could not be reached last, while nothing was acknowledged since, and whether that was polled.
     last_failure: Option<String>,
+    failure_is_new: bool,
     finish: Option<Duration>,
     abandoned: bool,
+}
+
+impl Inbox {
+    fn fail(&mut self, failure: String) {
+        if self.last_failure.as_ref() != Some(&failure) {
+            self.last_failure = Some(failure);
+            self.failure_is_new = true;
+        }
+    }
 }
 
 #[derive(Default)]
@@ -135,6 +146,12 @@ impl PublisherHandle {
         self.shared.inbox().last_failure.clone()
     }
 
+    /// The same, once each time that it became so.
+    pub fn poll_failure(&self) -> Option<String> {
+        let mut inbox = self.shared.inbox();
+        std::mem::take(&mut inbox.failure_is_new).then(|| inbox.last_failure.clone()).flatten()
+    }
+
     /// Waits until all is acknowledged, at most for `timeout`; then stops as [`PublishOptions::on_stop`] says and waits
     /// for that, in what is left of the time but at least 2 s.
     pub fn finish(&mut self, timeout: Duration) -> Totals {
@@ -174,10 +191,10 @@ enum Phase {
     Stopping(Timestamp),
 }
 
-async fn run(mut publisher: Publisher, mut way: Way, found: Vec<Server>, shared: &Shared) {
+async fn run(mut publisher: Publisher, mut way: Way, mut known: Vec<Server>, shared: &Shared) {
     let clock = Clock::start();
     let mut phase = Phase::Publishing;
-    publisher.handle_servers(clock.now(), &found);
+    publisher.handle_servers(clock.now(), &known);
     // What is looked up anew while all goes on.
     let (located, mut looked_up) = tokio::sync::mpsc::channel(1);
     loop {
@@ -229,12 +246,21 @@ async fn run(mut publisher: Publisher, mut way: Way, found: Vec<Server>, shared:
             event = way.endpoint.next() => match event {
                 EndpointEvent::Message { hop, bytes } => publisher.handle_message(clock.now(), hop, &bytes),
                 EndpointEvent::Failed { hop, error } => {
-                    shared.inbox().last_failure = Some(failure(hop, &error));
+                    // One that takes no TCP is asked over UDP: that is no trouble.
+                    let is_way = |way: &Server| (way.hop.transport, way.hop.remote) == (hop.transport, hop.remote);
+                    if known.iter().any(is_way) {
+                        shared.inbox().fail(failure(hop, &error));
+                    }
                     publisher.handle_transport_error(clock.now(), hop);
                 }
             },
             Some(found) = looked_up.recv() => {
-                publisher.handle_servers(clock.now(), &servers(way.reach(found)));
+                let found = servers(way.reach(found));
+                publisher.handle_servers(clock.now(), &found);
+                // Where nothing is found, those that are known stay.
+                if !found.is_empty() {
+                    known = found;
+                }
             }
         }
     }
@@ -253,6 +279,7 @@ fn hand_over(publisher: &mut Publisher, shared: &Shared) {
     while let Some(outcome) = publisher.poll_outcome() {
         if outcome.acknowledged {
             inbox.totals.acknowledged += 1;
+            inbox.last_failure = None;
         } else {
             inbox.totals.failed += 1;
         }

@@ -332,7 +332,10 @@ pub fn explain(options: ExplainOptions) -> Result<Ended, ReplayError> {
 /// Says after a while what the wait is for, unless what it gives is dropped before.
 fn tell_if_it_takes_long(server: &str) -> Sender<()> {
     let (waiting, over) = mpsc::channel();
-    let sentence = format!("offhook: waiting up to {} s for {server} to acknowledge", SETTLE.as_secs());
+    let sentence = format!(
+        "offhook: waiting up to {} s for {server} to acknowledge; Ctrl-C twice ends it now",
+        SETTLE.as_secs()
+    );
     // Without the thread the wait is the same, only silent.
     let _ = thread::Builder::new().name("patience".to_owned()).spawn(move || {
         if over.recv_timeout(UNREMARKED) == Err(RecvTimeoutError::Timeout) {
@@ -441,6 +444,12 @@ impl Results {
                 self.unpublished.insert(publication, outcome.status);
             }
             self.outlet.publication(&outcome)?;
+        }
+        if let Some(failure) = self.publisher.as_ref().and_then(PublisherHandle::poll_failure) {
+            tell(
+                self.bar.as_ref(),
+                &format_args!("the presence server cannot be reached, and is tried again: {failure}"),
+            );
         }
         Ok(())
     }

@@ -119,7 +119,15 @@ impl Way {
 
 /// Why what was sent over this hop did not arrive, in words.
 pub fn failure(hop: Hop, error: &io::Error) -> String {
-    format!("{}:{}: {error}", hop.transport, hop.remote)
+    let what = error.to_string();
+    let advice = if what.contains("UnknownIssuer") {
+        " (publish.tls_ca_file in the configuration says whom to believe)"
+    } else if what.contains("CaUsedAsEndEntity") {
+        " (its certificate is an authority's, not a server's)"
+    } else {
+        ""
+    };
+    format!("{}:{}: {what}{advice}", hop.transport, hop.remote)
 }
 
 /// Who has no roots and asks for no TLS needs none.

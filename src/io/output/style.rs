@@ -128,11 +128,15 @@ impl Style {
     const TERMINAL_WIDTH: usize = 120;
 
     /// The style for standard output: colours on a terminal only, and not where `NO_COLOR` is set
-    /// (no-color.org) or `TERM` is `dumb`; the width that `COLUMNS` says.
+    /// (no-color.org) or `TERM` is `dumb`; the width that `COLUMNS` says, else that of the terminal.
     pub fn for_stdout(is_terminal: bool) -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let told = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let measured = || {
+            let (_, columns) = console::Term::stdout().size_checked().filter(|_| is_terminal)?;
+            Some(usize::from(columns)).filter(|&columns| columns > 0)
+        };
+        let told = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).or_else(measured);
         let usual = if is_terminal { Self::TERMINAL_WIDTH } else { Self::FILE_WIDTH };
         Self {
             colours: is_terminal && !refused,
