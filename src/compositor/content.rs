@@ -164,8 +164,7 @@ impl Content {
             watching: status.watching == Some(true),
             confidence: status.confidence.unwrap_or_default(),
         });
-        content.changed = content.since(before, place.order);
-        content
+        content.since(before, place.order)
     }
 
     /// Of a dialog document.
@@ -199,8 +198,7 @@ impl Content {
             }
         }
         content.dialogs = Some(dialogs);
-        content.changed = content.since(before, place.order);
-        content
+        content.since(before, place.order)
     }
 
     fn dialog(&self, key: &DialogKey) -> Option<&Said<(DialogState, bool)>> {
@@ -278,10 +276,13 @@ impl Content {
         self.activities.retain(|activity| !matches!(activity.as_str(), "on-the-phone" | "unknown"));
     }
 
-    /// When this was first said.
-    fn since(&self, before: &Self, order: Order) -> Order {
-        let same = *before == Self { changed: before.changed, ..self.clone() };
-        if same { before.changed } else { order }
+    /// With the moment when it was first said.
+    fn since(mut self, before: &Self, order: Order) -> Self {
+        self.changed = before.changed;
+        if self != *before {
+            self.changed = order;
+        }
+        self
     }
 }
 

@@ -4,7 +4,7 @@
 //! RFC 6665, with the packages of RFC 3856 and RFC 4235. A SUBSCRIBE is answered 200, never 202 (section 8.3.1), and a
 //! NOTIFY goes where the SUBSCRIBE came from: through the NAT that it came through, over its connection.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::names::Names;
 use super::presentities::Presentities;
 use super::request::{Answer, Expiry, accepted, package, presentity};
 use super::subscription::{Dialog, Reason, Step, Subscription, contact};
-use crate::base::{Deadlines, Hop, Limits, Timestamp, Transmit};
+use crate::base::{Deadlines, Hop, Limits, Timestamp, Transmit, Transport};
 use crate::presence::EventPackage;
 use crate::presence::dialog_info::DialogInfoOptions;
 use crate::sip::server_transaction::response_hop;
@@ -20,11 +20,18 @@ use crate::sip::transaction::{ClientTransaction, Reliability};
 use crate::sip::write::unfolded;
 use crate::sip::{Aor, HeaderName, Method, Scheme, SipMessage, Uri};
 
-/// What one watcher's subscription is called before it has a dialog: Call-ID, the watcher's tag, package, `id`.
-type Asked = (String, String, EventPackage, Option<String>);
+/// What one watcher's subscription is called before it has a dialog: Call-ID, the watcher's tag, whom it watches, package,
+/// `id`.
+type Asked = (String, String, Aor, EventPackage, Option<String>);
 
 /// Seconds after which somebody who found no room may ask again.
 pub(super) const RETRY_AFTER_S: u32 = 60;
+
+/// A NOTIFY that awaits its answer: its branch, and where it went.
+struct Flight {
+    branch: Vec<u8>,
+    hop: Hop,
+}
 
 pub(super) struct Notifier {
     table: BTreeMap<u64, Subscription>,
@@ -34,7 +41,9 @@ pub(super) struct Notifier {
     asked: BTreeMap<Asked, u64>,
     /// By the branch of the NOTIFY in flight.
     branches: BTreeMap<Vec<u8>, u64>,
-    flights: BTreeMap<u64, Vec<u8>>,
+    flights: BTreeMap<u64, Flight>,
+    /// Where to those NOTIFYs are in flight.
+    ways: BTreeSet<(Transport, SocketAddr, u64)>,
     deadlines: Deadlines<u64>,
     most: usize,
     most_bytes: usize,
@@ -53,6 +62,7 @@ impl Notifier {
             asked: BTreeMap::new(),
             branches: BTreeMap::new(),
             flights: BTreeMap::new(),
+            ways: BTreeSet::new(),
             deadlines: Deadlines::new(),
             most: limits.subscriptions,
             most_bytes: limits.subscription_bytes,
@@ -148,7 +158,7 @@ impl Notifier {
         let target = target(request)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let remote_tag = text(request.from_tag().unwrap_or_default());
-        let asked = (text(request.call_id()), remote_tag.clone(), package, event_id(request));
+        let asked = (text(request.call_id()), remote_tag.clone(), aor.clone(), package, event_id(request));
         if let Some(&before) = self.asked.get(&asked) {
             let same = |known: &Subscription| known.dialog.remote_cseq == request.cseq().number;
             if self.table.get(&before).is_some_and(same) {
@@ -211,10 +221,10 @@ impl Notifier {
 
     /// Nothing arrives there.
     pub(super) fn handle_transport_error(&mut self, now: Timestamp, hop: Hop) {
-        let there = |known: Hop| known.transport == hop.transport && known.remote == hop.remote;
-        let numbers: Vec<u64> = self.flights.keys().copied().collect();
-        for number in numbers {
-            if let Some(subscription) = self.table.get_mut(&number).filter(|known| there(known.dialog.hop)) {
+        let way = |number| (hop.transport, hop.remote, number);
+        let there: Vec<u64> = self.ways.range(way(0)..=way(u64::MAX)).map(|(_, _, number)| *number).collect();
+        for number in there {
+            if let Some(subscription) = self.table.get_mut(&number) {
                 subscription.handle_transport_error();
                 self.touch(now, number);
             }
@@ -295,11 +305,14 @@ impl Notifier {
                     let transaction =
                         ClientTransaction::new(now, branch.as_bytes(), Method::Notify, request, reliability);
                     let live = presentity.dialogs(package, self.documents.dialogs_per_document);
+                    let hop = subscription.dialog.hop;
                     subscription.sent(now, transaction, essence.clone(), live, self.interval);
                     self.notifies += 1;
                     self.landed(number);
-                    self.branches.insert(branch.clone().into_bytes(), number);
-                    self.flights.insert(number, branch.into_bytes());
+                    let branch = branch.into_bytes();
+                    self.branches.insert(branch.clone(), number);
+                    self.ways.insert((hop.transport, hop.remote, number));
+                    self.flights.insert(number, Flight { branch, hop });
                 }
             }
         }
@@ -310,8 +323,9 @@ impl Notifier {
 
     /// Its NOTIFY awaits no answer any more.
     fn landed(&mut self, number: u64) {
-        if let Some(branch) = self.flights.remove(&number) {
+        if let Some(Flight { branch, hop }) = self.flights.remove(&number) {
             self.branches.remove(&branch);
+            self.ways.remove(&(hop.transport, hop.remote, number));
         }
     }
 
@@ -335,9 +349,11 @@ impl Notifier {
         self.deadlines.set(&mut gone.deadline, number, None);
         let Dialog { call_id, local_tag, remote_tag, .. } = gone.dialog;
         self.dialogs.remove(&local_tag);
-        let asked = (call_id, remote_tag, gone.package, gone.event_id);
-        if self.asked.get(&asked) == Some(&number) {
-            self.asked.remove(&asked);
+        if let Some(presentity) = presentities.get(gone.presentity) {
+            let asked = (call_id, remote_tag, presentity.aor.clone(), gone.package, gone.event_id);
+            if self.asked.get(&asked) == Some(&number) {
+                self.asked.remove(&asked);
+            }
         }
         presentities.unwatch(now, gone.presentity, number);
     }

@@ -2,6 +2,7 @@
 //! In: publications that come, change and go. Out: what each presentity is, and which ones changed. Knows nothing of SIP
 //! messages, dialogs of subscriptions.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -75,6 +76,8 @@ pub(super) struct Presentity {
     /// The documents without what changes although nothing is said anew.
     presence: Arc<[u8]>,
     dialog: Arc<[u8]>,
+    /// The presence document as watchers get it, once one wants it: the same for all.
+    presence_body: OnceCell<Arc<[u8]>>,
     changed_at: Timestamp,
     watchers: BTreeSet<u64>,
     deadline: Option<Timestamp>,
@@ -105,20 +108,15 @@ impl Presentity {
         listed: &[DialogElement],
         version: u32,
         options: DialogInfoOptions,
-    ) -> Vec<u8> {
+    ) -> Arc<[u8]> {
         let Composed { state, foreign, dialogs, marks } = &self.composed;
         match package {
             EventPackage::Presence => {
                 let at = Some(self.changed_at);
-                pidf::document_of(
-                    &self.aor,
-                    state,
-                    marks,
-                    foreign,
-                    Facet::Combined,
-                    at,
-                    options.dialogs_per_document,
-                )
+                let most = options.dialogs_per_document;
+                let write =
+                    || pidf::document_of(&self.aor, state, marks, foreign, Facet::Combined, at, most).into();
+                Arc::clone(self.presence_body.get_or_init(write))
             }
             EventPackage::Dialog => {
                 let gone = listed.iter().filter(|listed| dialogs.iter().all(|live| live.id != listed.id));
@@ -128,7 +126,7 @@ impl Presentity {
                     ..gone.clone()
                 });
                 let all: Vec<DialogElement> = gone.chain(dialogs.iter().cloned()).collect();
-                dialog_info::document_of(&self.aor, &all, version, options)
+                dialog_info::document_of(&self.aor, &all, version, options).into()
             }
         }
     }
@@ -369,6 +367,7 @@ impl Presentities {
             composed: Composed::default(),
             presence: Arc::new([]),
             dialog: Arc::new([]),
+            presence_body: OnceCell::new(),
             changed_at: now,
             watchers: BTreeSet::new(),
             deadline: None,
@@ -396,6 +395,7 @@ impl Presentities {
         presentity.composed = composed;
         if *presentity.presence != *presence {
             presentity.presence = presence.into();
+            presentity.presence_body = OnceCell::new();
             presentity.changed_at = now;
             self.changed.insert(key);
         }

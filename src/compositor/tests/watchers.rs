@@ -418,3 +418,27 @@ fn a_dialog_that_only_a_mark_names_is_not_listed_but_counts() {
     let told = bench.heard.pop().unwrap();
     assert!(!told.body().contains("confirmed") && told.body().contains("call-1@"), "{}", told.body());
 }
+
+#[test]
+fn one_call_id_may_watch_several() {
+    let mut bench = Bench::new();
+    for (number, user) in (1..).zip(["alice", "bob"]) {
+        let cseq = format!("{number} SUBSCRIBE");
+        let (uri, common) = (format!("sip:{user}@example.com"), [("Event", "dialog"), CONTACT]);
+        let headers = [("Call-ID", "watch"), ("CSeq", &*cseq), common[0], common[1]];
+        let bytes = request("SUBSCRIBE", &uri, number, &headers, b"");
+        let got = bench.send(udp(5070), &bytes);
+        ok(&mut bench, &got[1]);
+    }
+    assert_eq!(bench.server.counters().subscriptions, 2);
+    // Who asks anew for the same one knows nothing of the dialog that it had.
+    let headers = [("Call-ID", "watch"), ("CSeq", "3 SUBSCRIBE"), ("Event", "dialog"), CONTACT];
+    assert_eq!(bench.ask("SUBSCRIBE", &headers, b"")[0].status(), Some(200));
+    assert_eq!(bench.server.counters().subscriptions, 2);
+    bench.server.stop(bench.now);
+    for told in bench.drain() {
+        ok(&mut bench, &told);
+    }
+    bench.pass(Duration::from_secs(40));
+    assert_eq!(bench.server.counters().subscriptions, 0);
+}
