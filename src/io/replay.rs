@@ -445,13 +445,17 @@ impl Results {
             }
             self.outlet.publication(&outcome)?;
         }
+        Ok(())
+    }
+
+    /// Says so while there is still time to mend it; at the end the last sentence does.
+    fn tell_of_publisher(&self) {
         if let Some(failure) = self.publisher.as_ref().and_then(PublisherHandle::poll_failure) {
             tell(
                 self.bar.as_ref(),
                 &format_args!("the presence server cannot be reached, and is tried again: {failure}"),
             );
         }
-        Ok(())
     }
 
     fn publish(&mut self, change: &PresentityChange) {
@@ -497,6 +501,7 @@ impl Sink for Results {
 
     fn idle(&mut self) -> io::Result<()> {
         self.tell_of_webhooks();
+        self.tell_of_publisher();
         self.poll_publisher()?;
         self.poll_watcher()?;
         match &mut self.flushing {
