@@ -394,3 +394,66 @@ fn a_dialog_whose_end_was_revoked_goes_on_in_both_packages() {
         assert_eq!(bench.status(), (Terminal::Online, Session::Idle));
     }
 }
+
+#[test]
+fn to_say_the_same_again_is_no_change() {
+    let mut bench = Bench::new();
+    let (mut one, mut other) = (Published::presence(Facet::Combined), Published::presence(Facet::Combined));
+    one.raw(&mut bench, &phone(Some(false), None));
+    other.raw(&mut bench, &phone(Some(true), Some("on-the-phone")));
+    assert_eq!(bench.status(), (Terminal::Online, Session::Talking));
+    one.raw(&mut bench, &phone(Some(false), None));
+    assert_eq!(bench.status(), (Terminal::Online, Session::Talking), "closed is the older word");
+    one.raw(&mut bench, &phone(Some(true), None));
+    one.raw(&mut bench, &phone(Some(false), None));
+    assert_eq!(bench.status().0, Terminal::OfflineWaiting, "closed is the newer word");
+    // Nor does one that changed in another thing say its old word anew.
+    one.raw(&mut bench, &phone(Some(true), None));
+    other.raw(&mut bench, &phone(Some(false), Some("on-the-phone")));
+    one.raw(&mut bench, &phone(Some(true), Some("meeting")));
+    assert_eq!(bench.status().0, Terminal::OfflineWaiting, "only the activity is new");
+}
+
+#[test]
+fn what_is_told_of_a_session_is_what_was_told_of_it_last() {
+    let mut bench = Bench::new();
+    let mut taps = [Published::presence(Facet::Combined), Published::presence(Facet::Combined)];
+    let document = |session_type: &str| {
+        let document = String::from_utf8(Known::online().with(&[confirmed()]).pidf(Facet::Combined)).unwrap();
+        let attribute = format!("session=\"talking\" session-type=\"{session_type}\"");
+        document.replace("session=\"talking\"", &attribute).into_bytes()
+    };
+    for (tap, session_type) in [(0, "call"), (1, "voicemail"), (0, "call")] {
+        taps[tap].raw(&mut bench, &document(session_type));
+    }
+    let told = |bench: &Bench| bench.server.state(&alice()).unwrap().session_type.clone();
+    assert_eq!(told(&bench).as_deref(), Some("voicemail"), "the first only said the same again");
+    taps[0].raw(&mut bench, &document("conference"));
+    assert_eq!(told(&bench).as_deref(), Some("conference"));
+}
+
+#[test]
+fn a_dialog_that_is_over_stays_over_for_as_long_as_somebody_believes_in_it() {
+    let mut bench = Bench::new();
+    let (mut believer, mut other) = (Published::presence(Facet::Session), Published::dialog());
+    believer.say(&mut bench, &Known::default().with(&[confirmed()]));
+    other.say(&mut bench, &Known::default().with(&[over()]));
+    other.remove(&mut bench);
+    for round in 0..20 {
+        bench.pass(Duration::from_secs(500));
+        believer.refresh(&mut bench);
+        // Something changes now and then.
+        let mut third = Published::presence(Facet::Terminal);
+        third.say(&mut bench, &Known::online());
+        assert_eq!(bench.status(), (Terminal::Online, Session::Idle), "after {round} refreshes");
+        third.remove(&mut bench);
+    }
+}
+
+#[test]
+fn a_registration_that_is_withdrawn_while_a_talk_turned_into_a_ring_is_unknown_at_the_end() {
+    let mut apart = Apart::new().offline().talking().calling().is(Terminal::Online, Session::Calling);
+    apart.terminal.remove(&mut apart.bench);
+    // Online only follows from the talk, and that ends when it is idle.
+    apart.is(Terminal::Online, Session::Calling).idle().is(Terminal::Unknown, Session::Idle);
+}

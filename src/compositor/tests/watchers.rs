@@ -442,3 +442,29 @@ fn one_call_id_may_watch_several() {
     bench.pass(Duration::from_secs(40));
     assert_eq!(bench.server.counters().subscriptions, 0);
 }
+
+#[test]
+fn a_dialog_document_that_comes_late_says_nothing_new_to_who_watches_presence() {
+    for (first, second) in [(1, 2), (2, 1), (3, 4), (4, 3), (5, 6), (6, 5)] {
+        let mut bench = Bench::new();
+        let (mut marks, mut dialogs) = (Published::presence(Facet::Combined), Published::dialog());
+        let held = crate::presence::DialogView { held: true, ..dialog(first, DialogState::Confirmed) };
+        let talking = Known::online().with(&[dialog(first, DialogState::Confirmed)]);
+        marks.say(&mut bench, &talking);
+        dialogs.say(&mut bench, &talking);
+        let (_, told) = Watcher::new(&mut bench, "presence");
+        ok(&mut bench, &told);
+        bench.pass(Duration::from_secs(1));
+        // The presence document follows each change, the dialog document skips one.
+        for known in [vec![held.clone()], vec![held.clone(), dialog(second, DialogState::Early)]] {
+            bench.heard.clear();
+            marks.say(&mut bench, &Known::online().with(&known));
+            let told = bench.heard[0].clone();
+            ok(&mut bench, &told);
+            bench.pass(Duration::from_secs(1));
+        }
+        bench.heard.clear();
+        dialogs.say(&mut bench, &Known::online().with(&[held, dialog(second, DialogState::Early)]));
+        assert!(bench.heard.is_empty(), "{first} {second}: {:?}", bench.heard);
+    }
+}
