@@ -95,11 +95,6 @@ impl PresenceServerHandle {
         Ok(Self { shared, listening, thread: Some(thread) })
     }
 
-    /// Where it listens, with the real ports.
-    pub fn listening(&self) -> &[Listen] {
-        &self.listening
-    }
-
     /// Says on standard error where it listens, and what should be known of that.
     pub fn tell(&self, config: &Config) {
         let places: Vec<String> = self.listening.iter().map(Listen::to_string).collect();
