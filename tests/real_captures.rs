@@ -10,8 +10,6 @@ mod networks;
 mod phones;
 #[path = "real_captures/snippets.rs"]
 mod snippets;
-#[path = "real_captures/tunnels.rs"]
-mod tunnels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -41,25 +39,14 @@ fn replay(file: &Path) -> Result<Output, String> {
         .map_err(|error| format!("offhook does not start: {error}"))
 }
 
-/// All expectations that hold without looking into tunnels.
-fn visible() -> Vec<&'static Capture> {
+fn expectations() -> Vec<&'static Capture> {
     snippets::CAPTURES.iter().chain(phones::CAPTURES).chain(networks::CAPTURES).collect()
 }
 
 #[test]
 fn every_real_capture_shows_what_its_packets_say() {
     let Some(directory) = captures() else { return };
-    compare_all(&directory, &visible());
-}
-
-/// What GRE, IP-in-IP and GTP-U carry is not seen: a limit that the README tells. Once it is seen, this fails, and
-/// the rows of `tunnels.rs` take the place of those that `networks.rs` has for the same files.
-#[test]
-fn tunnels_are_a_limit() {
-    let Some(directory) = captures() else { return };
-    for row in tunnels::CAPTURES {
-        assert!(!compare(&directory, row).is_empty(), "{}: its tunnels are unwrapped", row.file);
-    }
+    compare_all(&directory, &expectations());
 }
 
 #[test]
@@ -70,8 +57,8 @@ fn every_capture_has_its_expectation() {
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .filter(|name| name != "INDEX.tsv")
         .collect();
-    let described: BTreeSet<String> = visible().iter().map(|row| row.file.to_owned()).collect();
-    assert_eq!(described.len(), visible().len(), "a file has two rows");
+    let described: BTreeSet<String> = expectations().iter().map(|row| row.file.to_owned()).collect();
+    assert_eq!(described.len(), expectations().len(), "a file has two rows");
     assert_eq!(described, present);
 }
 

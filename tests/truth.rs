@@ -104,6 +104,14 @@ fn the_same_with_one_frame_in_twenty_out_of_order() {
     check_at_least(99.9, "small-reorder5.pcap.gz", "small.truth.jsonl");
 }
 
+/// What a switch or a cloud's mirror wraps frames in to carry them to whoever listens.
+#[test]
+fn the_same_inside_each_tunnel() {
+    for tunnel in ["gre", "erspan1", "erspan2", "erspan3", "vxlan"] {
+        check(&format!("small-{tunnel}.pcap.gz"), "small.truth.jsonl");
+    }
+}
+
 #[test]
 fn thirty_phones_behind_a_b2bua() {
     check("b2bua.pcap.gz", "b2bua.truth.jsonl");

@@ -5,6 +5,7 @@ mod fragments;
 mod link;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -65,11 +66,12 @@ pub enum Payload<'a> {
     },
 }
 
-/// How many headers inside each other are followed: VLAN tags, IP, extension headers.
-const MAX_LAYERS: usize = 12;
+/// How many headers inside each other are followed: VLAN tags, IP, extension headers, tunnels. A tagged frame that a
+/// switch mirrors by ERSPAN out of another tunnel has about 16.
+const MAX_LAYERS: usize = 24;
 
-/// How often a datagram that was put together may itself hold fragments, plus one.
-const REASSEMBLIES: usize = 2;
+/// At how many IP headers inside each other fragments are put together.
+const FRAGMENTED_DEPTHS: usize = 4;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -78,8 +80,7 @@ const IPV6_ROUTING: u8 = 43;
 const IPV6_FRAGMENT: u8 = 44;
 const IPV6_DESTINATION_OPTIONS: u8 = 60;
 
-/// What is left of a frame once some headers are taken off. A tunnel is one more arm in
-/// [`Decoder::decode`] that yields one of these.
+/// What is left of a frame once some headers are taken off.
 #[derive(Clone, Copy)]
 enum Layer<'a> {
     /// From the destination MAC address on.
@@ -102,8 +103,8 @@ enum Layer<'a> {
 /// Takes frames apart and puts fragmented datagrams together.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The second table serves fragments that were found inside a datagram of the first.
-    fragments: [FragmentTable; REASSEMBLIES],
+    /// One for each depth: the first is for fragments of the outermost packet, the next for what is in its tunnel.
+    fragments: [FragmentTable; FRAGMENTED_DEPTHS],
 }
 
 impl Decoder {
@@ -153,24 +154,27 @@ impl Decoder {
                     }
                 },
                 Layer::EtherType(0x0800 | 0x86dd, bytes) => Layer::Ip(bytes),
-                Layer::EtherType(..) => return None,
-                Layer::Ip(bytes) => match ip(bytes, cut) {
-                    Ok(Packet::Whole(layer)) => layer,
-                    Ok(Packet::Fragment(fragment)) => {
-                        let Some(table) = tables.next() else {
-                            oddities.note(Oddity::NestedTooDeep);
+                Layer::EtherType(ether_type, bytes) => tunnel::behind_ether_type(ether_type, bytes)?,
+                Layer::Ip(bytes) => {
+                    let table = tables.next();
+                    match ip(bytes, cut) {
+                        Ok(Packet::Whole(layer)) => layer,
+                        Ok(Packet::Fragment(fragment)) => {
+                            let Some(table) = table else {
+                                oddities.note(Oddity::NestedTooDeep);
+                                return None;
+                            };
+                            reassemble(table, frame.at, tags, fragment, oddities)?
+                        }
+                        Err(broken) => {
+                            oddities.note(match broken {
+                                Broken::Short => unreadable,
+                                Broken::Malformed => Oddity::MalformedPacket,
+                            });
                             return None;
-                        };
-                        reassemble(table, frame.at, tags, fragment, oddities)?
+                        }
                     }
-                    Err(broken) => {
-                        oddities.note(match broken {
-                            Broken::Short => unreadable,
-                            Broken::Malformed => Oddity::MalformedPacket,
-                        });
-                        return None;
-                    }
-                },
+                }
                 Layer::IpPayload { source, destination, protocol, bytes, whole } => match protocol {
                     UDP | TCP => {
                         let parsed = if protocol == UDP { udp(bytes, whole) } else { tcp(bytes) };
@@ -182,6 +186,12 @@ impl Decoder {
                             });
                             return None;
                         };
+                        if let Payload::Udp(bytes) = payload
+                            && let Some(inside) = tunnel::behind_udp(destination_port, bytes)
+                        {
+                            layer = inside;
+                            continue;
+                        }
                         let whole = whole && reached;
                         if !whole {
                             oddities.note(Oddity::TruncatedFrame);
@@ -200,7 +210,7 @@ impl Decoder {
                         };
                         Layer::IpPayload { source, destination, protocol, bytes, whole }
                     }
-                    _ => return None,
+                    _ => tunnel::behind_ip(protocol, source, destination, bytes, whole)?,
                 },
             };
         }
@@ -316,10 +326,11 @@ fn reassemble<'s>(
     oddities: &mut Oddities,
 ) -> Option<Layer<'s>> {
     let IpFragment { source, destination, identification, protocol, piece, whole } = fragment;
-    let followed = matches!(
-        protocol,
-        UDP | TCP | IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_FRAGMENT | IPV6_DESTINATION_OPTIONS
-    );
+    let followed = tunnel::is_tunnel(protocol)
+        || matches!(
+            protocol,
+            UDP | TCP | IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_FRAGMENT | IPV6_DESTINATION_OPTIONS
+        );
     if !followed {
         return None;
     }

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::tunnels::Tunnel;
+
 /// Midnight UTC of the day on which all ladders happen, in seconds since the epoch: 2026-11-22.
 pub const MIDNIGHT_S: u64 = 1_795_305_600;
 /// Second 0 of a ladder is eight o'clock.
@@ -21,6 +23,8 @@ pub struct Ladder {
     pub options: Vec<String>,
     /// 802.1Q tag of every frame.
     pub vlan: Option<u16>,
+    /// What every frame is wrapped in.
+    pub tunnel: Option<Tunnel>,
     /// How frames begin.
     pub link: Link,
     /// Who takes part, in the order of declaration.
@@ -199,6 +203,7 @@ impl Ladder {
             name: name.to_owned(),
             options: Vec::new(),
             vlan: None,
+            tunnel: None,
             link: Link::Ethernet,
             parties: Vec::new(),
             steps: Vec::new(),
@@ -242,6 +247,10 @@ impl Ladder {
             "server" => self.declare(Kind::Server, rest),
             "vlan" => {
                 self.vlan = Some(rest.parse().map_err(|_| "not a VLAN number")?);
+                Ok(())
+            }
+            "tunnel" => {
+                self.tunnel = Some(Tunnel::named(rest).ok_or("not a tunnel's name")?);
                 Ok(())
             }
             "link" => {

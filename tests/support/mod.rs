@@ -5,4 +5,5 @@
 
 pub mod ladder;
 pub mod phones;
+pub mod tunnels;
 pub mod wire;

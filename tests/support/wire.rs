@@ -49,7 +49,13 @@ pub fn messages(ladder: &Ladder) -> Result<Vec<WireMessage>, String> {
 /// A sentence that names the line.
 pub fn frames(ladder: &Ladder) -> Result<Vec<CapturedFrame>, String> {
     let wrapping = Wrapping { link: ladder.link, vlan: ladder.vlan };
-    Ok(wrap(&messages(ladder)?, wrapping))
+    let mut frames = wrap(&messages(ladder)?, wrapping);
+    if let Some(tunnel) = ladder.tunnel {
+        for frame in &mut frames {
+            frame.bytes = tunnel.wrap(&frame.bytes);
+        }
+    }
+    Ok(frames)
 }
 
 /// Messages as frames. TCP connections are opened 1 ms before their first message, and each segment is acknowledged.

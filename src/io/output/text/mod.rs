@@ -461,10 +461,7 @@ impl<W: Write> Outlet for Ladder<W> {
         }
         writeln!(self.out, ".")?;
         if counters.frames > 0 && counters.sip_messages == 0 {
-            writeln!(
-                self.out,
-                "No SIP was seen: it may be encrypted, inside a tunnel, or not in this capture."
-            )?;
+            writeln!(self.out, "No SIP was seen: it may be encrypted, or not in this capture.")?;
         } else if counters.sip_messages > 0 && counters.presentities == 0 {
             writeln!(self.out, "Nobody of a managed domain was seen.")?;
         }

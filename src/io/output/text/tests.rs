@@ -125,7 +125,7 @@ fn a_file_without_sip_says_so_in_counts() {
     let text = ladder(Style::plain(), &[], counters);
     assert_eq!(
         text,
-        "3 frames, 0 SIP messages, 0 presentities, 0 changes.\nNo SIP was seen: it may be encrypted, inside a tunnel, or not in this capture.\nStrange:\n         2 × bytes of a TCP stream that were not captured\n"
+        "3 frames, 0 SIP messages, 0 presentities, 0 changes.\nNo SIP was seen: it may be encrypted, or not in this capture.\nStrange:\n         2 × bytes of a TCP stream that were not captured\n"
     );
 }
 
