@@ -122,11 +122,13 @@ impl Writer {
         registration_ends(&mut out, phone, cseq, None);
         let (name, address, parameter) = (&phone.name, phone.address, self.parameter);
         out.line(format_args!("CSeq: {cseq} REGISTER"));
-        out.line(format_args!("Contact: <sip:{name}@{address}{parameter}>;expires=3600"));
+        let instance = Instance(phone);
+        out.line(format_args!("Contact: <sip:{name}@{address}{parameter}>;expires=3600{instance}"));
         proof.write(&mut out, "Authorization", phone, "REGISTER", &format!("sip:{DOMAIN}"));
         out.line(format_args!("User-Agent: {}", phone.model.agent));
         out.line(format_args!("Allow: {}", phone.model.allow));
         out.line(format_args!("Supported: {}", phone.model.supported));
+        out.line(format_args!("Allow-Events: presence, dialog, message-summary, refer"));
         out.end()
     }
 
@@ -150,7 +152,9 @@ impl Writer {
         registration_ends(&mut out, phone, cseq, Some(branch));
         out.line(format_args!("CSeq: {cseq} REGISTER"));
         let (name, address, parameter) = (&phone.name, phone.address, self.parameter);
-        out.line(format_args!("Contact: <sip:{name}@{address}{parameter}>;expires=3600"));
+        let instance = Instance(phone);
+        out.line(format_args!("Contact: <sip:{name}@{address}{parameter}>;expires=3600{instance}"));
+        out.line(format_args!("Date: Sun, 22 Nov 2026 08:00:00 GMT"));
         out.line(format_args!("Server: {PROXY_AGENT}"));
         out.end()
     }
@@ -182,11 +186,11 @@ impl Writer {
             Leg::Second => self.vias(&mut out, sender, transaction, leg),
         }
         if leg == Leg::Second && transaction.method == "INVITE" && !is_of_hop && method == "INVITE" {
-            self.record_route(&mut out);
+            self.record_route(&mut out, dialog, by);
         }
         out.line(format_args!("Max-Forwards: {}", if leg == Leg::First { 70 } else { 69 }));
         if leg == Leg::First && inside {
-            out.line(format_args!("Route: <sip:{}{parameter};lr>", PROXY.ip()));
+            out.line(format_args!("Route: {}", self.route(dialog, Side::Caller)));
         }
         ends(&mut out, dialog, by, inside || (is_of_hop && method == "ACK"));
         out.line(format_args!("Call-ID: {}", dialog.call_id));
@@ -203,6 +207,10 @@ impl Writer {
                 let (display_name, name) = (&sender.display_name, &sender.name);
                 out.line(format_args!("P-Asserted-Identity: \"{display_name}\" <sip:{name}@{DOMAIN}>"));
             }
+        }
+        if method == "BYE" {
+            out.line(format_args!("Reason: Q.850;cause=16;text=\"Normal call clearing\""));
+            out.line(format_args!("X-RTP-Stat: PS=1502,OS=240320,PR=1498,OR=239680,PL=0,JI=4,LA=12"));
         }
         out.line(format_args!("User-Agent: {}", sender.model.agent));
         self.finish(out, dialog, by, body)
@@ -229,7 +237,7 @@ impl Writer {
             _ => self.vias(&mut out, sender, transaction, leg),
         }
         if is_invite && !inside && (success || status.starts_with("18")) {
-            self.record_route(&mut out);
+            self.record_route(&mut out, dialog, by);
         }
         ends(&mut out, dialog, by, inside || !status.starts_with("100"));
         out.line(format_args!("Call-ID: {}", dialog.call_id));
@@ -243,6 +251,7 @@ impl Writer {
         }
         if is_invite && success {
             out.line(format_args!("Supported: {}", answerer.model.supported));
+            out.raw(answerer.model.extra);
         }
         if by_proxy {
             out.line(format_args!("Server: {PROXY_AGENT}"));
@@ -283,12 +292,33 @@ impl Writer {
         ));
     }
 
-    fn record_route(&self, out: &mut Text) {
-        out.line(format_args!("Record-Route: <sip:{}{};lr>", PROXY.ip(), self.parameter));
+    fn record_route(&self, out: &mut Text, dialog: &Dialog, by: Side) {
+        out.line(format_args!("Record-Route: {}", self.route(dialog, by)));
+    }
+
+    /// The proxy writes the tag of who opened the dialog into its URI, to know the direction of what comes later.
+    fn route(&self, dialog: &Dialog, by: Side) -> String {
+        format!(
+            "<sip:{}{};lr;ftag={};did=1d4.{:.4}>",
+            PROXY.ip(),
+            self.parameter,
+            dialog.tag(by),
+            dialog.tag(by)
+        )
     }
 
     fn contact(&self, out: &mut Text, phone: &Phone) {
         out.line(format_args!("Contact: <sip:{}@{}{}>", phone.name, phone.address, self.parameter));
+    }
+}
+
+/// What tells a phone from another at the registrar (RFC 5626).
+struct Instance<'a>(&'a Phone);
+
+impl std::fmt::Display for Instance<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let number = self.0.registration & 0xffff_ffff_ffff;
+        write!(f, ";+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-{number:012x}>\"")
     }
 }
 
@@ -325,7 +355,10 @@ fn registration_ends(out: &mut Text, phone: &Phone, cseq: u32, to_tag: Option<u6
     out.line(format_args!("From: \"{display_name}\" <sip:{name}@{DOMAIN}>;tag={tag:08x}"));
     match to_tag {
         Some(tag) => {
-            out.line(format_args!("To: \"{display_name}\" <sip:{name}@{DOMAIN}>;tag=b27e1a1d33761e85.{:08x}", tag as u32));
+            out.line(format_args!(
+                "To: \"{display_name}\" <sip:{name}@{DOMAIN}>;tag=b27e1a1d33761e85.{:08x}",
+                tag as u32
+            ));
         }
         None => out.line(format_args!("To: \"{display_name}\" <sip:{name}@{DOMAIN}>")),
     }
@@ -347,7 +380,9 @@ fn ends(out: &mut Text, dialog: &Dialog, by: Side, with_to_tag: bool) {
 
 fn challenge(out: &mut Text, name: &str, nonce: u64) {
     let nonce = Nonce(nonce);
-    out.line(format_args!("{name}: Digest realm=\"{DOMAIN}\", nonce=\"{nonce}\", algorithm=MD5, qop=\"auth\""));
+    out.line(format_args!(
+        "{name}: Digest realm=\"{DOMAIN}\", nonce=\"{nonce}\", algorithm=MD5, qop=\"auth\""
+    ));
 }
 
 struct Nonce(u64);

@@ -243,9 +243,9 @@ impl<W: Write> Hour<W> {
             return false;
         }
         let mut free = || {
-            (0..TRIES).map(|_| self.phones.nth(below(&mut self.random, known))).find(|&phone| {
-                self.phones.is_free(phone, at_us)
-            })
+            (0..TRIES)
+                .map(|_| self.phones.nth(below(&mut self.random, known)))
+                .find(|&phone| self.phones.is_free(phone, at_us))
         };
         let (Some(caller), Some(callee)) = (free(), free()) else { return false };
         if caller == callee {

@@ -8,9 +8,8 @@ use offhook::base::Random;
 /// Where the proxy, which is the registrar too, listens.
 pub const PROXY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 5060);
 
-const NAMES: [&str; 12] = [
-    "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "mallory", "peggy",
-];
+const NAMES: [&str; 12] =
+    ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "mallory", "peggy"];
 
 /// What the phones of one maker have in common.
 pub struct Model {

@@ -100,9 +100,8 @@ impl<W: Write> Wire<W> {
         packet[4..8].copy_from_slice(&((number * 160) as u32).to_be_bytes());
         packet[8..12].copy_from_slice(&((media.call as u32) ^ end as u32).to_be_bytes());
         packet[12..].copy_from_slice(&PAYLOAD);
-        let address = |end: usize| {
-            SocketAddrV4::new(*phone::address(media.phones[end]).ip(), media.ports[end])
-        };
+        let address =
+            |end: usize| SocketAddrV4::new(*phone::address(media.phones[end]).ip(), media.ports[end]);
         self.udp(address(end), address(1 - end), &packet).map(drop)
     }
 
@@ -128,7 +127,11 @@ impl<W: Write> Wire<W> {
             }
         }
         let cut = self.random.next() % 100 < CUT_PER_HUNDRED;
-        let longest = if cut { 1 + self.random.next() as usize % message.len().min(LONGEST_SEGMENT) } else { LONGEST_SEGMENT };
+        let longest = if cut {
+            1 + self.random.next() as usize % message.len().min(LONGEST_SEGMENT)
+        } else {
+            LONGEST_SEGMENT
+        };
         let (first, rest) = message.split_at(longest.min(message.len()));
         let mut carried = self.segment(phone, end, Flags::Push, first)?;
         for piece in rest.chunks(LONGEST_SEGMENT) {
