@@ -228,16 +228,7 @@ fn frames_of(again: &Again) -> Vec<CapturedFrame> {
 fn workload_frames(kind: Kind, users: u32, messages: u64) -> Vec<CapturedFrame> {
     let mut file = Vec::new();
     Workload { kind, users, messages, seed: 3261 }.write(&mut file).unwrap();
-    let mut frames = Vec::new();
-    let mut rest = &file[24..];
-    while let Some((head, behind)) = rest.split_at_checked(16) {
-        let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap());
-        let (bytes, behind) = behind.split_at(word(8) as usize);
-        let at_us = u64::from(word(0)) * 1_000_000 + u64::from(word(4));
-        frames.push(CapturedFrame { at_us, bytes: bytes.to_vec() });
-        rest = behind;
-    }
-    frames
+    wire::frames_of_pcap(&file)
 }
 
 /// Either port is SIP's; IPv4 without options.
