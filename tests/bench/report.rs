@@ -27,6 +27,19 @@ impl Table {
         self.rows.push((name.to_owned(), numbers.into()));
     }
 
+    /// The same for a README.
+    pub fn markdown(&self) -> String {
+        let titles: Vec<_> = self.columns.iter().map(|(title, _)| *title).collect();
+        let mut text =
+            format!("| {} | {} |\n|---|{}\n", self.title, titles.join(" | "), "--:|".repeat(titles.len()));
+        for (name, numbers) in &self.rows {
+            let numbers = self.columns.iter().zip(numbers);
+            let cells: Vec<_> = numbers.map(|((_, decimals), number)| written(*number, *decimals)).collect();
+            text.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
+        }
+        text
+    }
+
     /// The same for programs; the columns' titles are not unique, their order is.
     pub fn json(&self) -> Value {
         let columns: Vec<_> = self.columns.iter().map(|(title, _)| *title).collect();
@@ -48,7 +61,7 @@ impl fmt::Display for Table {
         for (name, numbers) in &self.rows {
             write!(f, "  {name:names$}")?;
             for ((title, decimals), number) in self.columns.iter().zip(numbers) {
-                let number = number.map_or_else(|| "–".to_owned(), |number| format!("{number:.decimals$}"));
+                let number = written(*number, *decimals);
                 write!(f, "  {number:>width$}", width = width(title))?;
             }
             writeln!(f)?;
@@ -59,6 +72,21 @@ impl fmt::Display for Table {
 
 fn width(title: &str) -> usize {
     title.chars().count().max(6)
+}
+
+/// `1,234,567` and `0.25`; `–` for none.
+pub fn written(number: Option<f64>, decimals: usize) -> String {
+    let Some(number) = number else { return "–".to_owned() };
+    let digits = format!("{:.decimals$}", number.abs());
+    let (whole, fraction) = digits.split_at(digits.find('.').unwrap_or(digits.len()));
+    let mut text = if number < 0.0 { "−".to_owned() } else { String::new() };
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text + fraction
 }
 
 /// The middle one; the lower of two.

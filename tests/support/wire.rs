@@ -72,6 +72,23 @@ pub fn wrap(messages: &[WireMessage], wrapping: Wrapping) -> Vec<CapturedFrame> 
     wire.frames
 }
 
+/// The frames of a file that [`pcap`] could have written.
+///
+/// # Panics
+/// It could not have.
+pub fn frames_of_pcap(file: &[u8]) -> Vec<CapturedFrame> {
+    let mut frames = Vec::new();
+    let mut rest = &file[24..];
+    while let Some((head, behind)) = rest.split_first_chunk::<16>() {
+        let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let (bytes, behind) = behind.split_at(word(8) as usize);
+        let at_us = u64::from(word(0)) * 1_000_000 + u64::from(word(4));
+        frames.push(CapturedFrame { at_us, bytes: bytes.to_vec() });
+        rest = behind;
+    }
+    frames
+}
+
 /// A capture file: 24 bytes of header, then records (little-endian, microseconds).
 pub fn pcap(link: Link, frames: &[CapturedFrame]) -> Vec<u8> {
     let link_type: u32 = match link {

@@ -1,0 +1,254 @@
+//! `scripts/bench replay`: what it costs to hear so many messages.
+//! In: seeded workloads. Out: tables of messages per second of processor time, instructions and bytes, each beside floor
+//! programs measured in the same run. Knows nothing of the insides of what it measures.
+//! Absolute figures drift with the machine; programs take turns, and medians and ratios are what counts.
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a bench is outside the house: it has clocks and processes"
+)]
+
+mod callgrind;
+mod child;
+#[allow(dead_code, reason = "the other bench uses the rest")]
+mod cpu;
+mod floor;
+mod instructions;
+mod listening;
+#[allow(dead_code, reason = "the other bench uses the rest")]
+mod part;
+#[allow(dead_code, reason = "the other bench uses the rest")]
+mod report;
+mod workload;
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+use offhook::base::{FrameId, Limits, LinkType, Timestamp};
+use offhook::decode::Frame;
+use offhook::tap::{Tap, TapOptions};
+
+use child::Took;
+use floor::Floor;
+use listening::{Bench, Goal, Measured, Size};
+use report::Table;
+use workload::{Kind, MESSAGES_PER_USER, Workload};
+
+/// Measures what it costs to listen.
+#[derive(Parser)]
+#[command(name = "bench replay", version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    /// A few seconds and small counts: shows that the bench works, not how fast anything is.
+    #[arg(long)]
+    quick: bool,
+    /// One JSON object in place of tables.
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+    /// Tables for a README.
+    #[arg(long)]
+    markdown: bool,
+    /// Only count the instructions of a message, and fail if they are 5 % more than those committed.
+    #[arg(long, conflicts_with = "bless")]
+    check: bool,
+    /// Only count the instructions of a message, and write them down to be committed.
+    #[arg(long)]
+    bless: bool,
+    /// The program to measure, in place of the one just built.
+    #[arg(long, value_name = "PROGRAM", default_value = env!("CARGO_BIN_EXE_offhook"))]
+    offhook: PathBuf,
+    /// Where captures are written, up to 8 GB at a time.
+    #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
+    directory: PathBuf,
+    /// Given by `cargo bench`; without it, as `cargo test` does, it is quick.
+    #[arg(long, hide = true)]
+    bench: bool,
+    #[command(subcommand)]
+    role: Option<Role>,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Only write a workload to a file.
+    Write(Write),
+    /// A floor, in a process of its own.
+    #[command(hide = true)]
+    Floor {
+        #[arg(value_enum)]
+        floor: Floor,
+        file: PathBuf,
+    },
+    /// The machine, without files and output of its own.
+    #[command(hide = true)]
+    Machine { file: PathBuf },
+    /// Waits for a program.
+    #[command(hide = true)]
+    WaitFor {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(clap::Args)]
+struct Write {
+    /// Which.
+    #[arg(value_enum)]
+    workload: Letter,
+    /// Where to.
+    file: PathBuf,
+    /// Users.
+    #[arg(long, default_value_t = 100_000)]
+    users: u32,
+    /// SIP messages; without it, 10 for each user. Workload d has as many as it needs.
+    #[arg(long)]
+    messages: Option<u64>,
+    /// Calls that stay open in workload d; without it, one for each user.
+    #[arg(long)]
+    calls: Option<u64>,
+    /// Another seed, other bytes.
+    #[arg(long, default_value_t = listening::SEED)]
+    seed: u64,
+}
+
+/// The workloads' names.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Letter {
+    /// Registrations and calls over UDP.
+    A,
+    /// The same, and four RTP packets for each message.
+    B,
+    /// The same as a, over TCP.
+    C,
+    /// Registrations and calls that stay.
+    D,
+}
+
+fn main() -> Result<()> {
+    // Test runners ask what tests there are; this has none.
+    if std::env::args().any(|argument| argument == "--list") {
+        return Ok(());
+    }
+    let mut words: Vec<_> = std::env::args_os().collect();
+    // `cargo bench` puts its flag behind everything.
+    let is_bench = words.last().is_some_and(|last| last == "--bench");
+    if is_bench {
+        words.pop();
+    }
+    let mut arguments = Arguments::parse_from(words);
+    arguments.bench |= is_bench;
+    match &arguments.role {
+        None => act(&arguments),
+        Some(Role::Write(what)) => write(what),
+        Some(Role::Floor { floor, file }) => {
+            floor::run(*floor, file)?;
+            tell_what_it_took(Took::so_far()?)
+        }
+        Some(Role::Machine { file }) => {
+            machine(file)?;
+            tell_what_it_took(Took::so_far()?)
+        }
+        Some(Role::WaitFor { command }) => tell_what_it_took(child::wait_for(command)?),
+    }
+}
+
+fn act(arguments: &Arguments) -> Result<()> {
+    let directory = tempfile::Builder::new().prefix("offhook-bench").tempdir_in(&arguments.directory)?;
+    if arguments.check {
+        return instructions::check(&arguments.offhook, directory.path());
+    }
+    if arguments.bless {
+        return instructions::bless(&arguments.offhook, directory.path());
+    }
+    let is_quick = arguments.quick || !arguments.bench;
+    let size = if is_quick { Size::QUICK } else { Size::FULL };
+    let (machine, load, runs) = (cpu::machine(), cpu::load(), size.runs);
+    let bench = Bench { program: arguments.offhook.clone(), directory: directory.path().to_owned(), size };
+    let Measured { tables, goals } = bench.measure()?;
+    if arguments.json {
+        let tables: Vec<_> = tables.iter().map(Table::json).collect();
+        let goals: Vec<_> = goals.iter().map(Goal::json).collect();
+        let report = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "machine": machine,
+            "load_before": load,
+            "quick": is_quick,
+            "tables": tables,
+            "goals": goals,
+        });
+        println!("{report}");
+        return Ok(());
+    }
+    if arguments.markdown {
+        println!("On {machine}, median of {runs} runs:\n");
+        for table in &tables {
+            println!("{}", table.markdown());
+        }
+        return Ok(());
+    }
+    println!("offhook {}, {machine}, median of {runs} runs", env!("CARGO_PKG_VERSION"));
+    println!("Load average before it began: {load:.2}. Compare within one run; instructions hardly drift.");
+    if is_quick {
+        println!("Quick: this shows that the bench works, not how fast anything is.");
+    }
+    for table in &tables {
+        println!("\n{table}");
+    }
+    println!("\nGoals");
+    for goal in &goals {
+        println!("{}", goal.line());
+    }
+    Ok(())
+}
+
+fn tell_what_it_took(took: Took) -> Result<()> {
+    println!("{}", serde_json::to_string(&took)?);
+    Ok(())
+}
+
+/// The tap without the way in and out of the program: frames as the floors read them, and nobody is told.
+fn machine(file: &Path) -> Result<()> {
+    let mut tap = Tap::new(TapOptions::default(), Limits::default());
+    let (mut number, mut told) = (0, 0_u64);
+    floor::records(file, |at_us, bytes| {
+        number += 1;
+        let at = Timestamp::from_nanos(at_us * 1_000);
+        let (id, link) = (FrameId::new(0, number), LinkType(1));
+        tap.handle(&Frame { at, id, link, bytes, wire_length: bytes.len() });
+        while tap.poll_output().is_some() {
+            told += 1;
+        }
+    })?;
+    std::hint::black_box(told);
+    Ok(())
+}
+
+fn write(what: &Write) -> Result<()> {
+    let users = what.users;
+    let kind = match what.workload {
+        Letter::A => Kind::Udp,
+        Letter::B => Kind::UdpAndRtp,
+        Letter::C => Kind::Tcp,
+        Letter::D => Kind::Open { dialogs: what.calls.unwrap_or(u64::from(users)) },
+    };
+    let messages = what.messages.unwrap_or(u64::from(users) * MESSAGES_PER_USER);
+    let out = File::create(&what.file).with_context(|| what.file.display().to_string())?;
+    let workload = Workload { kind, users, messages, seed: what.seed };
+    let written = workload.write(BufWriter::with_capacity(1 << 20, out))?;
+    println!(
+        "{}: {} frames; {} SIP messages, {:.0} bytes a frame; {} RTP packets; {} users registered, {} calls, \
+         at most {} at once",
+        what.file.display(),
+        written.frames,
+        written.messages,
+        written.sip_bytes as f64 / written.messages.max(1) as f64,
+        written.rtp,
+        written.registered,
+        written.calls,
+        written.most_talking,
+    );
+    Ok(())
+}
