@@ -2,6 +2,7 @@
 //! reader that is too simple to be wrong say; the stream frames it by its Content-Length as printed, which counts other
 //! bytes than are there in some (RFC 3261 section 18.3). Those that break the rule are named here, with why.
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod sip_common;
 

@@ -2,6 +2,7 @@
 //! `sip_torture.txt` has an entry for each: what kind of text it is, why, what the scanner reads of it, and, where
 //! that is not one whole message each, what the stream makes of it as a datagram and over a connection.
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod sip_common;
 

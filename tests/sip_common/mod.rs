@@ -1,8 +1,11 @@
 //! What the SIP tests share: the collected messages, and a walk through every accessor.
 #![allow(dead_code, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+pub mod against_rsip;
 pub mod plain;
 pub mod reading;
+pub mod spelling;
 pub mod streamed;
 
 use std::hint::black_box;

@@ -145,6 +145,12 @@ fn their_uri(uri: &rsip::Uri) -> String {
 pub fn theirs(bytes: &[u8]) -> Option<Reading> {
     let message = rsip::SipMessage::try_from(bytes).ok()?;
     let mut reading = Reading::new();
+    // It knows no compact forms, so where one is among them it has not read all values of a field.
+    let has_compact = |compact: &str| {
+        message.headers().iter().any(
+            |field| matches!(field, rsip::Header::Other(name, _) if name.trim().eq_ignore_ascii_case(compact)),
+        )
+    };
     match &message {
         rsip::SipMessage::Request(request) => {
             reading.insert("method", request.method.to_string());
@@ -171,7 +177,9 @@ pub fn theirs(bytes: &[u8]) -> Option<Reading> {
         reading.insert("to", their_uri(&to.uri));
         reading.insert("to-tag", or_absent(to.tag().map(ToString::to_string)));
     }
-    if let Ok(Ok(via)) = message.via_header().map(|via| via.typed()) {
+    if let Ok(Ok(via)) = message.via_header().map(|via| via.typed())
+        && !has_compact("v")
+    {
         reading.insert("via-transport", via.transport.to_string().to_ascii_uppercase());
         reading.insert("via-host", host(&via.uri.host().to_string()));
         reading.insert("via-port", or_absent(via.uri.port().map(|port| port.value().to_string())));
@@ -194,13 +202,16 @@ pub fn theirs(bytes: &[u8]) -> Option<Reading> {
             _ => None,
         })
         .collect();
-    if contacts.iter().all(Result::is_ok) {
+    if !has_compact("m") && contacts.iter().all(Result::is_ok) {
         let contacts: Vec<_> = contacts
             .into_iter()
             .flatten()
             .map(|contact| {
                 let expires = contact.expires().and_then(|expires| expires.value().parse::<u32>().ok());
-                format!("{} {expires:?}", their_uri(&contact.uri))
+                match contact.uri.to_string().trim() {
+                    "*" => "*".to_owned(),
+                    _ => format!("{} {expires:?}", their_uri(&contact.uri)),
+                }
             })
             .collect();
         reading.insert("contacts", contacts.join(", "));
