@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::dns::{self, Dns, DnsError};
-use super::next_hop::{NextHop, Security};
 use super::sip_endpoint::{Endpoint, EndpointError, EndpointOptions};
 use super::tls::{TlsError, client_tls};
 use crate::base::{Hop, Listen, Random, Transport};
+use crate::config::{NextHop, Security};
 
 /// Why there is no way.
 #[derive(Debug, thiserror::Error)]
