@@ -12,10 +12,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::base::Listen;
-use crate::config::{Config, NOT_A_DOMAIN, managed_domain};
+use crate::config::{Config, NOT_A_DOMAIN, NextHop, managed_domain};
 use crate::io::config_file::read_config as read_config_file;
 use crate::io::http;
-use crate::io::next_hop::NextHop;
 use crate::io::presence_server;
 use crate::io::replay::{self, Ended, ExplainOptions, Format, Publishing, ReplayOptions, Speed};
 use crate::io::watch::{self, WatchCommand, Watching};
@@ -295,8 +294,14 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-fn usage(what: &str) -> Failure {
-    Failure::Usage(Cli::command().error(ErrorKind::MissingRequiredArgument, what))
+/// Wrong usage of a subcommand, with how that one is used.
+fn usage(subcommands: &[&str], what: &str) -> Failure {
+    let mut command = Cli::command();
+    // Only then the subcommands know what they are called by.
+    command.build();
+    let error = |command: &mut clap::Command| command.error(ErrorKind::MissingRequiredArgument, what);
+    let used = subcommands.iter().try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
+    Failure::Usage(used.map_or_else(|| error(&mut Cli::command()), error))
 }
 
 fn read_config(file: Option<PathBuf>) -> Result<Config, Failure> {
@@ -308,13 +313,12 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
     match command {
         ConfigCommand::Check { file } => {
             let Some(file) = file.or(configured) else {
-                return Err(usage(&format!("name a file, here, by --config or by {CONFIG_VARIABLE}")));
+                return Err(usage(
+                    &["config", "check"],
+                    &format!("name a file, here, by --config or by {CONFIG_VARIABLE}"),
+                ));
             };
             let config = read_config_file(&file)?;
-            for server in &config.publish.servers {
-                NextHop::parse(server)
-                    .map_err(|error| anyhow::anyhow!("{}: publish.server: {error}", file.display()))?;
-            }
             http::check(&config.webhooks)?;
             writeln!(out, "{}: ok", file.display())?;
         }
@@ -335,7 +339,10 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
 fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
     let listens = &arguments.listens.listens;
     if !listens.is_empty() && !matches!(arguments.publish, Some(PublishTo::Embedded)) {
-        return Err(usage("--listen says where the presence server of --publish embedded listens"));
+        return Err(usage(
+            &["replay"],
+            "--listen says where the presence server of --publish embedded listens",
+        ));
     }
     let config = with_listens(config, arguments.listens);
     let publishing = match arguments.publish {
@@ -343,7 +350,7 @@ fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
         Some(to) => Some(publishing(to, arguments.watch, &config)?),
     };
     if arguments.webhooks && config.webhooks.is_empty() {
-        return Err(usage("--webhooks: the configuration has no [[webhook]] table"));
+        return Err(usage(&["replay"], "--webhooks: the configuration has no [[webhook]] table"));
     }
     let options = ReplayOptions {
         rules: rules(&config, arguments.input.domains),
@@ -412,12 +419,12 @@ fn publishing(to: PublishTo, watch: bool, config: &Config) -> Result<Publishing,
     let to = match to {
         PublishTo::Server(server) => replay::PublishTo::Servers(vec![server]),
         PublishTo::Configured if section.servers.is_empty() => {
-            return Err(usage("--publish config: the configuration names no server (publish.server)"));
+            return Err(usage(
+                &["replay"],
+                "--publish config: the configuration names no server (publish.server)",
+            ));
         }
-        PublishTo::Configured => {
-            let servers = section.servers.iter().map(|server| NextHop::parse(server));
-            replay::PublishTo::Servers(servers.collect::<Result<_, _>>()?)
-        }
+        PublishTo::Configured => replay::PublishTo::Servers(section.servers.clone()),
         PublishTo::Embedded => {
             // Our own server knows us by any of its users.
             if let Some((user, password)) = config.presence.users.first_key_value() {

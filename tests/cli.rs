@@ -546,6 +546,61 @@ fn configuration_errors_name_file_line_and_key_and_exit_1() {
 }
 
 #[test]
+fn all_faults_of_a_configuration_are_told_one_a_line() {
+    let folder = Folder::new();
+    let text = b"talkin_on = \"ack\"\n[publish]\nserver = \"sip:example.com;foo=bar\"\nuser = \"me\"\n\
+                 password_file = \"no.password\"\n[[webhook]]\nurl = \"http://127.0.0.1\"\nsecret_file = \"no.secret\"\n";
+    let wrong = folder.file("wrong.toml", text);
+    let ran = run(&["config", "check", &wrong]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    let told: Vec<&str> = ran.err.lines().collect();
+    let expected = [
+        ["line 1: ", "`talkin_on`"],
+        ["line 3: `publish.server` ", "unknown parameter `foo`"],
+        ["line 5: `publish.password_file` ", "no.password: there is no such file"],
+        ["line 8: `webhook.secret_file` ", "no.secret: there is no such file"],
+    ];
+    assert_eq!(told.len(), expected.len(), "{}", ran.err);
+    for (told, words) in told.iter().zip(expected) {
+        assert!(told.contains("wrong.toml, ") && words.iter().all(|word| told.contains(word)), "{told}");
+    }
+}
+
+#[test]
+fn files_that_a_configuration_names_are_shown_where_they_are() {
+    let folder = Folder::new();
+    folder.file("secret", b"s3cret\n");
+    let text = b"[publish]\ntls_ca_file = \"ca.pem\"\nuser = \"me\"\npassword_file = \"secret\"\n";
+    folder.file("offhook.toml", text);
+    let mut command = offhook();
+    command.current_dir(folder.0.path()).args(["config", "show", "--config", "offhook.toml"]);
+    let shown = finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    assert_eq!((shown.code, shown.err.as_str()), (0, ""));
+    let path = |name: &str| fs::canonicalize(folder.0.path()).unwrap().join(name).display().to_string();
+    assert!(shown.out.contains(&format!("tls_ca_file = \"{}\"", path("ca.pem"))), "{}", shown.out);
+    assert!(shown.out.contains(&format!("password_file = \"{}\"", path("secret"))), "{}", shown.out);
+    // Wherever it is kept, what was shown means the same files.
+    let elsewhere = Folder::new().0;
+    let copy = elsewhere.path().join("copy.toml");
+    fs::write(&copy, &shown.out).unwrap();
+    assert_eq!(run(&["config", "show", "--config", copy.to_str().unwrap()]).out, shown.out);
+}
+
+#[test]
+fn usage_that_is_wrong_shows_how_the_subcommand_is_used() {
+    for (arguments, usage) in [
+        (&["config", "check"][..], "Usage: offhook config check"),
+        (&["replay", "--publish", "config", "a.pcap"], "Usage: offhook replay"),
+        (&["replay", "--webhooks", "a.pcap"], "Usage: offhook replay"),
+        (&["replay", "--listen", "udp:127.0.0.1:0", "a.pcap"], "Usage: offhook replay"),
+    ] {
+        let ran = run(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}");
+        assert!(ran.err.contains(usage), "{arguments:?}: {}", ran.err);
+    }
+}
+
+#[test]
 fn what_config_show_prints_is_a_right_configuration() {
     let folder = Folder::new();
     let shown = run(&["config", "show"]);

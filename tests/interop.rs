@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use offhook::base::{FrameId, Limits, Timestamp, Transport};
-use offhook::io::next_hop::NextHop;
+use offhook::config::NextHop;
 use offhook::io::publisher::PublisherHandle;
 use offhook::io::way::Target;
 use offhook::presence::{

@@ -6,7 +6,7 @@ mod sip_common;
 use proptest::prelude::*;
 use sip_common::{messages, walk};
 
-const FOLDERS: [&str; 11] = [
+const FOLDERS: [&str; 12] = [
     "aflnet-seed",
     "hep",
     "kamailio-test-misc",
@@ -14,6 +14,7 @@ const FOLDERS: [&str; 11] = [
     "pjsip-fuzz-seed",
     "protos-c07-sip",
     "rfc3665",
+    "rfc3666",
     "rfc4475",
     "rfc5118",
     "rfc5359",

@@ -48,7 +48,7 @@ oddities! {
     MalformedMessage = "malformed_message",
     /// A message longer than is held.
     MessageTooLong = "message_too_long",
-    /// A message that ended before its Content-Length.
+    /// A message that ended before the empty line behind its fields, or before its Content-Length.
     MessageCut = "message_cut",
     /// A Content-Length that is no number, or on UDP more than came.
     ContentLength = "content_length",

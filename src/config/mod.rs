@@ -1,8 +1,9 @@
 //! The configuration.
-//! In: TOML, as text. Out: `Config`, or one sentence that names file, line and key. Knows nothing of files, captures and sockets.
+//! In: TOML, as text. Out: `Config`, or sentences that name file, line and key. Knows nothing of where files are, captures and sockets.
 //! Every key does something; unknown ones are errors. `Config::to_toml` is the documentation of all of them.
 
 mod credentials;
+mod next_hop;
 mod presence;
 mod publish;
 mod show;
@@ -11,15 +12,19 @@ mod tests;
 mod watch;
 mod webhook;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use toml::Spanned;
+use toml::de::{DeArray, DeString, DeTable, DeValue, Deserializer};
 
+pub use next_hop::{NextHop, NextHopError, Security};
 pub use presence::PresenceSection;
-pub use webhook::{NOT_A_SECRET, WebhookSection};
+pub use webhook::WebhookSection;
 
 use crate::base::{EndedOn, Rules, TalkingOn};
 use crate::sip::Aor;
@@ -30,7 +35,7 @@ pub use publish::PublishSection;
 pub use watch::WatchSection;
 use watch::WatchTable;
 
-/// Where the configuration is wrong: one sentence.
+/// Why there is no configuration: one sentence for each fault, one a line.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -41,16 +46,48 @@ pub enum ConfigError {
         /// What the system says.
         what: String,
     },
-    /// A place in the file.
-    #[error("{file}, line {line}: {what}")]
-    Wrong {
-        /// Which file.
-        file: String,
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong, naming the key.
-        what: String,
-    },
+    /// Places in the file, in their order.
+    #[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
+    Wrong(Vec<Fault>),
+}
+
+/// A place where the file is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which file.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// What is wrong, naming the key.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, line {}: {}", self.file, self.line, self.what)
+    }
+}
+
+/// The files that a configuration names.
+pub trait Files {
+    /// Where a file is that is named so.
+    fn path(&self, named: &Path) -> PathBuf;
+
+    /// What is in it, or why it cannot be read; `None`: it is not opened.
+    fn text(&self, path: &Path) -> Option<Result<String, String>>;
+}
+
+/// None is opened, and each is where it says.
+struct Unopened;
+
+impl Files for Unopened {
+    fn path(&self, named: &Path) -> PathBuf {
+        named.to_owned()
+    }
+
+    fn text(&self, _: &Path) -> Option<Result<String, String>> {
+        None
+    }
 }
 
 /// All that can be configured.
@@ -127,7 +164,7 @@ struct DialogInfoTable {
 struct InOrder(Vec<(Spanned<String>, Spanned<String>)>);
 
 impl<'de> Deserialize<'de> for InOrder {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Pairs;
         impl<'de> Visitor<'de> for Pairs {
             type Value = InOrder;
@@ -154,12 +191,32 @@ impl Config {
     /// Reads the text of a file of this name. Files that it names are not opened.
     ///
     /// # Errors
-    /// [`ConfigError::Wrong`].
+    /// [`ConfigError::Wrong`], with all faults that are found.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        let place = Place { file, text };
-        let read: File = toml::from_str(text).map_err(|error| place.syntax(&error))?;
+        Self::parse_with(file, text, &Unopened)
+    }
+
+    /// The same, and reads passwords and secrets in the files that it names.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`], with all faults that are found.
+    pub fn parse_with(file: &str, text: &str, files: &dyn Files) -> Result<Self, ConfigError> {
+        let place = Place { file, text, files, faults: RefCell::default() };
         let mut config = Self::default();
-        let rules = &mut config.rules;
+        let (table, errors) = DeTable::parse_recoverable(text);
+        match errors.as_slice() {
+            // What is not TOML could be read in more than one way: nothing more is said of it.
+            [_, ..] => errors.iter().for_each(|error| place.syntax(error)),
+            [] => config.read(readable(table, &place), &place),
+        }
+        let mut faults = place.faults.into_inner();
+        faults.sort_by_key(|fault| fault.line);
+        faults.dedup();
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError::Wrong(faults)) }
+    }
+
+    fn read(&mut self, read: File, place: &Place<'_>) {
+        let rules = &mut self.rules;
         rules.talking_on = match read.talking_on {
             Some(TalkingOnWord::Response) => TalkingOn::Response,
             Some(TalkingOnWord::Ack) => TalkingOn::Ack,
@@ -170,9 +227,10 @@ impl Config {
             Some(EndedOnWord::Bye) | None => EndedOn::Bye,
         };
         for domain in read.domains.unwrap_or_default() {
-            let name = managed_domain(domain.as_ref())
-                .ok_or_else(|| place.wrong(&domain.span(), NOT_A_DOMAIN.to_owned()))?;
-            rules.domains.push(name);
+            match managed_domain(domain.as_ref()) {
+                Some(name) => rules.domains.push(name),
+                None => place.wrong(&domain.span(), NOT_A_DOMAIN),
+            }
         }
         if let Some(grace_s) = read.registration.and_then(|table| table.grace_s) {
             rules.grace_s = grace_s;
@@ -180,34 +238,89 @@ impl Config {
         for (pattern, session_type) in read.session_type.map(|table| table.0).unwrap_or_default() {
             if pattern.as_ref().is_empty() || session_type.as_ref().is_empty() {
                 let span = if pattern.as_ref().is_empty() { pattern.span() } else { session_type.span() };
-                return Err(place.wrong(&span, "a pattern and its session type must not be empty".to_owned()));
+                place.wrong(&span, "a pattern and its session type must not be empty");
             }
             rules.session_types.push((pattern.into_inner(), session_type.into_inner()));
         }
         if let Some(cap_s) = read.dialog.and_then(|table| table.cap_s) {
             if *cap_s.as_ref() < MIN_DIALOG_CAP_S {
-                return Err(place.wrong(&cap_s.span(), format!("must be at least {MIN_DIALOG_CAP_S} s")));
+                place.wrong(&cap_s.span(), &format!("must be at least {MIN_DIALOG_CAP_S} s"));
             }
             rules.dialog_cap_s = cap_s.into_inner();
         }
         if let Some(table) = read.publish {
-            config.publish = table.read(&place)?;
+            self.publish = table.read(place);
         }
         if let Some(table) = read.dialog_info {
-            let publish = &mut config.publish;
+            let publish = &mut self.publish;
             publish.placeholder = table.placeholder.unwrap_or(publish.placeholder);
             publish.remote_identity = table.remote_identity.unwrap_or(publish.remote_identity);
         }
-        for table in read.webhook {
-            config.webhooks.push(webhook::webhook(table, &place)?);
-        }
+        self.webhooks.extend(read.webhook.into_iter().filter_map(|table| webhook::webhook(table, place)));
         if let Some(table) = read.watch {
-            config.watch = table.read(&place)?;
+            self.watch = table.read(place);
         }
         if let Some(table) = read.presence {
-            config.presence = presence::presence(table, &place)?;
+            self.presence = presence::presence(table, place);
         }
-        Ok(config)
+    }
+}
+
+/// The keys and tables that can be read: what is unknown or of another type is told, key by key, and left out with the
+/// table that it stands in, of which nothing sure can be said then.
+fn readable(table: Spanned<DeTable<'_>>, place: &Place<'_>) -> File {
+    let span = table.span();
+    let mut kept = DeTable::new();
+    for (key, value) in table.into_inner() {
+        if let Some(value) = readable_value(&key, value, place) {
+            kept.insert(key, value);
+        }
+    }
+    File::deserialize(Deserializer::from(Spanned::new(span, kept))).unwrap_or_else(|error| {
+        place.syntax(&error);
+        File::default()
+    })
+}
+
+/// What of one key at the top can be read.
+fn readable_value<'t>(
+    key: &Spanned<DeString<'t>>,
+    value: Spanned<DeValue<'t>>,
+    place: &Place<'_>,
+) -> Option<Spanned<DeValue<'t>>> {
+    let span = value.span();
+    let is_readable = |value: DeValue<'t>| {
+        let alone = DeTable::from_iter([(key.clone(), Spanned::new(span.clone(), value))]);
+        let read = File::deserialize(Deserializer::from(Spanned::new(span.clone(), alone)));
+        read.map_err(|error| place.syntax(&error)).is_ok()
+    };
+    match value.into_inner() {
+        DeValue::Table(table) if !table.is_empty() => {
+            let alone = |(key, value): (&Spanned<DeString<'t>>, &Spanned<DeValue<'t>>)| {
+                is_readable(DeValue::Table(DeTable::from_iter([(key.clone(), value.clone())])))
+            };
+            let faulty = table.iter().filter(|&entry| !alone(entry)).count();
+            (faulty == 0).then(|| Spanned::new(span.clone(), DeValue::Table(table)))
+        }
+        DeValue::Array(array) if array.iter().all(|element| element.as_ref().is_table()) => {
+            let mut kept = DeArray::new();
+            for element in array {
+                let element_span = element.span();
+                let mut faulty = 0;
+                for (key, value) in element.as_ref().as_table().into_iter().flatten() {
+                    let alone = DeValue::Table(DeTable::from_iter([(key.clone(), value.clone())]));
+                    let mut one = DeArray::new();
+                    one.push(Spanned::new(element_span.clone(), alone));
+                    faulty += usize::from(!is_readable(DeValue::Array(one)));
+                }
+                if faulty == 0 {
+                    kept.push(element);
+                }
+            }
+            is_readable(DeValue::Array(kept.clone()))
+                .then(|| Spanned::new(span.clone(), DeValue::Array(kept)))
+        }
+        value => is_readable(value.clone()).then(|| Spanned::new(span.clone(), value)),
     }
 }
 
@@ -229,30 +342,48 @@ pub fn managed_domain(text: &str) -> Option<String> {
     Aor::from_uri(uri.as_bytes())?.domain().map(str::to_owned)
 }
 
-/// Tells where something stands.
+/// Knows where something stands, and keeps what is wrong there.
 struct Place<'a> {
     file: &'a str,
     text: &'a str,
+    files: &'a dyn Files,
+    faults: RefCell<Vec<Fault>>,
 }
 
 impl Place<'_> {
-    fn error(&self, at: usize, what: String) -> ConfigError {
+    fn fault(&self, at: usize, what: String) {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
-        ConfigError::Wrong { file: self.file.to_owned(), line, what }
+        self.faults.borrow_mut().push(Fault { file: self.file.to_owned(), line, what });
     }
 
     /// A value that is read but cannot be meant.
-    fn wrong(&self, span: &Range<usize>, what: String) -> ConfigError {
+    fn wrong(&self, span: &Range<usize>, what: &str) {
         let what = match self.key(span.start) {
             Some(key) => format!("`{key}` {what}"),
-            None => what,
+            None => what.to_owned(),
         };
-        self.error(span.start, what)
+        self.fault(span.start, what);
+    }
+
+    /// Where a file is that is named so.
+    fn path(&self, named: &Path) -> PathBuf {
+        self.files.path(named)
+    }
+
+    /// What a file says, as this reads it; its errors go on behind the file's name. `None`: it is not opened, or it
+    /// says nothing that can be used.
+    fn text<T>(&self, named: &Spanned<PathBuf>, read: fn(&str) -> Result<T, String>) -> Option<T> {
+        let path = self.path(named.as_ref());
+        let said = self.files.text(&path)?.map_err(|what| format!(": {what}")).and_then(|text| read(&text));
+        said.map_err(|what| {
+            self.wrong(&named.span(), &format!("names a file that cannot be used: {}{what}", path.display()));
+        })
+        .ok()
     }
 
     /// What the parser or the types refused.
-    fn syntax(&self, error: &toml::de::Error) -> ConfigError {
+    fn syntax(&self, error: &toml::de::Error) {
         let at = error.span().map_or(0, |span| span.start);
         let message = error.message().lines().collect::<Vec<_>>().join(": ");
         let refused = |prefix: &str| message.strip_prefix(prefix).map(str::to_owned);
@@ -271,7 +402,7 @@ impl Place<'_> {
         } else {
             message
         };
-        self.error(at, what)
+        self.fault(at, what);
     }
 
     /// The key whose value stands there: what is before the `=` on that line or, in a list of several

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::show::{list, quoted};
-use super::{Config, ConfigError, Place};
+use super::{Config, Place};
 use crate::base::{Listen, ListenError, Transport};
 use crate::compositor::PresenceServerOptions;
 use crate::sip::digest::DigestUser;
@@ -76,68 +76,76 @@ pub(super) struct PresenceTable {
 /// Seconds that may be granted.
 const EXPIRES_S: std::ops::RangeInclusive<u32> = 1..=86_400;
 
-pub(super) fn presence(table: PresenceTable, place: &Place<'_>) -> Result<PresenceSection, ConfigError> {
+/// What the table says.
+pub(super) fn presence(table: PresenceTable, place: &Place<'_>) -> PresenceSection {
     let mut section = PresenceSection::default();
     if let Some(listen) = table.listen {
         section.listen.clear();
         for text in listen {
-            let address: Listen = text.as_ref().parse().map_err(|error: ListenError| {
-                place.wrong(&text.span(), format!("names no place to listen: {error}"))
-            })?;
+            let address: Listen = match text.as_ref().parse() {
+                Ok(address) => address,
+                Err(error) => {
+                    let error: ListenError = error;
+                    place.wrong(&text.span(), &format!("names no place to listen: {error}"));
+                    continue;
+                }
+            };
             if section.listen.contains(&address) {
-                return Err(place.wrong(&text.span(), format!("names {address} twice")));
+                place.wrong(&text.span(), &format!("names {address} twice"));
             }
             let tls = table.tls_certificate.is_some() && table.tls_key.is_some();
             if address.transport == Transport::Tls && !tls {
-                let what = "with TLS needs `tls_certificate` and `tls_key` beside it".to_owned();
-                return Err(place.wrong(&text.span(), what));
+                place.wrong(&text.span(), "with TLS needs `tls_certificate` and `tls_key` beside it");
             }
             section.listen.push(address);
         }
     }
     match (&table.tls_certificate, &table.tls_key) {
         (Some(certificate), None) => {
-            return Err(place.wrong(&certificate.span(), "needs a `tls_key` beside it".to_owned()));
+            place.wrong(&certificate.span(), "needs a `tls_key` beside it");
         }
         (None, Some(key)) => {
-            return Err(place.wrong(&key.span(), "needs a `tls_certificate` beside it".to_owned()));
+            place.wrong(&key.span(), "needs a `tls_certificate` beside it");
         }
         _ => {}
     }
-    section.tls_certificate = table.tls_certificate.map(Spanned::into_inner);
-    section.tls_key = table.tls_key.map(Spanned::into_inner);
+    section.tls_certificate = table.tls_certificate.map(|file| place.path(file.as_ref()));
+    section.tls_key = table.tls_key.map(|file| place.path(file.as_ref()));
     let spans = [&table.min_expires_s, &table.max_expires_s].map(|value| value.as_ref().map(Spanned::span));
+    let mut both_possible = true;
     for value in [&table.min_expires_s, &table.max_expires_s].into_iter().flatten() {
         if !EXPIRES_S.contains(value.as_ref()) {
             let what = format!("must be from {} to {} s", EXPIRES_S.start(), EXPIRES_S.end());
-            return Err(place.wrong(&value.span(), what));
+            place.wrong(&value.span(), &what);
+            both_possible = false;
         }
     }
     section.min_expires_s = table.min_expires_s.map_or(section.min_expires_s, Spanned::into_inner);
     section.max_expires_s = table.max_expires_s.map_or(section.max_expires_s, Spanned::into_inner);
-    if section.min_expires_s > section.max_expires_s
+    if both_possible
+        && section.min_expires_s > section.max_expires_s
         && let Some(span) = spans.into_iter().flatten().next()
     {
         let (min_s, max_s) = (section.min_expires_s, section.max_expires_s);
         let what = format!("leaves no time to grant: at least {min_s} s and at most {max_s} s");
-        return Err(place.wrong(&span, what));
+        place.wrong(&span, &what);
     }
     if let Some(realm) = table.realm {
         if !is_quotable(realm.as_ref()) {
-            return Err(place.wrong(&realm.span(), NOT_QUOTABLE.to_owned()));
+            place.wrong(&realm.span(), NOT_QUOTABLE);
         }
         section.realm = realm.into_inner();
     }
     for (user, password) in table.users.unwrap_or_default() {
         if !is_quotable(user.as_ref()) || user.as_ref().contains(':') {
-            return Err(place.wrong(&user.span(), format!("{NOT_QUOTABLE}, nor a colon")));
+            place.wrong(&user.span(), &format!("{NOT_QUOTABLE}, nor a colon"));
         }
         if password.as_ref().is_empty() {
-            return Err(place.wrong(&password.span(), "needs a password that is not empty".to_owned()));
+            place.wrong(&password.span(), "needs a password that is not empty");
         }
         section.users.insert(user.into_inner(), password.into_inner());
     }
-    Ok(section)
+    section
 }
 
 const NOT_QUOTABLE: &str = "must not be empty or contain quotes, backslashes or control characters";

@@ -9,16 +9,15 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
 
-use super::{ConfigError, Place, credentials};
+use super::{NextHop, Place, credentials};
 use crate::publish::{EventPackage, Facets, OnStop, PublishMethod, RefreshOn};
-use crate::sip::{Aor, Scheme, Uri};
+use crate::sip::Aor;
 
 /// The part of the configuration that says how to publish.
 #[derive(Clone, PartialEq)]
 pub struct PublishSection {
-    /// The presence servers for `--publish config`, the best first: `sip:host[:port][;transport=udp|tcp|tls]`, or
-    /// `sips:`. None: there is none.
-    pub servers: Vec<String>,
+    /// The presence servers for `--publish config`, the best first. None: there is none.
+    pub servers: Vec<NextHop>,
     /// PEM file with the certificates that vouch for servers over TLS; `None`: the system's.
     pub tls_ca_file: Option<PathBuf>,
     /// What carries the updates.
@@ -177,8 +176,8 @@ const OUTSTANDING: RangeInclusive<u32> = 1..=10_000;
 
 impl PublishTable {
     /// What it says, with the defaults for what it does not say.
-    pub(super) fn read(self, place: &Place<'_>) -> Result<PublishSection, ConfigError> {
-        credentials::check(self.user.as_ref(), self.password.as_ref(), self.password_file.as_ref(), place)?;
+    pub(super) fn read(self, place: &Place<'_>) -> PublishSection {
+        let said = credentials::read(self.user, self.password, self.password_file, place);
         let default = PublishSection::default();
         let mut servers = Vec::new();
         let given = self.server.map(|given| (given.span(), given.into_inner()));
@@ -188,32 +187,32 @@ impl PublishTable {
             None => Vec::new(),
         };
         for server in given {
-            if !is_server(server.as_ref()) {
-                let what = "must be a SIP URI such as \"sip:presence.example.com\" or \
-                            \"sip:192.0.2.20;transport=tcp\", or a list of them";
-                return Err(place.wrong(&server.span(), what.to_owned()));
+            match NextHop::parse(server.as_ref()) {
+                Ok(server) => servers.push(server),
+                Err(error) => place.wrong(&server.span(), &format!("names no server: {error}")),
             }
-            servers.push(server.into_inner());
         }
         let from = self.from.filter(|from| from.as_ref() != "presentity");
         if let Some(from) = &from
             && Aor::from_uri(from.as_ref().as_bytes()).is_none()
         {
-            let what = "must be \"presentity\" or a SIP URI such as \"sip:offhook@example.com\"".to_owned();
-            return Err(place.wrong(&from.span(), what));
+            let what = "must be \"presentity\" or a SIP URI such as \"sip:offhook@example.com\"";
+            place.wrong(&from.span(), what);
         }
         let within = |value: Option<Spanned<u32>>, range: RangeInclusive<u32>, unit: &str, default: u32| {
-            let Some(value) = value else { return Ok(default) };
+            let Some(value) = value else { return default };
             if !range.contains(value.as_ref()) {
-                let what = format!("must be from {} to {}{unit}", range.start(), range.end());
-                return Err(place.wrong(&value.span(), what));
+                place.wrong(
+                    &value.span(),
+                    &format!("must be from {} to {}{unit}", range.start(), range.end()),
+                );
             }
-            Ok(value.into_inner())
+            value.into_inner()
         };
         let outstanding = u32::try_from(default.outstanding).unwrap_or(u32::MAX);
-        Ok(PublishSection {
+        PublishSection {
             servers,
-            tls_ca_file: self.tls_ca_file,
+            tls_ca_file: self.tls_ca_file.map(|file| place.path(&file)),
             method: match self.method {
                 Some(MethodWord::Publish) => PublishMethod::Publish,
                 Some(MethodWord::Register) => PublishMethod::Register,
@@ -229,13 +228,13 @@ impl PublishTable {
                 Some(RefreshWord::FollowRegistration) => RefreshOn::Registration,
                 None => default.refresh,
             },
-            per_s: within(self.per_s, PER_S, "", default.per_s)?,
-            outstanding: within(self.outstanding, OUTSTANDING, "", outstanding)? as usize,
+            per_s: within(self.per_s, PER_S, "", default.per_s),
+            outstanding: within(self.outstanding, OUTSTANDING, "", outstanding) as usize,
             from: from.map(Spanned::into_inner),
-            user: self.user.map(Spanned::into_inner),
-            password: self.password.map(Spanned::into_inner),
-            password_file: self.password_file.map(Spanned::into_inner),
-            expires_s: within(self.expires_s, EXPIRES_S, " s", default.expires_s)?,
+            user: said.user,
+            password: said.password,
+            password_file: said.password_file,
+            expires_s: within(self.expires_s, EXPIRES_S, " s", default.expires_s),
             on_stop: match self.on_stop {
                 Some(OnStopWord::Remove) => OnStop::Remove,
                 Some(OnStopWord::Keep) => OnStop::Keep,
@@ -255,21 +254,6 @@ impl PublishTable {
             },
             placeholder: default.placeholder,
             remote_identity: default.remote_identity,
-        })
+        }
     }
-}
-
-/// `sip:` or `sips:`, over a transport that is spoken.
-fn is_server(text: &str) -> bool {
-    let Some(uri) = Uri::parse(text.as_bytes()) else {
-        return false;
-    };
-    let transport = uri.params.get(b"transport").flatten();
-    let spoken: &[&[u8]] = match uri.scheme {
-        Scheme::Sip => &[b"udp", b"tcp", b"tls"],
-        // RFC 3261 section 26.2.2: nothing but TLS carries it.
-        Scheme::Sips => &[b"tcp", b"tls"],
-        Scheme::Tel | Scheme::Other => return false,
-    };
-    transport.is_none_or(|transport| spoken.iter().any(|word| word.eq_ignore_ascii_case(transport)))
 }

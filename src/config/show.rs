@@ -79,8 +79,11 @@ impl Config {
              `--publish` nothing is sent to anybody.",
             &match publish.servers.as_slice() {
                 [] => optional("server", None, "sip:presence.example.com"),
-                [server] => format!("server = {}", quoted(server)),
-                servers => format!("server = {}", list(servers.iter().map(String::as_str))),
+                [server] => format!("server = {}", quoted(&server.to_string())),
+                servers => {
+                    let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+                    format!("server = {}", list(servers.iter().map(String::as_str)))
+                }
             },
         );
         let authorities = publish.tls_ca_file.as_ref().map(|file| file.display().to_string());

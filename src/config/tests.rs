@@ -10,6 +10,10 @@ fn refused(text: &str) -> String {
     Config::parse("offhook.toml", text).unwrap_err().to_string()
 }
 
+fn servers(texts: &[&str]) -> Vec<NextHop> {
+    texts.iter().map(|text| NextHop::parse(text).unwrap()).collect()
+}
+
 #[test]
 fn an_empty_file_is_all_defaults() {
     assert_eq!(Config::parse("offhook.toml", "").unwrap(), Config::default());
@@ -65,7 +69,7 @@ fn every_key_is_read() {
     assert_eq!(config.rules.domains, ["example.com", "192.0.2.1", "[2001:db8::1]", "any"]);
     assert_eq!((config.rules.grace_s, config.rules.dialog_cap_s), (30, 7_200));
     let publish = &config.publish;
-    assert_eq!(publish.servers, ["sips:presence@a.example.com", "sip:192.0.2.20;transport=TCP"]);
+    assert_eq!(publish.servers, servers(&["sips:a.example.com", "sip:192.0.2.20;transport=tcp"]));
     assert_eq!(publish.tls_ca_file.as_deref(), Some(std::path::Path::new("ca.pem")));
     assert_eq!((publish.method, publish.facets), (PublishMethod::Register, Facets::Separate));
     assert_eq!(publish.refresh, RefreshOn::Registration);
@@ -122,15 +126,19 @@ fn errors_name_file_line_and_key_in_one_sentence() {
         ("[publish]\nexpires_s = 5", "offhook.toml, line 2: `publish.expires_s` must be from 30 to 86400 s"),
         (
             "[publish]\nserver = \"http://example.com\"",
-            "offhook.toml, line 2: `publish.server` must be a SIP URI",
+            "offhook.toml, line 2: `publish.server` names no server: `http://example.com` is not a SIP URI",
         ),
         (
             "[publish]\nserver = [\n  \"sip:192.0.2.20\",\n  \"sip:192.0.2.21;transport=sctp\"\n]",
-            "offhook.toml, line 4: `publish.server` must be a SIP URI",
+            "offhook.toml, line 4: `publish.server` names no server: `sip:192.0.2.21;transport=sctp` asks for",
         ),
         (
             "[publish]\nserver = \"sips:192.0.2.21;transport=udp\"",
-            "offhook.toml, line 2: `publish.server` must be a SIP URI",
+            "offhook.toml, line 2: `publish.server` names no server: `sips:192.0.2.21;transport=udp` asks for sips",
+        ),
+        (
+            "[publish]\nserver = \"sip:example.com;foo=bar\"",
+            "offhook.toml, line 2: `publish.server` names no server: `sip:example.com;foo=bar` has the unknown",
         ),
         (
             "[publish]\nserver = 5060",
@@ -208,6 +216,73 @@ fn errors_name_file_line_and_key_in_one_sentence() {
 }
 
 #[test]
+fn all_faults_are_told_one_a_line() {
+    let said = |text: &str| -> Vec<String> { refused(text).lines().map(str::to_owned).collect() };
+    let starts = |text: &str, expected: &[&str]| {
+        let said = said(text);
+        assert_eq!(said.len(), expected.len(), "{said:#?}");
+        for (said, expected) in said.iter().zip(expected) {
+            assert!(said.starts_with(&format!("offhook.toml, {expected}")), "{said}\n not {expected}");
+        }
+    };
+    let text = r#"talkin_on = "ack"
+ended_on = "never"
+domains = ["a b", "example.com", "c d"]
+[registration]
+grace_s = "long"
+[publish]
+per_s = 0
+server = ["sip:example.com;foo=bar", "http://example.com"]
+expires_s = 1
+user = "me"
+[dialog]
+cap_s = 1
+caps = 2
+[[webhook]]
+url = "https://hooks.example.com"
+queue = 0
+source = "my tap"
+[[webhook]]
+kind = "status"
+queue = "long"
+[[webhook]]
+queue = 5
+[presence]
+listen = ["udp:localhost:5060", "tls:127.0.0.1:5061"]
+min_expires_s = 0
+[presence.users]
+"a:b" = ""
+"#;
+    starts(
+        text,
+        &[
+            "line 1: there is no key `talkin_on`",
+            "line 2: `ended_on` cannot be \"never\"",
+            "line 3: `domains` is neither a domain",
+            "line 5: `registration.grace_s` has an invalid type",
+            "line 7: `publish.per_s` must be from",
+            "line 8: `publish.server` names no server: `sip:example.com;foo=bar`",
+            "line 8: `publish.server` names no server: `http://example.com`",
+            "line 9: `publish.expires_s` must be from",
+            "line 10: `publish.user` needs a `password`",
+            "line 13: there is no key `caps`",
+            "line 16: `webhook.queue` must be from",
+            "line 17: `webhook.source` must be",
+            "line 19: there is no key `kind`",
+            "line 20: `webhook.queue` has an invalid type",
+            "line 21: a [[webhook]] needs a `url`",
+            "line 24: `presence.listen` names no place to listen",
+            "line 24: `presence.listen` with TLS needs",
+            "line 25: `presence.min_expires_s` must be from",
+            "line 27: `presence.users.\"a:b\"` must not be empty",
+            "line 27: `presence.users.\"a:b\"` needs a password",
+        ],
+    );
+    // Of a text that is no TOML nothing more is said than where.
+    starts("talking_on = \nended_on = \"never\"\n[publish\nper_s = 0\n", &["line 1: ", "line 3: "]);
+}
+
+#[test]
 fn what_is_shown_is_a_configuration_that_says_the_same() {
     let mut config = Config::default();
     let shown = config.to_toml();
@@ -223,9 +298,9 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
     config.rules.session_types =
         vec![("sip:*97@*".to_owned(), "voicemail".to_owned()), ("sip:\"*".to_owned(), "a \\ b".to_owned())];
     config.rules.dialog_cap_s = 600;
-    config.publish.servers = vec!["sip:192.0.2.20".to_owned()];
+    config.publish.servers = servers(&["sip:192.0.2.20"]);
     assert_eq!(Config::parse("shown", &config.to_toml()).unwrap(), config);
-    config.publish.servers.push("sips:presence.example.com".to_owned());
+    config.publish.servers.extend(servers(&["sips:presence.example.com"]));
     config.publish.tls_ca_file = Some("ca.pem".into());
     config.publish.method = PublishMethod::Register;
     config.publish.facets = Facets::Separate;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ConfigError, Place, credentials};
+use super::{Place, credentials};
 
 /// How to watch: who says that they do.
 #[derive(Clone, Default, PartialEq)]
@@ -38,15 +38,8 @@ pub(super) struct WatchTable {
 
 impl WatchTable {
     /// What the table says.
-    ///
-    /// # Errors
-    /// [`ConfigError::Wrong`].
-    pub(super) fn read(self, place: &Place<'_>) -> Result<WatchSection, ConfigError> {
-        credentials::check(self.user.as_ref(), self.password.as_ref(), self.password_file.as_ref(), place)?;
-        Ok(WatchSection {
-            user: self.user.map(Spanned::into_inner),
-            password: self.password.map(Spanned::into_inner),
-            password_file: self.password_file.map(Spanned::into_inner),
-        })
+    pub(super) fn read(self, place: &Place<'_>) -> WatchSection {
+        let said = credentials::read(self.user, self.password, self.password_file, place);
+        WatchSection { user: said.user, password: said.password, password_file: said.password_file }
     }
 }

@@ -8,7 +8,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{ConfigError, Place};
+use super::Place;
 use crate::publish::{LineKind, WebhookSecret};
 
 /// One endpoint that lines are sent to. `Debug` shows neither its secrets nor its URL, which may be one.
@@ -70,29 +70,29 @@ pub(super) struct WebhookTable {
 /// Events: more would be no queue any more, but a memory leak.
 const QUEUE: std::ops::RangeInclusive<usize> = 1..=1_000_000;
 
-pub(super) fn webhook(
-    table: Spanned<WebhookTable>,
-    place: &Place<'_>,
-) -> Result<WebhookSection, ConfigError> {
+/// What the table says; nothing without a URL.
+pub(super) fn webhook(table: Spanned<WebhookTable>, place: &Place<'_>) -> Option<WebhookSection> {
     let whole = table.span();
     let table = table.into_inner();
     let Some(url) = table.url else {
-        return Err(place.wrong(&whole, "a [[webhook]] needs a `url`".to_owned()));
+        place.wrong(&whole, "a [[webhook]] needs a `url`");
+        return None;
     };
     if let Some(what) = not_an_endpoint(url.as_ref()) {
-        return Err(place.wrong(&url.span(), what.to_owned()));
+        place.wrong(&url.span(), what);
     }
     let mut section = WebhookSection::new(url.as_ref());
     if let Some(kinds) = table.kinds {
         if kinds.as_ref().is_empty() {
-            return Err(place.wrong(&kinds.span(), "must name at least one kind of line".to_owned()));
+            place.wrong(&kinds.span(), "must name at least one kind of line");
         }
         section.kinds.clear();
         for word in kinds.into_inner() {
             let Some(kind) = LineKind::ALL.into_iter().find(|kind| kind.name() == word.as_ref()) else {
                 let known = LineKind::ALL.map(|kind| format!("\"{}\"", kind.name())).join(", ");
                 let what = format!("cannot have \"{}\" in it; it can have {known}", word.as_ref());
-                return Err(place.wrong(&word.span(), what));
+                place.wrong(&word.span(), &what);
+                continue;
             };
             if !section.kinds.contains(&kind) {
                 section.kinds.push(kind);
@@ -100,36 +100,50 @@ pub(super) fn webhook(
         }
     }
     if let (Some(_), Some(file)) = (&table.secret, &table.secret_file) {
-        let what = "and `secret` exclude each other: give one of them".to_owned();
-        return Err(place.wrong(&file.span(), what));
+        place.wrong(&file.span(), "and `secret` exclude each other: give one of them");
     }
     if let Some(secret) = table.secret {
         if WebhookSecret::parse(secret.as_ref()).is_none() {
-            return Err(place.wrong(&secret.span(), NOT_A_SECRET.to_owned()));
+            place.wrong(&secret.span(), NOT_A_SECRET);
         }
         section.secrets.push(secret.into_inner());
     }
-    section.secret_file = table.secret_file.map(Spanned::into_inner);
-    section.ca_file = table.ca_file;
+    if let Some(file) = table.secret_file {
+        section.secret_file = Some(place.path(file.as_ref()));
+        if let Some(secrets) = place.text(&file, one_a_line) {
+            section.secrets = secrets;
+        }
+    }
+    section.ca_file = table.ca_file.map(|file| place.path(&file));
     if let Some(queue) = table.queue {
         if !QUEUE.contains(queue.as_ref()) {
-            let what = format!("must be from {} to {} events", QUEUE.start(), QUEUE.end());
-            return Err(place.wrong(&queue.span(), what));
+            place.wrong(&queue.span(), &format!("must be from {} to {} events", QUEUE.start(), QUEUE.end()));
         }
         section.queue = queue.into_inner();
     }
     if let Some(source) = table.source {
         if !is_uri_reference(source.as_ref()) {
-            let what = "must be a URI reference such as \"urn:offhook:tap-1\"".to_owned();
-            return Err(place.wrong(&source.span(), what));
+            place.wrong(&source.span(), "must be a URI reference such as \"urn:offhook:tap-1\"");
         }
         section.source = Some(source.into_inner());
     }
-    Ok(section)
+    Some(section)
+}
+
+/// The secrets of a file; empty lines do not count.
+fn one_a_line(text: &str) -> Result<Vec<String>, String> {
+    let mut secrets = Vec::new();
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty()) {
+        if WebhookSecret::parse(line).is_none() {
+            return Err(format!(", line {number}: a secret {NOT_A_SECRET}"));
+        }
+        secrets.push(line.to_owned());
+    }
+    if secrets.is_empty() { Err(": there is no secret in it".to_owned()) } else { Ok(secrets) }
 }
 
 /// What is said of a text that is no secret.
-pub const NOT_A_SECRET: &str = "must be \"whsec_\" and base64, or any other text";
+const NOT_A_SECRET: &str = "must be \"whsec_\" and base64, or any other text";
 
 /// Only what the URL says is looked at, nothing is asked of anybody.
 fn not_an_endpoint(text: &str) -> Option<&'static str> {

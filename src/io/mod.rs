@@ -6,7 +6,6 @@ mod clock;
 pub mod config_file;
 pub mod dns;
 pub mod http;
-pub mod next_hop;
 pub mod output;
 pub mod presence_server;
 pub mod publisher;

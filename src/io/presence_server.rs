@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{Clock, fresh_key};
-use super::next_hop::{NextHop, Security};
 use super::replay::Ended;
 use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions};
 use super::stop;
@@ -19,7 +18,7 @@ use super::way::Target;
 use super::worker::{self, WorkerError};
 use crate::base::{Limits, Listen, Timestamp, Transport};
 use crate::compositor::{PresenceServer, PresenceServerCounters};
-use crate::config::Config;
+use crate::config::{Config, NextHop, Security};
 
 /// Why the presence server cannot serve.
 #[derive(Debug, thiserror::Error)]

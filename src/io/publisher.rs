@@ -173,7 +173,7 @@ impl Drop for PublisherHandle {
 }
 
 async fn find(target: Target, seed: u64) -> Result<(Way, Vec<Server>), WayError> {
-    let mut way = Way::open(target, Vec::new(), seed).await?;
+    let mut way = Way::open(target, seed).await?;
     let servers = servers(way.find().await?);
     Ok((way, servers))
 }

@@ -12,7 +12,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::capture::{CaptureError, MergedCapture};
 use super::http::{WebhookError, WebhookHandle, WebhookReport};
-use super::next_hop::NextHop;
 use super::output::explain::Story;
 use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style, Summary};
 use super::presence_server::{PresenceServerError, PresenceServerHandle};
@@ -21,7 +20,7 @@ use super::stop;
 use super::watch::{WatchError, WatcherHandle, Watching};
 use super::way::Target;
 use crate::base::{Limits, Rules, Timestamp};
-use crate::config::{Config, PublishSection, WatchSection, WebhookSection};
+use crate::config::{Config, NextHop, PublishSection, WatchSection, WebhookSection};
 use crate::presence::PresentityChange;
 use crate::presence::pidf::Facet;
 use crate::publish::{EventPackage, PublishOptions};

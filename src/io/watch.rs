@@ -182,18 +182,13 @@ impl Drop for WatcherHandle {
 /// SUBSCRIBE left from. A connection may be gone by then, so that a TCP server finds us listening; for TLS, which
 /// would take a certificate of ours, it has to keep the connection.
 async fn open(target: Target) -> Result<(Way, Hop, SocketAddr), WayError> {
-    let mut way = Way::open(target.clone(), Vec::new(), fresh_seed()).await?;
-    let located = way.look_up().await?;
-    let first = |way: &mut Way, located| {
-        let mut hops = way.reach(located).into_iter();
-        hops.next().ok_or_else(|| WayError::NoRoute(target.name()))
-    };
-    let mut hop = first(&mut way, located.clone())?;
+    let name = target.name();
+    let mut way = Way::open(target, fresh_seed()).await?;
+    let mut hop = way.find().await?.into_iter().next().ok_or(WayError::NoRoute(name))?;
     if hop.transport == Transport::Tcp {
         let address = SocketAddr::new(hop.local.ip(), 0);
-        let listens = vec![Listen { transport: hop.transport, address }];
-        way = Way::open(target.clone(), listens, fresh_seed()).await?;
-        hop = first(&mut way, located)?;
+        way.endpoint.listen(Listen { transport: hop.transport, address }).await?;
+        hop.local = way.endpoint.listening().last().map_or(hop.local, |listen| listen.address);
     }
     let port = if hop.local.port() == 0 { default_port(hop.transport) } else { hop.local.port() };
     Ok((way, hop, SocketAddr::new(hop.local.ip(), port)))
@@ -410,5 +405,43 @@ impl Prospects {
     fn unanswered(&self) -> String {
         let why = self.last_failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
         format!("the presence server {} does not answer{why}", self.server)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Transmit;
+    use crate::config::NextHop;
+    use crate::io::sip_endpoint::{Endpoint, EndpointOptions};
+
+    #[tokio::test]
+    async fn a_tcp_server_finds_the_watcher_where_its_contact_says() {
+        let listen: Listen = "tcp:127.0.0.1:0".parse().unwrap();
+        let options = EndpointOptions { listens: vec![listen], ..EndpointOptions::default() };
+        let mut server = Endpoint::open(options).await.unwrap();
+        let uri = format!("sip:{};transport=tcp", server.listening()[0].address);
+        let target = Target { servers: vec![NextHop::parse(&uri).unwrap()], ca_file: None };
+        let (mut way, hop, contact) = open(target).await.unwrap();
+        let listening: Vec<SocketAddr> =
+            way.endpoint.listening().iter().map(|listen| listen.address).collect();
+        assert_eq!(listening, [contact]);
+        assert_eq!((hop.local, hop.remote), (contact, server.listening()[0].address));
+        let bytes = b"NOTIFY sip:a SIP/2.0\r\nContent-Length: 0\r\n\r\n".to_vec();
+        let local = server.local_for(Transport::Tcp, contact).unwrap();
+        let hop = Hop { transport: Transport::Tcp, local, remote: contact };
+        server.send(Transmit { hop, bytes: bytes.clone() });
+        let heard = async {
+            loop {
+                tokio::select! {
+                    _ = server.next() => {}
+                    event = way.endpoint.next() => break event,
+                }
+            }
+        };
+        match tokio::time::timeout(Duration::from_secs(10), heard).await.unwrap() {
+            EndpointEvent::Message { bytes: heard, .. } => assert_eq!(heard, bytes),
+            failed => panic!("{failed:?}"),
+        }
     }
 }

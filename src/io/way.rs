@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::dns::{self, Dns, DnsError};
-use super::next_hop::{NextHop, Security};
 use super::sip_endpoint::{Endpoint, EndpointError, EndpointOptions};
 use super::tls::{TlsError, client_tls};
-use crate::base::{Hop, Listen, Random, Transport};
+use crate::base::{Hop, Random, Transport};
+use crate::config::{NextHop, Security};
 
 /// Why there is no way.
 #[derive(Debug, thiserror::Error)]
@@ -53,13 +53,13 @@ pub struct Way {
 }
 
 impl Way {
-    /// Opens the sockets; `listens` for who must be reachable by others than these servers.
+    /// Opens the sockets. Nobody but these servers reaches them.
     ///
     /// # Errors
     /// [`WayError`].
-    pub async fn open(target: Target, listens: Vec<Listen>, seed: u64) -> Result<Self, WayError> {
+    pub async fn open(target: Target, seed: u64) -> Result<Self, WayError> {
         let client_tls = tls(target.ca_file.as_deref(), &target.servers)?;
-        let options = EndpointOptions { listens, client_tls, ..EndpointOptions::default() };
+        let options = EndpointOptions { client_tls, ..EndpointOptions::default() };
         let endpoint = Endpoint::open(options).await?;
         Ok(Self { target, dns: Dns::of_system()?, random: Random::new(seed), endpoint })
     }

@@ -180,6 +180,10 @@ impl Direction {
     /// The sender sends no more from `sequence` on. What is held will not be completed.
     pub fn finish(&mut self, sequence: u32, context: &mut Context<'_>) {
         if sequence == self.next {
+            if self.expected == 0 && self.phase == Phase::Following && begins_message(&self.held) {
+                // Its fields may be missing, and half a field would say something else than the whole.
+                context.oddities.note(Oddity::MessageCut);
+            }
             self.give_up_message(context);
             self.passing = 0;
             self.held = Vec::new();

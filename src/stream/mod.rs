@@ -78,7 +78,10 @@ impl Reassembler {
         let (bytes, whole) = match framing::head(bytes, &start_line) {
             // The empty line is missing, so header fields may be. Half a field would say something else than
             // the whole.
-            None if segment.whole => (bytes, false),
+            None if segment.whole => {
+                oddities.note(Oddity::MessageCut);
+                (bytes, false)
+            }
             None => (content::complete_lines(bytes), false),
             Some(head) => match head.content_length {
                 ContentLength::Absent => (bytes, segment.whole),

@@ -348,6 +348,20 @@ fn a_fin_ends_a_message_that_is_not_complete() {
 }
 
 #[test]
+fn a_message_whose_fields_do_not_end_is_counted() {
+    let endless = "SIP/2.0 200 OK\r\nTo: x\r\n";
+    let mut wire = Wire::new();
+    wire.udp(endless.as_bytes());
+    assert_eq!(wire.came(), [(endless.to_owned(), false)]);
+    assert_eq!(wire.noted(), [(Oddity::MessageCut, 1)]);
+    wire.syn(9);
+    wire.tcp(10, message("one", "").as_bytes());
+    wire.tcp_from(ALICE.1, at(10, message("one", "").len()), "fin", endless.as_bytes());
+    assert_eq!(wire.came(), whole(&[&message("one", "")]));
+    assert_eq!(wire.noted(), [(Oddity::MessageCut, 2)]);
+}
+
+#[test]
 fn no_content_length_on_tcp_means_no_body() {
     let absent = "SIP/2.0 200 OK\r\nTo: x\r\n\r\n";
     let unreadable = "SIP/2.0 200 OK\r\nl: x\r\n\r\n";

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use offhook::base::{FrameId, Hop, Limits, Timestamp, Transport};
-use offhook::io::next_hop::NextHop;
+use offhook::config::NextHop;
 use offhook::io::publisher::PublisherHandle;
 use offhook::io::way::Target;
 use offhook::presence::{

@@ -1,11 +1,21 @@
 //! What the SIP tests share: the collected messages, and a walk through every accessor.
 #![allow(dead_code, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+pub mod against_rsip;
+pub mod plain;
+pub mod reading;
+pub mod spelling;
+pub mod streamed;
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 
 use offhook::base::Limits;
 use offhook::sip::{Aor, HeaderName, Params, Scanner, Sdp, SipMessage, Uri, looks_like_sip, uri};
+
+/// The folders with the call flows that the RFCs print.
+pub const CALL_FLOWS: [&str; 3] = ["rfc3665", "rfc3666", "rfc5359"];
 
 /// The folder of collected messages; `None`, and a line that says so, where it is not at hand.
 pub fn collection() -> Option<PathBuf> {

@@ -23,7 +23,7 @@ pub use self::order::Server;
 use self::order::{Naptr, Plan, Service, Srv, by_priority_and_weight, default_transport, plan, services};
 use crate::base::Transport;
 use crate::base::default_port;
-use crate::io::next_hop::NextHop;
+use crate::config::NextHop;
 
 /// One request to a name server is waited for so long, and made once more.
 const REQUEST_TIME: Duration = Duration::from_secs(2);

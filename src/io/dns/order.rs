@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::Transport;
 use crate::base::default_port;
-use crate::io::next_hop::{NextHop, Security};
+use crate::config::{NextHop, Security};
 
 /// One way to a SIP server.
 #[derive(Clone, Debug, PartialEq, Eq)]

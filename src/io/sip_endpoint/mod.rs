@@ -154,7 +154,6 @@ impl Endpoint {
     /// [`EndpointError`]: one of them cannot be opened.
     pub async fn open(options: EndpointOptions) -> Result<Self, EndpointError> {
         let EndpointOptions { listens, server_tls, client_tls, bounds } = options;
-        let has_certificate = server_tls.is_some();
         let mut endpoint = Self {
             listening: Vec::new(),
             udp: UdpSockets::new(),
@@ -163,17 +162,26 @@ impl Endpoint {
             happened: Happened::default(),
         };
         for listen in listens {
-            let opened = match listen.transport {
-                Transport::Tls if !has_certificate => return Err(EndpointError::NoCertificate(listen)),
-                Transport::Udp => endpoint.udp.listen(listen.address),
-                Transport::Tcp | Transport::Tls => {
-                    endpoint.streams.listen(listen.transport, listen.address).await
-                }
-            };
-            let address = opened.map_err(|error| EndpointError::Listen { listen, error })?;
-            endpoint.listening.push(Listen { address, ..listen });
+            endpoint.listen(listen).await?;
         }
         Ok(endpoint)
+    }
+
+    /// Listens there too.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub async fn listen(&mut self, listen: Listen) -> Result<(), EndpointError> {
+        let opened = match listen.transport {
+            Transport::Tls if !self.streams.has_certificate() => {
+                return Err(EndpointError::NoCertificate(listen));
+            }
+            Transport::Udp => self.udp.listen(listen.address),
+            Transport::Tcp | Transport::Tls => self.streams.listen(listen.transport, listen.address).await,
+        };
+        let address = opened.map_err(|error| EndpointError::Listen { listen, error })?;
+        self.listening.push(Listen { address, ..listen });
+        Ok(())
     }
 
     /// Where it listens, with the real ports.

@@ -108,6 +108,11 @@ impl Streams {
         }
     }
 
+    /// Whether TLS can be listened to.
+    pub const fn has_certificate(&self) -> bool {
+        self.server_tls.is_some()
+    }
+
     /// Waits for connections at this address; gives it with the real port.
     pub async fn listen(&mut self, transport: Transport, address: SocketAddr) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind(address).await?;

@@ -122,7 +122,7 @@ pub fn oddity_in_words(name: &str) -> String {
         "stream_not_sip" => "text on a SIP stream that is not SIP",
         "malformed_message" => "a SIP message without a field that it must have",
         "message_too_long" => "a SIP message longer than is held",
-        "message_cut" => "a SIP message that ended before its Content-Length",
+        "message_cut" => "a SIP message that ended too early",
         "content_length" => "a Content-Length that cannot be right",
         "register_without_contact" => "a 2xx to REGISTER that lists no contact although one was asked for",
         "register_out_of_order" => "an old 2xx to REGISTER after a newer one",

@@ -24,6 +24,17 @@ pub enum NextHopError {
     /// The two contradict each other.
     #[error("`{0}` asks for sips over udp: sips is TLS over TCP, so leave the transport out")]
     SipsOverUdp(String),
+    /// What says nothing here would be believed to say something.
+    #[error("`{uri}` has {what}: there is only ;transport=udp, tcp or tls, and ;lr, which changes nothing")]
+    Unknown {
+        /// What was given.
+        uri: String,
+        /// What of it is not known.
+        what: String,
+    },
+    /// RFC 3261 section 19.1.1: the address that is used instead of the host.
+    #[error("`{0}` has the parameter maddr, which is not supported: write that address in place of the host")]
+    Maddr(String),
 }
 
 /// Whether the way to a server has to be secured.
@@ -70,7 +81,8 @@ impl fmt::Display for NextHop {
 }
 
 impl NextHop {
-    /// Reads `sip:host[:port][;transport=udp|tcp|tls]` or `sips:host[:port][;transport=tcp]`. A user part is ignored.
+    /// Reads `sip:host[:port][;transport=udp|tcp|tls]` or `sips:host[:port][;transport=tcp]`. A user part is ignored, and
+    /// so is `;lr`, as a route has it: requests go there whatever their Request-URI, which is what it asks for.
     ///
     /// # Errors
     /// [`NextHopError`].
@@ -82,10 +94,13 @@ impl NextHop {
             Scheme::Sips => Security::Tls,
             _ => return Err(not_a_uri()),
         };
+        if let Some(error) = unknown(text, &uri) {
+            return Err(error);
+        }
         let transport = match uri.params.get(b"transport") {
-            None | Some(None) => None,
-            Some(Some(transport)) => {
-                let transport = String::from_utf8_lossy(transport).to_lowercase();
+            None => None,
+            Some(transport) => {
+                let transport = String::from_utf8_lossy(transport.unwrap_or_default()).to_lowercase();
                 match (transport.as_str(), security) {
                     ("udp", Security::Any) => Some(Transport::Udp),
                     ("tcp", Security::Any) => Some(Transport::Tcp),
@@ -102,6 +117,31 @@ impl NextHop {
         }
         Ok(Self { host: host.to_owned(), port: uri.port, transport, security })
     }
+}
+
+/// The first thing in it that a server's URI does not have, or has twice (RFC 3261 section 19.1.1).
+fn unknown(text: &str, uri: &Uri<'_>) -> Option<NextHopError> {
+    let unknown = |what: String| Some(NextHopError::Unknown { uri: text.to_owned(), what });
+    let mut transports = 0;
+    for (name, value) in uri.params.iter() {
+        let name = String::from_utf8_lossy(name).to_lowercase();
+        match name.as_str() {
+            "transport" if value.is_none_or(<[u8]>::is_empty) => {
+                return unknown("a transport without a name".to_owned());
+            }
+            "transport" => transports += 1,
+            "lr" => {}
+            "maddr" => return Some(NextHopError::Maddr(text.to_owned())),
+            _ => return unknown(format!("the unknown parameter `{name}`")),
+        }
+    }
+    if transports > 1 {
+        return unknown("two transports".to_owned());
+    }
+    if !uri.headers.is_empty() {
+        return unknown(format!("headers, `?{}`", String::from_utf8_lossy(uri.headers)));
+    }
+    None
 }
 
 #[cfg(test)]
@@ -128,6 +168,7 @@ mod tests {
         }
         let written_otherwise = [
             ("sip:alice@example.com;transport=UDP", "sip:example.com;transport=udp"),
+            ("sip:example.com;lr", "sip:example.com"),
             ("sips:example.com;transport=tls", "sips:example.com;transport=tcp"),
         ];
         for (text, written) in written_otherwise {
@@ -144,7 +185,13 @@ mod tests {
             ("tel:+491234", "not a SIP URI"),
             ("sip:example.com;transport=ws", "transport ws: only udp, tcp and tls are supported"),
             ("sip:example.com;transport=sctp", "transport sctp: only"),
+            ("sip:example.com;transport=", "has a transport without a name"),
             ("sips:example.com;transport=udp", "asks for sips over udp"),
+            ("sip:example.com;foo=bar", "has the unknown parameter `foo`: there is only ;transport="),
+            ("sip:example.com;lr;user=phone", "has the unknown parameter `user`"),
+            ("sip:example.com;transport=udp;Transport=tcp", "has two transports"),
+            ("sip:example.com?Subject=x", "has headers, `?Subject=x`"),
+            ("sip:example.com;maddr=192.0.2.1", "write that address in place of the host"),
         ] {
             let error = NextHop::parse(text).unwrap_err().to_string();
             assert!(error.contains(said), "{text}: {error}");
