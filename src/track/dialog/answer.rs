@@ -26,7 +26,7 @@ impl Call {
             return; // the attempt keeps its timers, so that nobody calls or rings for ever
         }
         if let Some(at) = at {
-            self.answered(at, heard);
+            self.answered(at, Rule::Invite, heard.frame);
         }
         let dialog = match known {
             Some((dialog, _)) => {

@@ -24,7 +24,7 @@ use super::super::{
     Media, Rule, Side,
 };
 use super::media::Description;
-use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
+use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, OVERTAKES, TIMER_B_S};
 use crate::base::{Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method, Sdp};
 
@@ -455,7 +455,7 @@ impl Call {
 
     /// Nothing of it can matter any more.
     pub(super) fn is_over(&self) -> bool {
-        self.dialogs.is_empty() && self.pending.is_empty() && self.is_settled()
+        self.dialogs.is_empty() && self.pending.is_empty() && self.overtaken.is_none() && self.is_settled()
     }
 
     /// Every attempt has its answer or its end, and no message of an INVITE can be repeated any more.
@@ -470,7 +470,8 @@ impl Call {
         let dialogs =
             self.dialogs.iter().flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
         let pending = self.pending.iter().map(|pending| pending.at.after_s(2 * TIMER_B_S)).min();
-        attempts.chain(branches).chain(dialogs).flatten().map(|(at, _)| at).chain(pending).min()
+        let overtaken = self.overtaken.as_ref().map(|overtaken| overtaken.at.after(OVERTAKES));
+        attempts.chain(branches).chain(dialogs).flatten().map(|(at, _)| at).chain(pending).chain(overtaken).min()
     }
 
     /// Fires all that is due.
@@ -535,6 +536,7 @@ impl Call {
         }
         self.dialogs.retain(|dialog| dialog.forget_at.is_none_or(|(at, _)| at > now));
         self.pending.retain(|pending| pending.at.after_s(2 * TIMER_B_S) > now);
+        self.overtaken.take_if(|overtaken| overtaken.at.after(OVERTAKES) <= now);
         self.compact();
     }
 

@@ -11,7 +11,7 @@ use super::super::{AuthUser, DialogState, EndIdentity, EndReason, Engagement, Ru
 use super::call::{Answering, Attempt, Branch, Call, Early, Ending, Overtaken};
 use super::media::{Description, MediaTable};
 use super::{Context, OVERTAKES, RETRY_S, TIMER_B_S, TIMER_C_S};
-use crate::base::Flow;
+use crate::base::{Flow, FrameId};
 use crate::sip::Method;
 
 impl Call {
@@ -239,14 +239,14 @@ impl Call {
             remember_early(&mut branch.early, tag, heard, context.branches_per_call, context.media);
         }
         let ringing = status == 180 && branch.is_leaf() && !branch.cancelled;
-        self.answered(at, heard);
+        self.answered(at, if status == 180 { Rule::Invite180 } else { Rule::Invite }, heard.frame);
         if ringing {
             self.ring(at, Answering::of(heard), context);
         }
     }
 
     /// A 101–2xx came: whoever sent the INVITE was let through (SPEC section 6).
-    pub(super) fn answered(&mut self, at: usize, heard: &Heard<'_, '_>) {
+    pub(super) fn answered(&mut self, at: usize, rule: Rule, frame: FrameId) {
         let Some(branch) = self.branches.get(at) else {
             return;
         };
@@ -262,8 +262,7 @@ impl Call {
             identity.answered = true;
             identity.auth = auth.or(identity.auth.take());
             if end.engagement == Engagement::Calling {
-                let rule = if heard.message.status() == Some(180) { Rule::Invite180 } else { Rule::Invite };
-                end.news(rule, heard.frame);
+                end.news(rule, frame);
             }
         }
     }
@@ -459,6 +458,7 @@ impl Call {
         if let Some(tag) = &overtaken.answering.tag {
             branch.early.push(Early { tag: Arc::clone(tag), negotiated: false, media: None });
         }
+        self.answered(at, Rule::Invite180, overtaken.answering.frame);
         self.ring(at, overtaken.answering, context);
     }
 }

@@ -227,12 +227,12 @@ impl Call {
     }
 }
 
-/// Of an unknown Call-ID, only what can show that somebody calls or talks is worth remembering.
+/// Of an unknown Call-ID, only what can show that somebody calls, rings or talks is worth remembering.
 fn opens_a_call(heard: &Heard<'_, '_>) -> bool {
     let message = heard.message;
     let method = message.cseq().method;
     match message.status() {
         None => matches!(method, Method::Invite | Method::Info),
-        Some(status) => method == Method::Invite && (200..300).contains(&status),
+        Some(status) => method == Method::Invite && matches!(status, 180 | 200..300),
     }
 }

@@ -1,0 +1,56 @@
+//! The two directions of each flow, captured by two machines whose clocks differ, or one of which is slow, and merged.
+//! In: captures. Out: the same, later. Knows nothing of clocks.
+//!
+//! The law is weak: an answer may come before its question, and what lasted less than the difference may not be seen.
+//! Within half a second, in which a mirror's own mix-ups lie too: nothing is claimed that was not so; and once the
+//! timers of what was under way have run, everybody stands as they would without the difference.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::support::captures::all;
+use crate::support::claims::Claims;
+use crate::support::outcome::end;
+use crate::support::packets::{frames, packets};
+use crate::support::{Faults, Packet, outcome};
+
+/// Timer C of a call that was under way, and 64·T1 of what waits for the end of it.
+const SETTLING_S: u32 = 180 + 64;
+
+#[test]
+fn directions_merged_late_say_the_same_later() {
+    let mut faults = Faults::default();
+    for late_ms in [1, 20, 90, 400] {
+        for first_is_late in [true, false] {
+            for capture in all() {
+                let late = Duration::from_millis(late_ms);
+                let delay = |packet: Packet| {
+                    let is_late = (packet.source < packet.destination) == first_is_late;
+                    let at = if is_late { packet.at.after(late) } else { packet.at };
+                    Packet { at, ..packet }
+                };
+                let mut packets: Vec<Packet> = packets(&capture.frames).into_iter().map(delay).collect();
+                packets.sort_by_key(|packet| packet.at);
+                let merged = frames(&packets);
+                let what = format!("{}, late by {late_ms} ms, first {first_is_late}", capture.name);
+                let until = end(&capture.frames).after(late);
+                let shown = outcome(&capture.rules, &merged, until);
+                shown.assert_sound(&what);
+                let whole = outcome(&capture.rules, &capture.frames, until);
+                let new = Claims::without_reserve(&shown).beyond(&Claims::of(&whole));
+                new.into_iter().for_each(|new| faults.add(format!("{what}: {new}")));
+                let settled = until.after_s(SETTLING_S);
+                let found = outcome(&capture.rules, &merged, settled);
+                let expected = outcome(&capture.rules, &capture.frames, settled);
+                let (found, expected) = (found.last(), expected.last());
+                for aor in found.keys().chain(expected.keys()).collect::<BTreeSet<_>>() {
+                    let (found, expected) = (found.get(aor), expected.get(aor));
+                    if found != expected {
+                        faults.add(format!("{what}: {aor} in the end {found:?}, expected {expected:?}"));
+                    }
+                }
+            }
+        }
+    }
+    faults.assert_none();
+}
