@@ -1,0 +1,233 @@
+//! What each user really is, at each instant: told by the phones themselves, not read from the wire.
+//! In: what phones and PBXs do. Out: a timeline for each user. Knows nothing of messages, mirrors, taps.
+//! The meaning of each moment is SPEC section 2 and 5 (when somebody calls, rings, talks, is held, is over), of
+//! terminal and session together section 9; written again here, so that the tap is not measured by itself.
+
+use std::collections::BTreeMap;
+
+use offhook::presence::{Session, Terminal};
+
+/// A phone, by its place in the world.
+pub type Device = usize;
+
+/// Something that changes what somebody is.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// The first INVITE of a call leaves its caller.
+    /// `registered`: its own address tells whose call it is; else that counts only from the first 101 on (section 6).
+    Invited { call_id: String, caller: Option<Device>, peer: String, registered: bool },
+    /// A 101–199 leaves who was called.
+    Progressed { call_id: String },
+    /// The caller is told that it failed.
+    Failed { call_id: String },
+    /// A phone alerts.
+    Rings { call_id: String, device: Device, peer: String },
+    /// And is told to stop, or stops by itself.
+    StopsRinging { call_id: String, device: Device },
+    /// A 2xx leaves who was called. `delayed`: it carries the first offer, and talking begins at the ACK.
+    Answered { call_id: String, tag: String, called: Option<Device>, peer: String, delayed: bool },
+    /// The ACK to such a 2xx leaves the caller.
+    Acknowledged { call_id: String, tag: String },
+    /// A 2xx accepts another direction of sound.
+    Directed { call_id: String, tag: String, held: bool },
+    /// A BYE leaves one of the two, or a rule says that it is over.
+    Ended { call_id: String, tag: String },
+    /// The registrar holds a binding of this user, or none any more.
+    Bound { user: usize, bound: bool },
+}
+
+/// A user as it is from one moment on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub at_us: u64,
+    pub terminal: Terminal,
+    pub session: Session,
+    /// Whom the engaged dialogs are with, sorted.
+    pub peers: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Attempt {
+    caller: Option<Device>,
+    peer: String,
+    live: bool,
+    shown: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Dialog {
+    caller: Option<(Device, String)>,
+    called: Option<(Device, String)>,
+    talking: bool,
+    held: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct User {
+    bound: bool,
+    terminal: Terminal,
+    before_inferred: Option<Terminal>,
+    session: Session,
+}
+
+/// Everybody's truth.
+pub struct Truth {
+    user_of: Vec<usize>,
+    users: Vec<User>,
+    attempts: BTreeMap<String, Attempt>,
+    ringing: BTreeMap<(String, Device), String>,
+    dialogs: BTreeMap<(String, String), Dialog>,
+    pub timelines: Vec<Vec<Moment>>,
+}
+
+const fn speaks(session: Session) -> bool {
+    matches!(session, Session::Talking | Session::Held)
+}
+
+impl Truth {
+    /// `user_of` says whose each device is.
+    pub fn new(user_of: Vec<usize>, users: usize) -> Self {
+        let nothing =
+            Moment { at_us: 0, terminal: Terminal::Unknown, session: Session::Idle, peers: Vec::new() };
+        Self {
+            user_of,
+            users: vec![User::default(); users],
+            attempts: BTreeMap::new(),
+            ringing: BTreeMap::new(),
+            dialogs: BTreeMap::new(),
+            timelines: vec![vec![nothing]; users],
+        }
+    }
+
+    pub fn happen(&mut self, at_us: u64, happening: Happening) {
+        match happening {
+            Happening::Invited { call_id, caller, peer, registered } => {
+                let attempt = Attempt { caller, peer, live: true, shown: registered };
+                self.attempts.entry(call_id).or_insert(attempt);
+            }
+            Happening::Progressed { call_id } => {
+                if let Some(attempt) = self.attempts.get_mut(&call_id) {
+                    attempt.shown = true;
+                }
+            }
+            Happening::Failed { call_id } => {
+                if let Some(attempt) = self.attempts.get_mut(&call_id) {
+                    attempt.live = false;
+                }
+            }
+            Happening::Rings { call_id, device, peer } => {
+                self.ringing.insert((call_id, device), peer);
+            }
+            Happening::StopsRinging { call_id, device } => {
+                self.ringing.remove(&(call_id, device));
+            }
+            Happening::Answered { call_id, tag, called, peer, delayed } => {
+                let attempt = self.attempts.get_mut(&call_id);
+                let caller =
+                    attempt.as_ref().and_then(|attempt| Some((attempt.caller?, attempt.peer.clone())));
+                if !delayed {
+                    if let Some(attempt) = attempt {
+                        attempt.live = false;
+                    }
+                    if let Some(device) = called {
+                        self.ringing.remove(&(call_id.clone(), device));
+                    }
+                }
+                let called = called.map(|device| (device, peer));
+                let dialog = Dialog { caller, called, talking: !delayed, held: false };
+                self.dialogs.entry((call_id, tag)).or_insert(dialog);
+            }
+            Happening::Acknowledged { call_id, tag } => {
+                if let Some(attempt) = self.attempts.get_mut(&call_id) {
+                    attempt.live = false;
+                }
+                if let Some(dialog) = self.dialogs.get_mut(&(call_id.clone(), tag)) {
+                    dialog.talking = true;
+                    if let Some((device, _)) = dialog.called {
+                        self.ringing.remove(&(call_id, device));
+                    }
+                }
+            }
+            Happening::Directed { call_id, tag, held } => {
+                if let Some(dialog) = self.dialogs.get_mut(&(call_id, tag)) {
+                    dialog.held = held;
+                }
+            }
+            Happening::Ended { call_id, tag } => {
+                self.dialogs.remove(&(call_id, tag));
+            }
+            Happening::Bound { user, bound } => self.bound(user, bound),
+        }
+        self.look(at_us);
+    }
+
+    fn bound(&mut self, user: usize, bound: bool) {
+        let user = &mut self.users[user];
+        if user.bound != bound || (bound && user.terminal != Terminal::Online) {
+            user.before_inferred = None;
+            user.terminal = match (bound, speaks(user.session)) {
+                (true, _) => Terminal::Online,
+                (false, true) => Terminal::OfflineWaiting,
+                (false, false) => Terminal::Offline,
+            };
+        } else if bound {
+            user.before_inferred = None;
+        }
+        user.bound = bound;
+    }
+
+    /// What each user is now; what is different goes into the timelines.
+    fn look(&mut self, at_us: u64) {
+        let mut engaged: Vec<(Session, Vec<String>)> = vec![(Session::Idle, Vec::new()); self.users.len()];
+        let mut note = |device: Device, session: Session, peer: &str| {
+            let known = &mut engaged[self.user_of[device]];
+            if session > known.0 {
+                *known = (session, Vec::new());
+            }
+            if session == known.0 && !known.1.iter().any(|other| other == peer) {
+                known.1.push(peer.to_owned());
+            }
+        };
+        for attempt in self.attempts.values().filter(|attempt| attempt.live && attempt.shown) {
+            if let Some(device) = attempt.caller {
+                note(device, Session::Calling, &attempt.peer);
+            }
+        }
+        for ((_, device), peer) in &self.ringing {
+            note(*device, Session::Ringing, peer);
+        }
+        for dialog in self.dialogs.values().filter(|dialog| dialog.talking) {
+            let session = if dialog.held { Session::Held } else { Session::Talking };
+            for (device, peer) in dialog.caller.iter().chain(&dialog.called) {
+                note(*device, session, peer);
+            }
+        }
+        for (user, (session, mut peers)) in engaged.into_iter().enumerate() {
+            let known = &mut self.users[user];
+            if known.session != session {
+                known.session = session;
+                if speaks(session) {
+                    if matches!(known.terminal, Terminal::Unknown | Terminal::Offline) {
+                        known.before_inferred = Some(known.terminal);
+                        known.terminal = Terminal::Online;
+                    }
+                } else if known.terminal == Terminal::OfflineWaiting {
+                    known.terminal = Terminal::Offline;
+                } else if session == Session::Idle
+                    && let Some(before) = known.before_inferred.take()
+                {
+                    known.terminal = before;
+                }
+            }
+            peers.sort();
+            let moment = Moment { at_us, terminal: known.terminal, session, peers };
+            let timeline = &mut self.timelines[user];
+            let same = timeline.last().is_some_and(|last| {
+                (last.terminal, last.session, &last.peers) == (moment.terminal, moment.session, &moment.peers)
+            });
+            if !same {
+                timeline.push(moment);
+            }
+        }
+    }
+}
