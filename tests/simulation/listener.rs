@@ -60,6 +60,7 @@ pub struct Told {
     pub dialogs: Vec<DialogView>,
     /// A line was written, not only a document changed.
     pub line: bool,
+    pub publishable: bool,
 }
 
 enum Parcel {
@@ -331,6 +332,7 @@ impl Listener {
                         confidence: Confidence::Full,
                         dialogs: Vec::new(),
                         line: false,
+                        publishable: false,
                     });
                 }
             }
@@ -401,6 +403,7 @@ impl Listener {
             confidence: state.confidence,
             dialogs: state.dialogs.clone(),
             line: change.kind == ChangeKind::Status,
+            publishable: state.publishable,
         });
     }
 

@@ -236,7 +236,8 @@ fn judged(kind: Kind, world: &World, heard: &Heard, end_us: u64) -> (Vec<String>
 /// What the server holds, and the lamp was told, is the status.
 fn at_the_end(user: usize, told: &[listener::Told], heard: &Heard) -> Vec<String> {
     let nothing = (Terminal::Unknown, Session::Idle);
-    let status = told.last().map_or(nothing, |told| (told.terminal, told.session));
+    let published = told.last().filter(|told| told.publishable);
+    let status = published.map_or(nothing, |told| (told.terminal, told.session));
     let held = heard.held[user].unwrap_or(nothing);
     let lamp = heard.lamp[user]
         .map_or(nothing, |(terminal, session)| (terminal.unwrap_or_default(), session.unwrap_or_default()));

@@ -96,16 +96,22 @@ impl Registrar {
                 expires_s: Some(((binding.expires_us - cx.now_us) / 1_000_000) as u32),
             })
             .collect();
-        cx.out.push(Out::Truth(Happening::Bound { user, bound: !self.bindings[user].is_empty() }));
+        self.tell(cx, user);
         response
     }
 
     /// The granted time of some binding is over.
     fn expire(&mut self, cx: &mut Context<'_>, user: usize) {
+        let before = self.bindings[user].len();
         self.bindings[user].retain(|binding| binding.expires_us > cx.now_us);
-        if self.bindings[user].is_empty() {
-            cx.out.push(Out::Truth(Happening::Bound { user, bound: false }));
+        if self.bindings[user].len() < before {
+            self.tell(cx, user);
         }
+    }
+
+    fn tell(&self, cx: &mut Context<'_>, user: usize) {
+        let contacts = self.bindings[user].iter().map(|binding| binding.contact.clone()).collect();
+        cx.out.push(Out::Truth(Happening::Bound { user, contacts }));
     }
 }
 

@@ -255,7 +255,11 @@ impl World {
                 self.plan(soon_us, device, Act::Ring(leg));
                 self.plan(soon_us + ring_us, device, Act::Decline(leg));
             }
-            Answer::Ignores => self.plan(soon_us, device, Act::Ring(leg)),
+            Answer::Ignores => {
+                // A phone does not ring for ever.
+                self.plan(soon_us, device, Act::Ring(leg));
+                self.plan(soon_us + 60 * SECOND_US, device, Act::Decline(leg));
+            }
             Answer::TakesAtOnce => self.plan(soon_us, device, Act::Take(leg)),
             Answer::TakesAfterMusic => {
                 self.plan(soon_us, device, Act::Music(leg));

@@ -14,26 +14,33 @@ pub type Device = usize;
 #[derive(Clone, Debug)]
 pub enum Happening {
     /// The first INVITE of a call leaves its caller.
-    /// `registered`: its own address tells whose call it is; else that counts only from the first 101 on (section 6).
-    Invited { call_id: String, caller: Option<Device>, peer: String, registered: bool },
+    /// Where the caller's Contact is no binding, that counts only from the first 101 on (section 6).
+    Invited { call_id: String, caller: Option<Device>, peer: String, contact: String },
     /// A 101–199 leaves who was called.
     Progressed { call_id: String },
     /// The caller is told that it failed.
     Failed { call_id: String },
-    /// A phone alerts.
-    Rings { call_id: String, device: Device, peer: String },
+    /// A phone alerts. It is its user's as soon as its Contact is a binding (section 6, rule 1).
+    Rings { call_id: String, device: Device, peer: String, contact: String },
     /// And is told to stop, or stops by itself.
     StopsRinging { call_id: String, device: Device },
     /// A 2xx leaves who was called. `delayed`: it carries the first offer, and talking begins at the ACK.
-    Answered { call_id: String, tag: String, called: Option<Device>, peer: String, delayed: bool },
+    Answered {
+        call_id: String,
+        tag: String,
+        called: Option<Device>,
+        peer: String,
+        contact: String,
+        delayed: bool,
+    },
     /// The ACK to such a 2xx leaves the caller.
     Acknowledged { call_id: String, tag: String },
     /// A 2xx accepts another direction of sound.
     Directed { call_id: String, tag: String, held: bool },
     /// A BYE leaves one of the two, or a rule says that it is over.
     Ended { call_id: String, tag: String },
-    /// The registrar holds a binding of this user, or none any more.
-    Bound { user: usize, bound: bool },
+    /// The contacts that the registrar now holds of this user.
+    Bound { user: usize, contacts: Vec<String> },
 }
 
 /// A user as it is from one moment on.
@@ -46,25 +53,33 @@ pub struct Moment {
     pub peers: Vec<String>,
 }
 
+/// Somebody at one end.
 #[derive(Clone, Debug)]
-struct Attempt {
-    caller: Option<Device>,
+struct End {
+    device: Device,
     peer: String,
-    live: bool,
+    contact: String,
+    /// It can be told whose it is.
     shown: bool,
 }
 
 #[derive(Clone, Debug)]
+struct Attempt {
+    caller: Option<End>,
+    live: bool,
+}
+
+#[derive(Clone, Debug)]
 struct Dialog {
-    caller: Option<(Device, String)>,
-    called: Option<(Device, String)>,
+    caller: Option<End>,
+    called: Option<End>,
     talking: bool,
     held: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 struct User {
-    bound: bool,
+    contacts: Vec<String>,
     terminal: Terminal,
     before_inferred: Option<Terminal>,
     session: Session,
@@ -75,7 +90,7 @@ pub struct Truth {
     user_of: Vec<usize>,
     users: Vec<User>,
     attempts: BTreeMap<String, Attempt>,
-    ringing: BTreeMap<(String, Device), String>,
+    ringing: BTreeMap<(String, Device), End>,
     dialogs: BTreeMap<(String, String), Dialog>,
     pub timelines: Vec<Vec<Moment>>,
 }
@@ -101,39 +116,37 @@ impl Truth {
 
     pub fn happen(&mut self, at_us: u64, happening: Happening) {
         match happening {
-            Happening::Invited { call_id, caller, peer, registered } => {
-                let attempt = Attempt { caller, peer, live: true, shown: registered };
-                self.attempts.entry(call_id).or_insert(attempt);
+            Happening::Invited { call_id, caller, peer, contact } => {
+                let caller = caller.map(|device| self.end(device, peer, contact));
+                self.attempts.entry(call_id).or_insert(Attempt { caller, live: true });
             }
-            Happening::Progressed { call_id } => {
-                if let Some(attempt) = self.attempts.get_mut(&call_id) {
-                    attempt.shown = true;
-                }
-            }
+            Happening::Progressed { call_id } => self.let_through(&call_id),
             Happening::Failed { call_id } => {
                 if let Some(attempt) = self.attempts.get_mut(&call_id) {
                     attempt.live = false;
                 }
             }
-            Happening::Rings { call_id, device, peer } => {
-                self.ringing.insert((call_id, device), peer);
+            Happening::Rings { call_id, device, peer, contact } => {
+                let end = self.end(device, peer, contact);
+                self.ringing.insert((call_id, device), end);
             }
             Happening::StopsRinging { call_id, device } => {
                 self.ringing.remove(&(call_id, device));
             }
-            Happening::Answered { call_id, tag, called, peer, delayed } => {
+            Happening::Answered { call_id, tag, called, peer, contact, delayed } => {
+                self.let_through(&call_id);
+                let rang = called.and_then(|device| self.ringing.get(&(call_id.clone(), device)).cloned());
+                let called = rang.or_else(|| called.map(|device| self.end(device, peer, contact)));
                 let attempt = self.attempts.get_mut(&call_id);
-                let caller =
-                    attempt.as_ref().and_then(|attempt| Some((attempt.caller?, attempt.peer.clone())));
+                let caller = attempt.as_ref().and_then(|attempt| attempt.caller.clone());
                 if !delayed {
                     if let Some(attempt) = attempt {
                         attempt.live = false;
                     }
-                    if let Some(device) = called {
-                        self.ringing.remove(&(call_id.clone(), device));
+                    if let Some(called) = &called {
+                        self.ringing.remove(&(call_id.clone(), called.device));
                     }
                 }
-                let called = called.map(|device| (device, peer));
                 let dialog = Dialog { caller, called, talking: !delayed, held: false };
                 self.dialogs.entry((call_id, tag)).or_insert(dialog);
             }
@@ -143,8 +156,8 @@ impl Truth {
                 }
                 if let Some(dialog) = self.dialogs.get_mut(&(call_id.clone(), tag)) {
                     dialog.talking = true;
-                    if let Some((device, _)) = dialog.called {
-                        self.ringing.remove(&(call_id, device));
+                    if let Some(called) = &dialog.called {
+                        self.ringing.remove(&(call_id, called.device));
                     }
                 }
             }
@@ -156,50 +169,69 @@ impl Truth {
             Happening::Ended { call_id, tag } => {
                 self.dialogs.remove(&(call_id, tag));
             }
-            Happening::Bound { user, bound } => self.bound(user, bound),
+            Happening::Bound { user, contacts } => {
+                self.bound(user, !contacts.is_empty());
+                let attempts = self.attempts.values_mut().filter_map(|it| it.caller.as_mut());
+                let dialogs =
+                    self.dialogs.values_mut().flat_map(|it| it.caller.iter_mut().chain(&mut it.called));
+                for end in attempts.chain(self.ringing.values_mut()).chain(dialogs) {
+                    end.shown |= contacts.contains(&end.contact);
+                }
+                self.users[user].contacts = contacts;
+            }
         }
         self.look(at_us);
     }
 
+    fn end(&self, device: Device, peer: String, contact: String) -> End {
+        let shown = self.users.iter().any(|user| user.contacts.contains(&contact));
+        End { device, peer, contact, shown }
+    }
+
+    /// A caller that had to say who it is was let through.
+    fn let_through(&mut self, call_id: &str) {
+        if let Some(caller) = self.attempts.get_mut(call_id).and_then(|attempt| attempt.caller.as_mut()) {
+            caller.shown = true;
+        }
+    }
+
     fn bound(&mut self, user: usize, bound: bool) {
         let user = &mut self.users[user];
-        if user.bound != bound || (bound && user.terminal != Terminal::Online) {
-            user.before_inferred = None;
-            user.terminal = match (bound, speaks(user.session)) {
-                (true, _) => Terminal::Online,
-                (false, true) => Terminal::OfflineWaiting,
-                (false, false) => Terminal::Offline,
-            };
-        } else if bound {
-            user.before_inferred = None;
-        }
-        user.bound = bound;
+        user.before_inferred = None;
+        user.terminal = match (bound, speaks(user.session)) {
+            (true, _) => Terminal::Online,
+            (false, true) => Terminal::OfflineWaiting,
+            (false, false) => Terminal::Offline,
+        };
     }
 
     /// What each user is now; what is different goes into the timelines.
     fn look(&mut self, at_us: u64) {
         let mut engaged: Vec<(Session, Vec<String>)> = vec![(Session::Idle, Vec::new()); self.users.len()];
-        let mut note = |device: Device, session: Session, peer: &str| {
-            let known = &mut engaged[self.user_of[device]];
+        let mut note = |end: &End, session: Session| {
+            let known = &mut engaged[self.user_of[end.device]];
+            if !end.shown {
+                return;
+            }
             if session > known.0 {
                 *known = (session, Vec::new());
             }
-            if session == known.0 && !known.1.iter().any(|other| other == peer) {
-                known.1.push(peer.to_owned());
+            if session == known.0 && !known.1.contains(&end.peer) {
+                known.1.push(end.peer.clone());
             }
         };
-        for attempt in self.attempts.values().filter(|attempt| attempt.live && attempt.shown) {
-            if let Some(device) = attempt.caller {
-                note(device, Session::Calling, &attempt.peer);
+        for attempt in self.attempts.values().filter(|attempt| attempt.live) {
+            if let Some(caller) = &attempt.caller {
+                note(caller, Session::Calling);
             }
         }
-        for ((_, device), peer) in &self.ringing {
-            note(*device, Session::Ringing, peer);
+        for end in self.ringing.values() {
+            note(end, Session::Ringing);
         }
         for dialog in self.dialogs.values().filter(|dialog| dialog.talking) {
             let session = if dialog.held { Session::Held } else { Session::Talking };
-            for (device, peer) in dialog.caller.iter().chain(&dialog.called) {
-                note(*device, session, peer);
+            for end in dialog.caller.iter().chain(&dialog.called) {
+                note(end, session);
             }
         }
         for (user, (session, mut peers)) in engaged.into_iter().enumerate() {

@@ -141,8 +141,6 @@ pub struct Agent {
     nonce: Option<(String, u32)>,
     /// A PBX that asks callers who they are.
     pub challenges: bool,
-    /// Its last REGISTER was accepted and asked for a binding.
-    pub registered: bool,
     pub register_call_id: String,
     pub register_cseq: u32,
     register_tag: String,
@@ -171,7 +169,6 @@ impl Agent {
             transactions: Transactions::default(),
             nonce: None,
             challenges: false,
-            registered: false,
             register_call_id: String::new(),
             register_cseq: 0,
             register_tag: String::new(),
@@ -187,7 +184,6 @@ impl Agent {
     pub fn forget(&mut self) {
         self.transactions = Transactions::default();
         self.nonce = None;
-        self.registered = false;
         for leg in &mut self.legs {
             leg.state = State::Over;
             leg.accepted = None;
@@ -280,9 +276,6 @@ impl Agent {
         {
             self.nonce = Some((nonce.clone(), 0));
         }
-        if status == 200 {
-            self.registered = message.contacts.iter().any(|contact| contact.uri == self.contact());
-        }
         if status >= 200 {
             cx.events.push(Event::Registered(status));
         }
@@ -348,7 +341,7 @@ impl Agent {
             call_id: message.call_id.clone(),
             caller: self.device,
             peer: wanted.to.clone(),
-            registered: self.registered,
+            contact: self.contact(),
         }));
         let to = self.outbound.or_else(|| address_of(&uri)).unwrap_or(self.address);
         self.transactions.request(cx.now_us, message, to, cx.out);
@@ -404,7 +397,8 @@ impl Agent {
         let Some(known) = self.legs.get(leg).filter(|leg| leg.state == State::Incoming) else { return };
         if let Some(device) = self.device {
             let (call_id, peer) = (known.call_id.clone(), known.remote_uri.clone());
-            cx.out.push(Out::Truth(Happening::Rings { call_id, device, peer }));
+            let contact = self.contact();
+            cx.out.push(Out::Truth(Happening::Rings { call_id, device, peer, contact }));
         }
         self.respond(cx, leg, 180, None);
     }
@@ -436,7 +430,8 @@ impl Agent {
         let (call_id, tag, peer) = (known.call_id.clone(), known.local_tag.clone(), known.remote_uri.clone());
         let direction = Direction::SendRecv;
         known.offered = direction;
-        cx.out.push(Out::Truth(Happening::Answered { call_id, tag, called: self.device, peer, delayed }));
+        let (called, contact) = (self.device, self.contact());
+        cx.out.push(Out::Truth(Happening::Answered { call_id, tag, called, peer, contact, delayed }));
         self.watch_session(cx, leg);
         self.respond(cx, leg, 200, Some(direction));
         self.await_ack(cx, leg);
