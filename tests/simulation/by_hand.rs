@@ -78,7 +78,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut shares: BTreeMap<(Kind, &str), Share> = BTreeMap::new();
+    let mut shares: BTreeMap<(Kind, &str, &str), Share> = BTreeMap::new();
     let (mut runs, mut failed, mut messages, mut calls) = (0_u64, 0_u64, 0, 0);
     for seed in arguments.seed..arguments.seed + arguments.count {
         for &kind in &arguments.kinds {
@@ -90,7 +90,10 @@ fn main() -> ExitCode {
                 Shape::Proxy => "proxy",
                 Shape::B2bua => "b2bua",
             };
-            shares.entry((kind, shape)).or_default().add(&report.share);
+            shares
+                .entry((kind, if report.tcp { "tcp" } else { "udp" }, shape))
+                .or_default()
+                .add(&report.share);
             if !report.breaches.is_empty() {
                 failed += 1;
                 println!("seed {seed} ({}, {shape}): {} breaches", kind.name(), report.breaches.len());
@@ -104,8 +107,12 @@ fn main() -> ExitCode {
         }
     }
     println!("{runs} runs, {messages} SIP messages, {calls} calls: {failed} runs failed");
-    for ((kind, shape), share) in &shares {
-        println!("{:8} {shape:5}  right for {:.4} % of the user-time", kind.name(), share.percent());
+    for ((kind, transport, shape), share) in &shares {
+        println!(
+            "{:8} {shape:5} {transport}  right for {:.4} % of the user-time",
+            kind.name(),
+            share.percent()
+        );
         for cause in share.causes() {
             println!("          {cause}");
         }

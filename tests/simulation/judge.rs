@@ -182,13 +182,13 @@ pub fn safe(
 ) -> Vec<String> {
     let mut breaches = Vec::new();
     let claims = |(terminal, session): Status| [Claim::Terminal(terminal), Claim::Session(session)];
-    let true_spans = truth_spans(truth, 0, u64::MAX);
+    let true_spans = spans(truth.iter().map(|it| (it.at_us, it)), 0, u64::MAX);
     for (begin, end, status) in told_spans(told, 0, to_us) {
         for claim in claims(status) {
             let Some(window) = windows.iter().find(|window| window.claim == claim) else { continue };
             let mut stretches: Vec<(u64, u64)> = true_spans
                 .iter()
-                .filter(|(.., it)| holds(*it, claim))
+                .filter(|(.., it)| holds(it, claim))
                 .map(|(begin, end, _)| {
                     let until = end.saturating_add(window.allowed_us + lag_us);
                     (begin.saturating_sub(lag_us), until)
@@ -221,7 +221,7 @@ pub fn safe(
                 let ends_us = truth.get(at + 1).map_or(u64::MAX, |next| next.at_us);
                 moment.at_us <= until_us + lag_us && ends_us >= begin_us
             })
-            .any(|(_, moment)| moment.peers.contains(peer));
+            .any(|(_, moment)| moment.doing.iter().any(|(_, other)| other == peer));
         if !true_peer {
             breaches.push(format!(
                 "{:.3} s: {} never had {peer} as a peer, told by {} in frame {}",
@@ -235,19 +235,19 @@ pub fn safe(
     breaches
 }
 
-fn holds((terminal, session): Status, claim: Claim) -> bool {
+fn holds(moment: &Moment, claim: Claim) -> bool {
+    let does = |session: Session| moment.doing.iter().any(|(doing, _)| *doing == session);
+    // Who talks may be taken for held and the other way, when the re-INVITE is hidden.
+    let speaks = does(Session::Talking) || does(Session::Held);
     match claim {
-        // Who talks may be taken for held and the other way, when the re-INVITE is hidden.
-        Claim::Session(Session::Talking | Session::Held) => {
-            matches!(session, Session::Talking | Session::Held)
-        }
-        Claim::Session(claimed) => session == claimed,
+        Claim::Session(Session::Talking | Session::Held) => speaks,
+        Claim::Session(claimed) => does(claimed),
         // A talk shows that somebody is there.
         Claim::Terminal(Terminal::Online) => {
-            matches!(terminal, Terminal::Online | Terminal::OfflineWaiting)
+            speaks || matches!(moment.terminal, Terminal::Online | Terminal::OfflineWaiting)
         }
-        Claim::Terminal(Terminal::OfflineWaiting) => matches!(session, Session::Talking | Session::Held),
-        Claim::Terminal(claimed) => terminal == claimed,
+        Claim::Terminal(Terminal::OfflineWaiting) => speaks,
+        Claim::Terminal(claimed) => moment.terminal == claimed,
     }
 }
 

@@ -108,6 +108,8 @@ pub struct Message {
     pub record_routes: Vec<String>,
     pub expires_s: Option<u32>,
     pub session_expires_s: Option<u32>,
+    /// Who answers this request keeps the session alive, not who sends it.
+    pub answerer_refreshes: bool,
     pub subject: Option<u64>,
     pub refer_to: Option<String>,
     pub replaces: Option<(String, String, String)>,
@@ -176,6 +178,7 @@ impl Message {
             record_routes: Vec::new(),
             expires_s: None,
             session_expires_s: None,
+            answerer_refreshes: false,
             subject: None,
             refer_to: None,
             replaces: None,
@@ -260,7 +263,8 @@ impl Message {
             line(text, format_args!("Expires: {expires_s}"));
         }
         if let Some(interval_s) = self.session_expires_s {
-            line(text, format_args!("Session-Expires: {interval_s};refresher=uac"));
+            let refresher = if self.answerer_refreshes { "uas" } else { "uac" };
+            line(text, format_args!("Session-Expires: {interval_s};refresher={refresher}"));
             line(text, format_args!("Supported: timer"));
         }
         if let Some(plan) = self.subject {

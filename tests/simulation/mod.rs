@@ -85,6 +85,8 @@ pub struct Report {
     pub seed: u64,
     pub kind: Kind,
     pub shape: Shape,
+    /// Some of its phones spoke TCP.
+    pub tcp: bool,
     pub breaches: Vec<String>,
     pub share: Share,
     /// All that the tap, its publisher and the lamp said.
@@ -143,6 +145,7 @@ pub fn run(seed: u64, kind: Kind, sabotage: Sabotage) -> Report {
         seed,
         kind,
         shape,
+        tcp: setting.some_tcp,
         breaches,
         share,
         hidden: (frames.len() as u64).saturating_sub(shown.len() as u64),
@@ -266,7 +269,9 @@ impl Report {
         for (user, timeline) in self.truth.iter().enumerate() {
             for moment in timeline {
                 let status = judge::name((moment.terminal, moment.session));
-                let peers = moment.peers.join(" ");
+                let peers: Vec<_> =
+                    moment.doing.iter().map(|(what, peer)| format!("{} {peer}", what.name())).collect();
+                let peers = peers.join(", ");
                 remarks.push((moment.at_us, format!("truth: {} {status} {peers}", USERS[user])));
             }
         }

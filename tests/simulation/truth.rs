@@ -49,8 +49,9 @@ pub struct Moment {
     pub at_us: u64,
     pub terminal: Terminal,
     pub session: Session,
-    /// Whom the engaged dialogs are with, sorted.
-    pub peers: Vec<String>,
+    /// All that its phones do, and with whom, sorted: also what is less than the session, and what cannot be told to
+    /// be its own yet.
+    pub doing: Vec<(Session, String)>,
 }
 
 /// Somebody at one end.
@@ -103,7 +104,7 @@ impl Truth {
     /// `user_of` says whose each device is.
     pub fn new(user_of: Vec<usize>, users: usize) -> Self {
         let nothing =
-            Moment { at_us: 0, terminal: Terminal::Unknown, session: Session::Idle, peers: Vec::new() };
+            Moment { at_us: 0, terminal: Terminal::Unknown, session: Session::Idle, doing: Vec::new() };
         Self {
             user_of,
             users: vec![User::default(); users],
@@ -207,18 +208,14 @@ impl Truth {
 
     /// What each user is now; what is different goes into the timelines.
     fn look(&mut self, at_us: u64) {
-        let mut engaged: Vec<(Session, Vec<String>)> = vec![(Session::Idle, Vec::new()); self.users.len()];
+        let mut engaged: Vec<(Session, Vec<(Session, String)>)> =
+            vec![(Session::Idle, Vec::new()); self.users.len()];
         let mut note = |end: &End, session: Session| {
             let known = &mut engaged[self.user_of[end.device]];
-            if !end.shown {
-                return;
+            if end.shown {
+                known.0 = known.0.max(session);
             }
-            if session > known.0 {
-                *known = (session, Vec::new());
-            }
-            if session == known.0 && !known.1.contains(&end.peer) {
-                known.1.push(end.peer.clone());
-            }
+            known.1.push((session, end.peer.clone()));
         };
         for attempt in self.attempts.values().filter(|attempt| attempt.live) {
             if let Some(caller) = &attempt.caller {
@@ -234,7 +231,7 @@ impl Truth {
                 note(end, session);
             }
         }
-        for (user, (session, mut peers)) in engaged.into_iter().enumerate() {
+        for (user, (session, mut doing)) in engaged.into_iter().enumerate() {
             let known = &mut self.users[user];
             if known.session != session {
                 known.session = session;
@@ -251,11 +248,12 @@ impl Truth {
                     known.terminal = before;
                 }
             }
-            peers.sort();
-            let moment = Moment { at_us, terminal: known.terminal, session, peers };
+            doing.sort();
+            doing.dedup();
+            let moment = Moment { at_us, terminal: known.terminal, session, doing };
             let timeline = &mut self.timelines[user];
             let same = timeline.last().is_some_and(|last| {
-                (last.terminal, last.session, &last.peers) == (moment.terminal, moment.session, &moment.peers)
+                (last.terminal, last.session, &last.doing) == (moment.terminal, moment.session, &moment.doing)
             });
             if !same {
                 timeline.push(moment);

@@ -211,6 +211,7 @@ impl Agent {
             record_routes: Vec::new(),
             expires_s: None,
             session_expires_s: None,
+            answerer_refreshes: false,
             subject: None,
             refer_to: None,
             replaces: None,
@@ -518,7 +519,8 @@ impl Agent {
         let direction = direction.unwrap_or_else(|| Self::own_direction(known));
         known.version += 1;
         known.offered = direction;
-        message.session_expires_s = known.session_s.filter(|_| known.side == Side::Caller);
+        message.session_expires_s = known.session_s;
+        message.answerer_refreshes = known.side == Side::Called;
         message.sdp = Some(self.describe(leg, direction, false));
         self.legs[leg].reinvite = Some(message.clone());
         self.send_inside(cx, leg, message);
@@ -552,6 +554,7 @@ impl Agent {
         known.version += 1;
         let (call_id, tag) = (known.call_id.clone(), known.called_tag());
         response.session_expires_s = asked.session_expires_s;
+        response.answerer_refreshes = asked.answerer_refreshes;
         if asked.session_expires_s.is_some() {
             known.session_s = asked.session_expires_s;
             known.refreshed_us = cx.now_us;
