@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use offhook::presence::{Session, Terminal};
+use offhook::track::DialogState;
 
 use super::listener::Told;
+use super::mirror::Shown;
 use super::truth::Moment;
 use super::world::{SECOND_US, USERS};
 
@@ -249,6 +251,66 @@ fn holds(moment: &Moment, claim: Claim) -> bool {
         Claim::Terminal(Terminal::OfflineWaiting) => speaks,
         Claim::Terminal(claimed) => moment.terminal == claimed,
     }
+}
+
+/// A BYE that the mirror showed.
+pub struct Bye {
+    pub at_us: u64,
+    pub call_id: String,
+    pub from_tag: String,
+    pub to_tag: String,
+}
+
+/// The BYEs among these frames; over TCP they may wait behind lost bytes, and are left out.
+pub fn byes(shown: &[Shown]) -> Vec<Bye> {
+    let tag = |line: &str| line.split(";tag=").nth(1).unwrap_or_default().to_owned();
+    shown
+        .iter()
+        .filter_map(|frame| {
+            let at = frame.bytes.windows(4).position(|window| window == b"BYE ")?;
+            let text = std::str::from_utf8(frame.bytes.get(at..)?).ok()?;
+            if text.contains(" SIP/2.0\r\nVia: SIP/2.0/TCP") {
+                return None;
+            }
+            let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+            Some(Bye {
+                at_us: frame.at_us,
+                call_id: field("Call-ID: ")?.to_owned(),
+                from_tag: tag(field("From: ")?),
+                to_tag: tag(field("To: ")?),
+            })
+        })
+        .collect()
+}
+
+/// No dialog is believed any more whose BYE was shown (SPEC section 5: ends that are seen are final).
+pub fn final_ends(user: usize, told: &[Told], byes: &[Bye], to_us: u64, lag_us: u64) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let mut began_us = 0;
+    for (at, it) in told.iter().enumerate() {
+        if it.rule == "restart" {
+            began_us = it.at_us;
+        }
+        let until_us = told.get(at + 1).map_or(to_us, |next| next.at_us);
+        for dialog in it.dialogs.iter().filter(|dialog| dialog.state == DialogState::Confirmed) {
+            let is = |bye: &&Bye| {
+                let tags = (Some(bye.from_tag.as_str()), Some(bye.to_tag.as_str()));
+                let (local, remote) = (dialog.local_tag.as_deref(), dialog.remote_tag.as_deref());
+                *bye.call_id == *dialog.call_id && (tags == (local, remote) || tags == (remote, local))
+            };
+            let overdue = |bye: &&Bye| bye.at_us >= began_us && bye.at_us + lag_us < until_us;
+            if let Some(bye) = byes.iter().filter(is).find(overdue) {
+                breaches.push(format!(
+                    "{:.3} s: {} is still in {}, whose BYE was shown at {:.3} s",
+                    until_us as f64 / 1e6,
+                    USERS[user],
+                    dialog.call_id,
+                    bye.at_us as f64 / 1e6
+                ));
+            }
+        }
+    }
+    breaches
 }
 
 /// How much of the time a status was right, and what the rest was.

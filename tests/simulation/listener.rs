@@ -106,8 +106,10 @@ pub enum Sabotage {
     NoCancel,
     /// A replaced entity-tag is sent once more.
     OldTag,
-    /// A status line is lost on its way to the publisher.
+    /// A status is lost on its way to the publisher.
     LostChange,
+    /// What is known is believed a quarter of a second later.
+    LateLine,
 }
 
 /// Lines are kept as they would be written.
@@ -150,6 +152,9 @@ pub struct Listener {
     restarts: u64,
     next_trouble: usize,
     changes_seen: u64,
+    strangers: BTreeSet<Aor>,
+    /// Since the tap began.
+    register_seen: bool,
     breaches: Vec<String>,
 }
 
@@ -232,6 +237,8 @@ impl Listener {
             restarts: 0,
             next_trouble: 0,
             changes_seen: 0,
+            strangers: BTreeSet::new(),
+            register_seen: false,
             breaches: Vec::new(),
             setup,
         }
@@ -261,6 +268,7 @@ impl Listener {
         };
         self.tap.handle(&frame);
         self.drain();
+        self.register_seen |= holds(&shown.bytes, b" REGISTER\r\n");
     }
 
     /// Lets time pass.
@@ -321,6 +329,7 @@ impl Listener {
                 self.publisher =
                     Publisher::new(PublishOptions { seed, ..self.setup.publish.clone() }, limits);
                 self.asked.clear();
+                self.register_seen = false;
                 for statuses in &mut self.statuses {
                     statuses.push(Told {
                         at_us: microseconds(now),
@@ -390,11 +399,12 @@ impl Listener {
         }
         let user = (0..USERS.len()).find(|&user| change.aor.as_str() == aor(user));
         let Some(user) = user else {
-            return self.breach(format!("{} is nobody", change.aor.as_str()));
+            return self.stranger(change);
         };
         let state = &change.state;
         self.statuses[user].push(Told {
-            at_us: microseconds(change.at),
+            at_us: microseconds(change.at)
+                + if self.setup.sabotage == Sabotage::LateLine { 250_000 } else { 0 },
             terminal: state.terminal,
             session: state.session,
             peer: state.peer.as_deref().map(str::to_owned),
@@ -405,6 +415,17 @@ impl Listener {
             line: change.kind == ChangeKind::Status,
             publishable: state.publishable,
         });
+    }
+
+    /// Somebody who is no user: only who was called may be, weakly, while no REGISTER of the domain has been seen since
+    /// the tap began (SPEC section 6, rule 3).
+    fn stranger(&mut self, change: &PresentityChange) {
+        let allowed = !self.register_seen && change.state.confidence != Confidence::Full;
+        if allowed {
+            self.strangers.insert(change.aor.clone());
+        } else if !self.strangers.contains(&change.aor) {
+            self.breach(format!("{} is nobody", change.aor.as_str()));
+        }
     }
 
     /// What must hold of each change, whatever the mirror shows.
@@ -420,11 +441,10 @@ impl Listener {
             None => self.breach(format!("{} cites frame {frame}, which is none", evidence.rule.name())),
             Some(shown) => {
                 let call_id = evidence.call_id.as_bytes();
-                let holds = |bytes: &[u8]| bytes.windows(call_id.len()).any(|window| window == call_id);
                 // Known gap: what waited for lost bytes of a TCP stream comes with the next frame of any stream, and
                 // that one is cited (`Reassembler::handle`).
-                let over_tcp = || self.seen.iter().any(|it| is_tcp(&it.bytes) && holds(&it.bytes));
-                let named = holds(&shown.bytes) || is_tcp(&shown.bytes) || over_tcp();
+                let over_tcp = || self.seen.iter().any(|it| is_tcp(&it.bytes) && holds(&it.bytes, call_id));
+                let named = holds(&shown.bytes, call_id) || is_tcp(&shown.bytes) || over_tcp();
                 if !named {
                     let rule = evidence.rule.name();
                     self.breach(format!("{rule} cites frame {frame}, which is not of {}", evidence.call_id));
@@ -440,8 +460,9 @@ impl Listener {
         let limits = &self.setup.limits;
         let presentities = self.tap.counters().presentities as usize;
         let publications = self.server.counters().publications;
-        let most = USERS.len() * 3 * (1 + self.restarts as usize);
-        if presentities > limits.presentities.min(USERS.len()) || publications > most {
+        let most = limits.publications_per_presentity * (USERS.len() + self.strangers.len());
+        let known = USERS.len() + self.strangers.len();
+        if presentities > limits.presentities.min(known) || publications > most {
             self.breach(format!("{presentities} presentities, {publications} publications"));
         }
         if change.state.dialogs.len() > 64 {
@@ -536,12 +557,12 @@ impl Listener {
                 self.publisher.handle_message(now, hop, &bytes);
             }
             Parcel::Broken(hop) => {
-                for asked in self.asked.values_mut() {
-                    asked.over |= asked.remote == hop.remote && asked.transport == hop.transport;
-                }
                 if hop.local.ip() == place(WATCHER, 0).ip() {
                     self.watcher.handle_transport_error(now, hop);
                 } else {
+                    for asked in self.asked.values_mut() {
+                        asked.over |= asked.remote == hop.remote && asked.transport == hop.transport;
+                    }
                     self.publisher.handle_transport_error(now, hop);
                 }
             }
@@ -566,6 +587,7 @@ impl Listener {
         let sabotage = self.setup.sabotage;
         if let Some(last) = self.asked.get_mut(message.call_id())
             && last.branch == message.top_branch()
+            && !last.over
             && self.now.since(last.sent) < TIMER_F
             && message.status().is_some_and(|status| status >= 200)
         {
@@ -610,11 +632,14 @@ fn is_tcp(bytes: &[u8]) -> bool {
     bytes.get(if tagged { 27 } else { 23 }) == Some(&6)
 }
 
+fn holds(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
+}
+
 fn is_kept_back(sabotage: Sabotage, bytes: &[u8]) -> bool {
-    let has = |what: &[u8]| bytes.windows(what.len()).any(|window| window == what);
     match sabotage {
-        Sabotage::NoBye => has(b" BYE\r\n"),
-        Sabotage::NoCancel => has(b" CANCEL\r\n"),
-        Sabotage::Nothing | Sabotage::OldTag | Sabotage::LostChange => false,
+        Sabotage::NoBye => holds(bytes, b" BYE\r\n"),
+        Sabotage::NoCancel => holds(bytes, b" CANCEL\r\n"),
+        Sabotage::Nothing | Sabotage::OldTag | Sabotage::LostChange | Sabotage::LateLine => false,
     }
 }

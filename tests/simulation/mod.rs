@@ -140,7 +140,7 @@ pub fn run(seed: u64, kind: Kind, sabotage: Sabotage) -> Report {
     }
     listener.run_until(timestamp(end_us));
     let heard = listener.finish();
-    let (breaches, share) = judged(kind, &world, &heard, end_us);
+    let (breaches, share) = judged(kind, &world, &heard, &shown, end_us);
     Report {
         seed,
         kind,
@@ -214,10 +214,11 @@ fn setup(kind: Kind, sabotage: Sabotage, random: &mut Random) -> Setup {
     Setup { rules, limits: Limits::default(), publish, troubles, lost_per_mille, well_from_us, sabotage }
 }
 
-fn judged(kind: Kind, world: &World, heard: &Heard, end_us: u64) -> (Vec<String>, Share) {
+fn judged(kind: Kind, world: &World, heard: &Heard, shown: &[Shown], end_us: u64) -> (Vec<String>, Share) {
     let mut breaches = heard.breaches.clone();
     let mut share = Share::default();
     let windows = judge::windows(CAP_S, world.setting.manner.granted_s);
+    let byes = judge::byes(shown);
     let lossy = world.setting.lost_per_mille > 0;
     for user in 0..USERS.len() {
         let (truth, told) = (&world.truth.timelines[user], &heard.statuses[user]);
@@ -226,6 +227,7 @@ fn judged(kind: Kind, world: &World, heard: &Heard, end_us: u64) -> (Vec<String>
         breaches.extend(judge::exact(user, truth, told, from_us, to_us, lag_us));
         let lag_us = if kind == Kind::Rough { 8 * SECOND_US } else { SECOND_US };
         breaches.extend(judge::safe(user, truth, told, end_us, lag_us, &windows));
+        breaches.extend(judge::final_ends(user, told, &byes, end_us, LAG_US));
         let share_until_us = if kind == Kind::Perfect { end_us } else { HEALS_US };
         share.add(&judge::share(truth, told, 0, share_until_us));
         breaches.extend(at_the_end(user, told, heard));
