@@ -2,7 +2,6 @@
 //! In: a presentity's state. Out: bodies, and whether two say the same. Knows nothing of requests, answers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::base::Timestamp;
 use crate::presence::dialog_info::{self, DialogInfoOptions};
@@ -58,7 +57,12 @@ pub(crate) enum Lifetime {
     /// As long as is configured, and refreshed before that is over.
     OwnTimer,
     /// As long as the phone's registration, and refreshed when that is.
-    Registration { until: Timestamp },
+    Registration {
+        /// The end of the granted time.
+        until: Timestamp,
+        /// The same in packet time, by which a refresh is known.
+        ends: Timestamp,
+    },
 }
 
 /// What a publication is to say from now on.
@@ -99,9 +103,9 @@ impl Document {
             }
             (EventPackage::Presence, Facet::Session) | (EventPackage::Dialog, _) => false,
         };
-        let left: Option<Duration> = state.bindings.iter().map(|binding| binding.expires_at.since(*at)).max();
-        if let Some(left) = left.filter(|_| online_only) {
-            self.lifetime = Lifetime::Registration { until: now.after(left) };
+        let ends = state.bindings.iter().map(|binding| binding.expires_at).max();
+        if let Some(ends) = ends.filter(|_| online_only) {
+            self.lifetime = Lifetime::Registration { until: now.after(ends.since(*at)), ends };
         }
     }
 

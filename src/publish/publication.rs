@@ -90,7 +90,7 @@ const REFUSED_WAIT: Duration = Duration::from_secs(3_600);
 const LONGEST_S: u32 = 86_400;
 /// 423 this often in a row: the server does not mean it.
 const LONGER_TRIES: u32 = 3;
-/// A registration that ends so much later was refreshed; less is the jitter between packet time and now.
+/// A registration that ends so much later, or sooner, was refreshed; less is the rounding of the registrar.
 const REFRESHED: Duration = Duration::from_secs(1);
 
 /// See the module.
@@ -230,8 +230,10 @@ impl Publication {
             Some(_) if self.leaving => None,
             Some(wanted) => {
                 let at = match (wanted.lifetime(), published.lifetime) {
-                    (Lifetime::Registration { until }, Lifetime::Registration { until: told })
-                        if until > told.after(REFRESHED) =>
+                    (
+                        Lifetime::Registration { ends, .. },
+                        Lifetime::Registration { ends: told, .. },
+                    ) if ends.since(told).max(told.since(ends)) > REFRESHED =>
                     {
                         Timestamp::EPOCH
                     }
@@ -272,7 +274,7 @@ impl Publication {
         }
         // A registration that is over is not announced again: the tap is about to say that it is.
         if let (State::Idle(_), Some(wanted)) = (&self.state, &self.wanted)
-            && matches!(wanted.lifetime(), Lifetime::Registration { until } if until <= now)
+            && matches!(wanted.lifetime(), Lifetime::Registration { until, .. } if until <= now)
         {
             self.wanted = None;
         }
@@ -374,7 +376,7 @@ impl Publication {
     fn asked_s(&self, now: Timestamp, lifetime: Lifetime) -> u32 {
         let asked_s = match lifetime {
             Lifetime::OwnTimer => self.options.expires_s,
-            Lifetime::Registration { until } => {
+            Lifetime::Registration { until, .. } => {
                 // Rounded up: it must not end before the registration does.
                 let left = until.since(now) + Duration::from_nanos(999_999_999);
                 u32::try_from(left.as_secs()).unwrap_or(LONGEST_S).clamp(1, LONGEST_S)

@@ -523,6 +523,15 @@ fn what_follows_a_registration_lasts_as_long_and_is_refreshed_with_it() {
     assert_eq!(bench.now, began.after_s(1_000));
     bench.grant(3_600);
 
+    // A phone that asks for less, or was believed to have got more.
+    bench.want_followed(&registered(1_900, 1_100));
+    let refresh = bench.due().unwrap();
+    assert_eq!((refresh.operation, refresh.expires_s), (Operation::Refresh, 800));
+    bench.grant(800);
+    bench.want_followed(&registered(4_700, 1_100));
+    assert_eq!(bench.due().unwrap().operation, Operation::Refresh);
+    bench.grant(3_600);
+
     // A call is published by the own timer, and so is what follows until it is over.
     let mut talking = registered(4_700, 1_200);
     talking.state = Arc::new(PresentityState { session: Session::Talking, ..(*talking.state).clone() });

@@ -166,9 +166,13 @@ impl Call {
             let id = via.branch.unwrap_or_default();
             return self.branches.iter().position(|branch| mine(branch) && &*branch.id == id);
         }
-        // A border controller hides the Vias behind it.
+        // A border controller hides the Vias behind it. What this INVITE was forwarded to, seen before it, may have
+        // gone to the very address that it comes from.
+        let forwarded_from_it =
+            |branch: &Branch| branch.parent_id.as_deref() == Some(heard.message.top_branch());
         self.branches.iter().position(|branch| {
             mine(branch)
+                && !forwarded_from_it(branch)
                 && branch.destination.address.ip() == heard.source.ip()
                 && branch.source.ip() != heard.source.ip()
         })

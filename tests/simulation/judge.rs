@@ -1,0 +1,372 @@
+//! Truth against status: what must be equal, what may differ for how long and why, and how much of the time was right.
+//! In: timelines of the truth and of the tap. Out: breaches, shares of time, causes. Knows nothing of messages.
+
+use std::collections::BTreeMap;
+
+use offhook::presence::{Session, Terminal};
+use offhook::track::DialogState;
+
+use super::listener::Told;
+use super::mirror::Shown;
+use super::truth::Moment;
+use super::world::{SECOND_US, USERS};
+
+/// A claim that outlives what it was about, while the mirror hides how it ended.
+pub struct Window {
+    /// What is still claimed.
+    pub claim: Claim,
+    /// For so long after it was last true.
+    pub allowed_us: u64,
+    /// The rule that ends it then.
+    pub rule: &'static str,
+    /// Where that is said.
+    pub section: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    Session(Session),
+    Terminal(Terminal),
+}
+
+/// How long each claim may outlive the truth (SPEC sections 4 and 5), given how long a dialog without a sign of life
+/// is believed and a binding is granted.
+pub fn windows(cap_s: u32, granted_s: u32) -> Vec<Window> {
+    let s = |seconds: u32| u64::from(seconds) * SECOND_US;
+    vec![
+        Window {
+            claim: Claim::Session(Session::Calling),
+            // The last 101–199 that was seen, or the CANCEL.
+            allowed_us: s(180),
+            rule: "no-response",
+            section: "5: 64·T1; after a 1xx 3 min since the last 101–199; 64·T1 after a CANCEL",
+        },
+        Window {
+            claim: Claim::Session(Session::Ringing),
+            allowed_us: s(180),
+            rule: "no-response",
+            section: "5: 3 min since the last 101–199; 64·T1 after the first 2xx, after a CANCEL",
+        },
+        Window {
+            claim: Claim::Session(Session::Talking),
+            allowed_us: s(cap_s),
+            rule: "dialog-cap",
+            section: "5: session timer, 481, else the absolute cap",
+        },
+        Window {
+            claim: Claim::Session(Session::Held),
+            allowed_us: s(cap_s),
+            rule: "dialog-cap",
+            section: "5: session timer, 481, else the absolute cap",
+        },
+        Window {
+            claim: Claim::Terminal(Terminal::Online),
+            // Who talks is online (section 9), and a talk may be believed for the cap.
+            allowed_us: s(cap_s.max(granted_s)),
+            rule: "register-expired",
+            section: "4: the granted time; 9: talking",
+        },
+        Window {
+            claim: Claim::Terminal(Terminal::OfflineWaiting),
+            allowed_us: s(cap_s),
+            rule: "dialog-cap",
+            section: "9: until the talk ends",
+        },
+    ]
+}
+
+/// What a status of the tap shows of one user over the time from `at_us` on.
+type Status = (Terminal, Session);
+
+fn spans<T: Clone>(entries: impl Iterator<Item = (u64, T)>, from_us: u64, to_us: u64) -> Vec<(u64, u64, T)> {
+    let mut all: Vec<(u64, u64, T)> = Vec::new();
+    for (at_us, what) in entries {
+        if let Some(last) = all.last_mut() {
+            last.1 = at_us;
+        }
+        all.push((at_us, u64::MAX, what));
+    }
+    all.into_iter()
+        .map(|(begin, end, what)| (begin.max(from_us), end.min(to_us), what))
+        .filter(|(begin, end, _)| begin < end)
+        .collect()
+}
+
+pub fn truth_spans(truth: &[Moment], from_us: u64, to_us: u64) -> Vec<(u64, u64, Status)> {
+    spans(truth.iter().map(|it| (it.at_us, (it.terminal, it.session))), from_us, to_us)
+}
+
+pub fn told_spans(told: &[Told], from_us: u64, to_us: u64) -> Vec<(u64, u64, Status)> {
+    let begin = std::iter::once((0, (Terminal::Unknown, Session::Idle)));
+    spans(begin.chain(told.iter().map(|it| (it.at_us, (it.terminal, it.session)))), from_us, to_us)
+}
+
+/// Whether the stretches cover all of this time.
+fn covers(stretches: &mut Vec<(u64, u64)>, from_us: u64, to_us: u64) -> Result<(), u64> {
+    stretches.sort_unstable();
+    let mut until = from_us;
+    for &(begin, end) in stretches.iter() {
+        if begin > until {
+            break;
+        }
+        until = until.max(end);
+    }
+    if until >= to_us { Ok(()) } else { Err(until) }
+}
+
+/// With a perfect mirror: each status is the truth of no more than `lag_us` before or after, and there are no more
+/// changes of it than of the truth.
+pub fn exact(
+    user: usize,
+    truth: &[Moment],
+    told: &[Told],
+    from_us: u64,
+    to_us: u64,
+    lag_us: u64,
+) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let true_spans = truth_spans(truth, 0, u64::MAX);
+    let mut changes = 0;
+    let mut last: Option<Status> = None;
+    for (begin, end, status) in told_spans(told, from_us, to_us) {
+        if last.is_some_and(|last| last != status) {
+            changes += 1;
+        }
+        last = Some(status);
+        let mut stretches: Vec<(u64, u64)> = true_spans
+            .iter()
+            .filter(|(.., it)| *it == status)
+            .map(|(begin, end, _)| (begin.saturating_sub(lag_us), end.saturating_add(lag_us)))
+            .collect();
+        if let Err(at_us) = covers(&mut stretches, begin, end) {
+            let told_here = told.iter().rfind(|it| it.at_us <= at_us);
+            let (rule, frame) = told_here.map_or(("", 0), |it| (it.rule, it.frame));
+            breaches.push(format!(
+                "{:.3} s: {} is told {}, since {:.3} s by {rule} in frame {frame}; the truth is {}",
+                at_us as f64 / 1e6,
+                USERS[user],
+                name(status),
+                begin as f64 / 1e6,
+                true_at(truth, at_us)
+            ));
+        }
+    }
+    let mut of_truth = 0;
+    let mut last: Option<Status> = None;
+    for (.., status) in truth_spans(truth, from_us.saturating_sub(lag_us), to_us + lag_us) {
+        if last.is_some_and(|last| last != status) {
+            of_truth += 1;
+        }
+        last = Some(status);
+    }
+    if changes > of_truth {
+        breaches.push(format!("{} changed {of_truth} times and was told {changes} times", USERS[user]));
+    }
+    breaches
+}
+
+pub fn name((terminal, session): Status) -> String {
+    format!("{}/{}", terminal.name(), session.name())
+}
+
+fn true_at(truth: &[Moment], at_us: u64) -> String {
+    truth.iter().rfind(|it| it.at_us <= at_us).map_or_else(String::new, |it| name((it.terminal, it.session)))
+}
+
+/// Whatever the mirror hides: nothing is claimed that was not true within its window, and no peer but a true one.
+pub fn safe(
+    user: usize,
+    truth: &[Moment],
+    told: &[Told],
+    to_us: u64,
+    lag_us: u64,
+    windows: &[Window],
+) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let claims = |(terminal, session): Status| [Claim::Terminal(terminal), Claim::Session(session)];
+    let true_spans = spans(truth.iter().map(|it| (it.at_us, it)), 0, u64::MAX);
+    for (begin, end, status) in told_spans(told, 0, to_us) {
+        for claim in claims(status) {
+            let Some(window) = windows.iter().find(|window| window.claim == claim) else { continue };
+            let mut stretches: Vec<(u64, u64)> = true_spans
+                .iter()
+                .filter(|(.., it)| holds(it, claim))
+                .map(|(begin, end, _)| {
+                    let until = end.saturating_add(window.allowed_us + lag_us);
+                    (begin.saturating_sub(lag_us), until)
+                })
+                .collect();
+            if let Err(at_us) = covers(&mut stretches, begin, end) {
+                let told_here = told.iter().rfind(|it| it.at_us <= at_us);
+                let (rule, frame) = told_here.map_or(("", 0), |it| (it.rule, it.frame));
+                breaches.push(format!(
+                    "{:.3} s: {} is told {} by {rule} in frame {frame}; the truth is {}, and {} is given {} s ({})",
+                    at_us as f64 / 1e6,
+                    USERS[user],
+                    name(status),
+                    true_at(truth, at_us),
+                    window.rule,
+                    window.allowed_us / SECOND_US,
+                    window.section
+                ));
+            }
+        }
+    }
+    for (at, it) in told.iter().enumerate() {
+        let Some(peer) = it.peer.as_ref().filter(|_| it.session != Session::Idle) else { continue };
+        let until_us = told.get(at + 1).map_or(to_us, |next| next.at_us);
+        let begin_us = it.at_us.saturating_sub(lag_us + 600 * SECOND_US);
+        let true_peer = truth
+            .iter()
+            .enumerate()
+            .filter(|(at, moment)| {
+                let ends_us = truth.get(at + 1).map_or(u64::MAX, |next| next.at_us);
+                moment.at_us <= until_us + lag_us && ends_us >= begin_us
+            })
+            .any(|(_, moment)| moment.doing.iter().any(|(_, other)| other == peer));
+        if !true_peer {
+            breaches.push(format!(
+                "{:.3} s: {} never had {peer} as a peer, told by {} in frame {}",
+                it.at_us as f64 / 1e6,
+                USERS[user],
+                it.rule,
+                it.frame
+            ));
+        }
+    }
+    breaches
+}
+
+fn holds(moment: &Moment, claim: Claim) -> bool {
+    let does = |session: Session| moment.doing.iter().any(|(doing, _)| *doing == session);
+    // Who talks may be taken for held and the other way, when the re-INVITE is hidden.
+    let speaks = does(Session::Talking) || does(Session::Held);
+    match claim {
+        Claim::Session(Session::Talking | Session::Held) => speaks,
+        Claim::Session(claimed) => does(claimed),
+        // A talk shows that somebody is there.
+        Claim::Terminal(Terminal::Online) => {
+            speaks || matches!(moment.terminal, Terminal::Online | Terminal::OfflineWaiting)
+        }
+        Claim::Terminal(Terminal::OfflineWaiting) => speaks,
+        Claim::Terminal(claimed) => moment.terminal == claimed,
+    }
+}
+
+/// A BYE that the mirror showed.
+pub struct Bye {
+    pub at_us: u64,
+    pub call_id: String,
+    pub from_tag: String,
+    pub to_tag: String,
+}
+
+/// The BYEs among these frames; over TCP they may wait behind lost bytes, and are left out.
+pub fn byes(shown: &[Shown]) -> Vec<Bye> {
+    let tag = |line: &str| line.split(";tag=").nth(1).unwrap_or_default().to_owned();
+    shown
+        .iter()
+        .filter_map(|frame| {
+            let at = frame.bytes.windows(4).position(|window| window == b"BYE ")?;
+            let text = std::str::from_utf8(frame.bytes.get(at..)?).ok()?;
+            if text.contains(" SIP/2.0\r\nVia: SIP/2.0/TCP") {
+                return None;
+            }
+            let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+            Some(Bye {
+                at_us: frame.at_us,
+                call_id: field("Call-ID: ")?.to_owned(),
+                from_tag: tag(field("From: ")?),
+                to_tag: tag(field("To: ")?),
+            })
+        })
+        .collect()
+}
+
+/// No dialog is believed any more whose BYE was shown (SPEC section 5: ends that are seen are final).
+pub fn final_ends(user: usize, told: &[Told], byes: &[Bye], to_us: u64, lag_us: u64) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let mut began_us = 0;
+    for (at, it) in told.iter().enumerate() {
+        if it.rule == "restart" {
+            began_us = it.at_us;
+        }
+        let until_us = told.get(at + 1).map_or(to_us, |next| next.at_us);
+        for dialog in it.dialogs.iter().filter(|dialog| dialog.state == DialogState::Confirmed) {
+            let is = |bye: &&Bye| {
+                let tags = (Some(bye.from_tag.as_str()), Some(bye.to_tag.as_str()));
+                let (local, remote) = (dialog.local_tag.as_deref(), dialog.remote_tag.as_deref());
+                *bye.call_id == *dialog.call_id && (tags == (local, remote) || tags == (remote, local))
+            };
+            let overdue = |bye: &&Bye| bye.at_us >= began_us && bye.at_us + lag_us < until_us;
+            if let Some(bye) = byes.iter().filter(is).find(overdue) {
+                breaches.push(format!(
+                    "{:.3} s: {} is still in {}, whose BYE was shown at {:.3} s",
+                    until_us as f64 / 1e6,
+                    USERS[user],
+                    dialog.call_id,
+                    bye.at_us as f64 / 1e6
+                ));
+            }
+        }
+    }
+    breaches
+}
+
+/// How much of the time a status was right, and what the rest was.
+#[derive(Clone, Debug, Default)]
+pub struct Share {
+    pub right_us: u64,
+    pub all_us: u64,
+    /// Time by what was told instead of what, and by which rule.
+    pub wrong_us: BTreeMap<(String, String, &'static str), u64>,
+}
+
+impl Share {
+    pub fn percent(&self) -> f64 {
+        if self.all_us == 0 { 100.0 } else { self.right_us as f64 / self.all_us as f64 * 100.0 }
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        self.right_us += other.right_us;
+        self.all_us += other.all_us;
+        for (cause, time_us) in &other.wrong_us {
+            *self.wrong_us.entry(cause.clone()).or_default() += time_us;
+        }
+    }
+
+    /// The worst causes first.
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes: Vec<_> = self.wrong_us.iter().collect();
+        causes.sort_by_key(|(_, time_us)| std::cmp::Reverse(**time_us));
+        causes
+            .into_iter()
+            .take(6)
+            .map(|((truth, told, rule), &time_us)| {
+                let part = time_us as f64 / self.all_us.max(1) as f64 * 100.0;
+                format!("{part:.3} %  told {told} ({rule}) while {truth}")
+            })
+            .collect()
+    }
+}
+
+/// How right one user's status was in this time.
+pub fn share(truth: &[Moment], told: &[Told], from_us: u64, to_us: u64) -> Share {
+    let mut share = Share { all_us: to_us - from_us, ..Share::default() };
+    let told_spans = told_spans(told, from_us, to_us);
+    for (begin, end, truly) in truth_spans(truth, from_us, to_us) {
+        for (told_begin, told_end, status) in &told_spans {
+            let (begin, end) = (begin.max(*told_begin), end.min(*told_end));
+            if begin >= end {
+                continue;
+            }
+            if *status == truly {
+                share.right_us += end - begin;
+            } else {
+                let rule = told.iter().rfind(|it| it.at_us <= begin).map_or("nothing", |it| it.rule);
+                *share.wrong_us.entry((name(truly), name(*status), rule)).or_default() += end - begin;
+            }
+        }
+    }
+    share
+}
