@@ -32,6 +32,14 @@ impl<K: Ord + Copy> Deadlines<K> {
         }
     }
 
+    /// As [`Self::set`] where that costs nothing: a deadline that moves away keeps its place. Its owner is woken
+    /// there, finds nothing due, and sets it again.
+    pub fn set_lazily(&mut self, slot: &mut Option<Timestamp>, key: K, at: Option<Timestamp>) {
+        if slot.is_none_or(|old| at.is_none_or(|new| new < old)) {
+            self.set(slot, key, at);
+        }
+    }
+
     /// The earliest deadline.
     pub fn next(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)
@@ -68,7 +76,11 @@ mod tests {
         assert_eq!(deadlines.pop_due(at(6)), Some((at(5), 1)));
         assert_eq!(deadlines.pop_due(at(6)), Some((at(5), 2)));
         assert_eq!(deadlines.pop_due(at(6)), None);
-        deadlines.set(&mut slots[2], 0, None);
+        deadlines.set_lazily(&mut slots[2], 0, Some(at(20)));
+        assert_eq!(deadlines.next(), Some(at(9)), "it stays where it was");
+        deadlines.set_lazily(&mut slots[2], 0, Some(at(8)));
+        assert_eq!(deadlines.next(), Some(at(8)));
+        deadlines.set_lazily(&mut slots[2], 0, None);
         assert_eq!(deadlines.next(), None);
     }
 }

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::presentity::Presentity;
 use super::session_type::SessionTypes;
-use super::{ChangeKind, PresentityChange, Terminal};
+use super::{ChangeKind, ChangesWanted, PresentityChange, Terminal};
 use crate::base::{Deadlines, Limits, Oddities, Oddity, Rules, Timestamp};
 use crate::identity::Attributed;
 use crate::sip::Aor;
@@ -38,6 +38,7 @@ pub struct Presences {
     touched: Vec<(u32, Option<Evidence>)>,
     deadlines: Deadlines<u32>,
     session_types: SessionTypes,
+    wanted: ChangesWanted,
     grace_s: u32,
     most: usize,
     started: Option<Timestamp>,
@@ -47,7 +48,7 @@ pub struct Presences {
 
 impl Presences {
     /// Nobody is known.
-    pub fn new(rules: &Rules, limits: &Limits) -> Self {
+    pub fn new(wanted: ChangesWanted, rules: &Rules, limits: &Limits) -> Self {
         Self {
             presentities: Slab::new(),
             index: HashTable::new(),
@@ -57,6 +58,7 @@ impl Presences {
             touched: Vec::new(),
             deadlines: Deadlines::new(),
             session_types: SessionTypes::new(&rules.session_types),
+            wanted,
             grace_s: rules.grace_s,
             most: limits.presentities,
             started: None,
@@ -190,8 +192,12 @@ impl Presences {
             if moved {
                 kinds.push(ChangeKind::Contact);
             }
-            if kinds.is_empty() {
+            if kinds.is_empty() && self.wanted == ChangesWanted::All {
                 kinds.push(ChangeKind::Document);
+            }
+            if kinds.is_empty() {
+                presentity.settle();
+                continue;
             }
             let types = &self.session_types;
             let state = Arc::new(presentity.state(assumed, |fact| types.of(fact.dialled.as_deref())));
@@ -293,7 +299,7 @@ mod tests {
     #[test]
     fn a_full_table_forgets_whom_nothing_is_known_of_and_nobody_else() {
         let limits = Limits { presentities: 2, ..Limits::default() };
-        let mut presences = Presences::new(&Rules::default(), &limits);
+        let mut presences = Presences::new(ChangesWanted::All, &Rules::default(), &limits);
         let mut oddities = Oddities::default();
         let mut step = |user, engagement| {
             presences.handle(call(user, engagement), &mut oddities);

@@ -115,8 +115,11 @@ impl Presentity {
         self.rare.as_mut()?.grace.take().map(|(_, because)| because)
     }
 
-    /// The frame or moment is over: room that was needed for it only is given back.
+    /// The frame or moment is over: what was kept for it only goes.
     pub(super) fn settle(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.over.clear();
+        }
         if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
             self.rare = None;
         }

@@ -1,7 +1,7 @@
 //! One SIP message, read when asked.
 //! In: what the scanner found. Out: views of header fields and body. Knows nothing of transactions and dialogs.
 
-use super::headers::{CSeq, Challenge, Contact, Credentials, DigestSchemes, NameAddr, Via};
+use super::headers::{AuthParams, CSeq, Challenge, Contact, Credentials, DigestSchemes, NameAddr, Via};
 use super::lex::{Values, digits, is_space, leading_digits, seconds, split_once, trim};
 use super::multipart;
 use super::scan::Field;
@@ -165,6 +165,12 @@ impl<'a> SipMessage<'a> {
                 .map(move |params| Credentials::read(params, proxy))
         };
         of(self, HeaderName::Authorization, false).chain(of(self, HeaderName::ProxyAuthorization, true))
+    }
+
+    /// Username and realm of the first of [`Self::credentials`].
+    pub fn digest_user(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let fields = self.headers(HeaderName::Authorization).chain(self.headers(HeaderName::ProxyAuthorization));
+        fields.flat_map(DigestSchemes::new).next().map(AuthParams::user)
     }
 
     /// The digest challenges of WWW-Authenticate and Proxy-Authenticate.

@@ -120,10 +120,8 @@ impl Heard<'_, '_> {
 
     /// The first digest user that the request names.
     pub(super) fn auth_user(&self) -> Option<AuthUser> {
-        self.message
-            .credentials()
-            .next()
-            .map(|given| AuthUser { user: self.shared(given.username), realm: self.shared(given.realm) })
+        let (user, realm) = self.message.digest_user()?;
+        Some(AuthUser { user: self.shared(user), realm: self.shared(realm) })
     }
 }
 

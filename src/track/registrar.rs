@@ -379,7 +379,7 @@ impl Table {
 
     /// Room for another: the registration that ends soonest goes, else any.
     fn drop_one(&mut self, out: &mut Findings) {
-        let soonest = self.deadlines.first_key();
+        let soonest = self.ends_soonest();
         let id = soonest.or_else(|| self.registrations.iter().next().map(|(id, _)| id as u32));
         let Some(id) = id else { return };
         if let Some(mut gone) = self.registrations.try_remove(id as usize) {
@@ -391,10 +391,24 @@ impl Table {
         }
     }
 
+    /// The first whose deadline is where its bindings have it: those that moved away are set again.
+    fn ends_soonest(&mut self) -> Option<u32> {
+        loop {
+            let id = self.deadlines.first_key()?;
+            let registration = self.registrations.get_mut(id as usize)?;
+            let (armed, next) = (registration.deadline, registration.next_expiry());
+            if armed == next {
+                return Some(id);
+            }
+            self.deadlines.set(&mut registration.deadline, id, next);
+        }
+    }
+
+    /// A refresh costs nothing here: see [`Deadlines::set_lazily`].
     fn settle(&mut self, id: u32) {
         if let Some(registration) = self.registrations.get_mut(id as usize) {
             let next = registration.next_expiry();
-            self.deadlines.set(&mut registration.deadline, id, next);
+            self.deadlines.set_lazily(&mut registration.deadline, id, next);
         }
     }
 }

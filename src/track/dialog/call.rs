@@ -11,7 +11,6 @@
 //!     (new end ids)    └─ Ended (inferred: revocable)
 //! ```
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use super::super::{
 };
 use super::media::Description;
 use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
-use crate::base::{Flow, FrameId, Timestamp};
+use crate::base::{AddressMark, Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method, Sdp};
 
 /// A moment, and the frame that armed it.
@@ -112,8 +111,8 @@ pub(super) struct Dialog {
     pub ok_repeated_at: Option<Timestamp>,
     /// The offer that the ACK is to answer.
     pub offer_in_ok: Option<Box<Sdp>>,
-    /// Marks of the hops (see [`hop_mark`]) on which its 2xx was seen.
-    pub hops: Vec<u64>,
+    /// The hops on which its 2xx was seen.
+    pub hops: Vec<HopMark>,
     pub session_vias: usize,
     pub presume_at: Due,
     pub no_ack_at: Due,
@@ -640,11 +639,15 @@ impl Call {
     }
 }
 
-/// Stands for the two addresses of a hop, whichever way a message went.
-pub(super) fn hop_mark(one: SocketAddr, other: SocketAddr) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (one.min(other), one.max(other)).hash(&mut hasher);
-    hasher.finish()
+/// The two addresses of a hop, whichever way a message went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct HopMark(AddressMark, AddressMark);
+
+impl HopMark {
+    pub(super) fn of(heard: &Heard<'_, '_>) -> Self {
+        let [one, other] = [heard.source, heard.destination].map(AddressMark::from);
+        Self(one.min(other), one.max(other))
+    }
 }
 
 fn count(context: &mut Context<'_>, reason: EndReason) {
