@@ -10,12 +10,14 @@ use super::Timestamp;
 #[derive(Debug, Default)]
 pub struct Deadlines<K> {
     due: BTreeSet<(Timestamp, K)>,
+    /// The earliest, at hand: it is asked for with every frame.
+    next: Option<Timestamp>,
 }
 
 impl<K: Ord + Copy> Deadlines<K> {
     /// No deadlines.
     pub const fn new() -> Self {
-        Self { due: BTreeSet::new() }
+        Self { due: BTreeSet::new(), next: None }
     }
 
     /// Moves `key`'s deadline from `*slot` (where its owner keeps it) to `at`; `None` clears it.
@@ -30,6 +32,7 @@ impl<K: Ord + Copy> Deadlines<K> {
             self.due.insert((new, key));
             *slot = Some(new);
         }
+        self.next = self.due.first().map(|(at, _)| *at);
     }
 
     /// As [`Self::set`] where that costs nothing: a deadline that moves away keeps its place. Its owner is woken
@@ -42,7 +45,7 @@ impl<K: Ord + Copy> Deadlines<K> {
 
     /// The earliest deadline.
     pub fn next(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
+        self.next
     }
 
     /// Whose deadline is the earliest.
@@ -55,7 +58,9 @@ impl<K: Ord + Copy> Deadlines<K> {
         if self.next()? > now {
             return None;
         }
-        self.due.pop_first()
+        let due = self.due.pop_first();
+        self.next = self.due.first().map(|(at, _)| *at);
+        due
     }
 }
 

@@ -170,15 +170,9 @@ impl Presences {
             presentity.touched = None;
             let status = presentity.status();
             let before = std::mem::replace(&mut presentity.announced, status);
-            let contact = presentity.newest_contact().cloned();
-            let contact_before = presentity.announced_contact.clone();
-            if contact.is_some() {
-                presentity.announced_contact.clone_from(&contact);
-            }
+            let contact_before = presentity.announce_contact();
             // Online before and after, and reachable elsewhere now.
-            let moved = contact.is_some()
-                && contact_before.is_some()
-                && contact != contact_before
+            let moved = contact_before.is_some()
                 && before.0 == Terminal::Online
                 && status.0 == Terminal::Online;
             let Some(because) = because else {

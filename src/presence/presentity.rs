@@ -69,7 +69,7 @@ pub(super) struct Presentity {
     /// Where what this frame or moment did to it is noted, plus one.
     pub touched: Option<NonZeroU32>,
     pub announced: (Terminal, Session, bool),
-    pub announced_contact: Option<Arc<str>>,
+    announced_contact: Option<Arc<str>>,
 }
 
 impl Presentity {
@@ -249,6 +249,13 @@ impl Presentity {
             let confirmed = end.fact.confirmed_at.unwrap_or(Timestamp::MAX);
             (std::cmp::Reverse(end.fact.engagement), confirmed, end.fact.end)
         })
+    }
+
+    /// From now on the newest contact is the announced one; gives the one before, if there was another.
+    pub(super) fn announce_contact(&mut self) -> Option<Arc<str>> {
+        let newest = self.newest_contact().filter(|&newest| self.announced_contact.as_ref() != Some(newest));
+        let newest = newest.cloned()?;
+        self.announced_contact.replace(newest)
     }
 
     /// The contact that was registered last.

@@ -131,6 +131,12 @@ impl<'a> Contact<'a> {
         self.param(b"expires").and_then(seconds)
     }
 
+    /// [`Self::expires`], and the `+sip.instance` and `reg-id` of RFC 5626, in one pass.
+    pub fn binding_params(&self) -> (Option<u32>, Option<&'a [u8]>, Option<&'a [u8]>) {
+        let [expires, instance, flow] = self.addr.params.values([b"expires", b"+sip.instance", b"reg-id"]);
+        (expires.and_then(seconds), instance, flow)
+    }
+
     /// The `q` parameter in thousandths, 0 to 1000; `None` if absent or no `qvalue`.
     pub fn q(&self) -> Option<u16> {
         let text = self.param(b"q")?;

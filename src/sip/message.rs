@@ -286,6 +286,9 @@ impl<'a> SipMessage<'a> {
     /// The session description: the body, or the first part of a multipart body, that is
     /// `application/sdp`. A body without Content-Type is taken for one if it begins like one.
     pub fn sdp(&self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
         let body = self.body();
         let encoded = self
             .header(HeaderName::ContentEncoding)

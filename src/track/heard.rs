@@ -66,6 +66,15 @@ impl Heard<'_, '_> {
         Aor::shared(who.uri, self.texts)
     }
 
+    /// The same; `known` may have it at hand.
+    pub(super) fn aor_or(
+        &self,
+        who: &NameAddr<'_>,
+        known: impl FnOnce(&str) -> Option<Aor>,
+    ) -> Option<Aor> {
+        Aor::shared_or(who.uri, self.texts, known)
+    }
+
     /// This hop's sender.
     pub(super) fn source_flow(&self) -> Flow {
         Flow { address: self.source.into(), transport: self.transport }
@@ -83,10 +92,15 @@ impl Heard<'_, '_> {
 
     /// What the sender of this request says and shows of itself.
     pub(super) fn sender_identity(&self) -> EndIdentity {
+        self.sender_identity_from(|| self.aor(&self.message.from()))
+    }
+
+    /// The same, where the From was read already.
+    pub(super) fn sender_identity_from(&self, from: impl FnOnce() -> Option<Aor>) -> EndIdentity {
         let message = self.message;
         let mut claimed = self.asserted();
         if claimed.is_empty() {
-            claimed.extend(self.aor(&message.from()));
+            claimed.extend(from());
         }
         EndIdentity {
             flow: self.origin(),

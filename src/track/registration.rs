@@ -34,11 +34,17 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn read(contact: &Contact<'_>, heard: &Heard<'_, '_>) -> Self {
-        let instance = contact.param(b"+sip.instance").map(|instance| {
-            let flow = contact.param(b"reg-id").unwrap_or_default();
-            heard.shared(&[instance, b";", flow].concat())
+        let (expires_s, instance, flow) = contact.binding_params();
+        let instance = instance.and_then(|instance| {
+            heard.texts.written(|text| {
+                let part = |bytes| String::from_utf8_lossy(bytes);
+                text.push_str(&part(instance));
+                text.push(';');
+                text.push_str(&part(flow.unwrap_or_default()));
+                Some(())
+            })
         });
-        Self { uri: heard.shared(contact.addr.uri), expires_s: contact.expires(), instance }
+        Self { uri: heard.shared(contact.addr.uri), expires_s, instance }
     }
 }
 

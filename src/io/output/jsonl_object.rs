@@ -37,7 +37,9 @@ impl<'t> Object<'t> {
 
     pub(super) fn text(&mut self, name: &str, text: &str) {
         // What must be escaped (RFC 8259 section 7) is rare.
-        if text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        let must_escape = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+        // Without a way out of the loop it takes many bytes at a time.
+        if text.bytes().fold(false, |any, byte| any | must_escape(byte)) {
             let escaped = serde_json::to_string(text).unwrap_or_default();
             self.name(name).push_str(&escaped);
         } else {
