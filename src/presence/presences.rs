@@ -252,27 +252,21 @@ mod tests {
     use super::*;
     use crate::base::FrameId;
     use crate::track::{
-        Confidence, DialogFact, DialogState, EndId, EndIdentity, Engagement, Fact, Observation, Side,
+        Confidence, DialogFact, DialogState, EndId, Engagement, Fact, Observation, Side,
     };
 
     fn call(user: u32, engagement: Engagement) -> Attributed {
         let over = engagement == Engagement::None;
         let fact = DialogFact {
             end: EndId(u64::from(user)),
-            call_id: "call".into(),
+            about: Arc::default(),
             side: Side::Caller,
-            local_tag: None,
-            remote_tag: None,
             revoked_ends: 0,
             state: if over { DialogState::Terminated } else { DialogState::Trying },
             engagement,
             confirmed_at: None,
             ended: None,
             whole: true,
-            media: Arc::from([]),
-            peer: None,
-            dialled: None,
-            identity: EndIdentity::default(),
             confidence: Confidence::Full,
         };
         Attributed {
@@ -281,7 +275,7 @@ mod tests {
                 sequence: 1,
                 at: Timestamp::EPOCH,
                 evidence: Evidence { rule: Rule::Invite, frame: FrameId::default(), call_id: "call".into() },
-                fact: Fact::Dialog(Arc::new(fact)),
+                fact: Fact::Dialog(fact),
             },
             contact: None,
             weak: false,

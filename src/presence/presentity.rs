@@ -26,7 +26,7 @@ struct Registered {
 }
 
 struct End {
-    fact: Arc<DialogFact>,
+    fact: DialogFact,
     contact: Option<Arc<str>>,
     /// The User-Agent of the phone, kept where its registration ends before the dialog does.
     user_agent: Option<Arc<str>>,
@@ -195,7 +195,7 @@ impl Presentity {
         }
     }
 
-    fn dialog(&mut self, fact: Arc<DialogFact>, contact: Option<Arc<str>>, weak: bool, withdrawn: bool) {
+    fn dialog(&mut self, fact: DialogFact, contact: Option<Arc<str>>, weak: bool, withdrawn: bool) {
         let over = fact.state == DialogState::Terminated;
         if !withdrawn && (fact.whole || over) {
             self.set_up_seen = true;

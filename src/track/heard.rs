@@ -39,6 +39,14 @@ pub(super) fn text(bytes: &[u8]) -> Arc<str> {
     }
 }
 
+/// Appends what [`text`] makes of these bytes.
+pub(super) fn push_lossy(out: &mut String, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => out.push_str(text),
+        Err(_) => out.push_str(&String::from_utf8_lossy(bytes)),
+    }
+}
+
 /// Whether this is what [`text`] makes of these bytes.
 pub(super) fn is_text(kept: &str, bytes: &[u8]) -> bool {
     kept.as_bytes() == bytes

@@ -167,12 +167,14 @@ impl Registrar {
         let known = registered.and_then(|id| self.table.get(id));
         let accepted_bare = known.is_some_and(|registration| registration.accepted_bare);
         let auth = heard.auth_user();
-        let contacts: SmallVec<[Asked; 1]> = message
-            .contacts()
-            .filter(|contact| !contact.star)
-            .take(self.limits.bindings_per_aor)
-            .map(|contact| Asked::read(&contact, heard))
-            .collect();
+        let mut contacts: SmallVec<[Asked; 1]> = SmallVec::new();
+        let mut star = false;
+        for contact in message.contacts() {
+            star |= contact.star;
+            if !contact.star && contacts.len() < self.limits.bindings_per_aor {
+                contacts.push(Asked::read(&contact, heard));
+            }
+        }
         let asks =
             !contacts.is_empty() && heard.whole && self.presumable.len() < self.limits.pending_transactions;
         let presume_at = (asks && (auth.is_some() || accepted_bare)).then(|| heard.at.after_s(PRESUMED_S));
@@ -187,7 +189,7 @@ impl Registrar {
             registrar: heard.destination,
             vias: message.via_count(),
             contacts,
-            star: message.contacts().any(|contact| contact.star),
+            star,
             expires_s: message.expires(),
             auth,
             user_agent: message.user_agent().map(|agent| heard.shared(agent)),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::heard::{Heard, text};
+use super::heard::{Heard, push_lossy, text};
 use super::registrar::Pending;
 use super::{Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, Rule};
 use crate::base::{AddressMark, Flow, FrameId, Timestamp};
@@ -37,10 +37,9 @@ impl Asked {
         let (expires_s, instance, flow) = contact.binding_params();
         let instance = instance.and_then(|instance| {
             heard.texts.written(|text| {
-                let part = |bytes| String::from_utf8_lossy(bytes);
-                text.push_str(&part(instance));
+                push_lossy(text, instance);
                 text.push(';');
-                text.push_str(&part(flow.unwrap_or_default()));
+                push_lossy(text, flow.unwrap_or_default());
                 Some(())
             })
         });

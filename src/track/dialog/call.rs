@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, text};
 use super::super::{
-    AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
+    AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
     Media, Rule, Side,
 };
 use super::media::Description;
@@ -228,10 +228,9 @@ pub(super) struct Overtaken {
     pub answering: Answering,
 }
 
-/// One party: the fact about it as it was last told, or is about to be. Once told, the fact is shared with
-/// whoever was told of it; a change makes a new one.
+/// One party: the fact about it as it was last told, or is about to be.
 pub(super) struct End {
-    fact: Arc<DialogFact>,
+    fact: DialogFact,
     /// Somebody was told of it.
     told: bool,
     news: Option<(Rule, FrameId)>,
@@ -248,7 +247,7 @@ impl Deref for End {
 impl End {
     /// The fact, to be changed.
     pub(super) fn edit(&mut self) -> &mut DialogFact {
-        Arc::make_mut(&mut self.fact)
+        &mut self.fact
     }
 
     /// There is something to tell of this end.
@@ -323,23 +322,21 @@ impl Call {
         *context.next_end += 1;
         let fact = DialogFact {
             end: EndId(*context.next_end),
-            call_id: Arc::clone(&self.call_id),
+            about: Arc::new(EndDescription {
+                call_id: Arc::clone(&self.call_id),
+                identity,
+                ..EndDescription::default()
+            }),
             side,
-            local_tag: None,
-            remote_tag: None,
             revoked_ends: 0,
             state: DialogState::Trying,
             engagement: Engagement::None,
             confirmed_at: None,
             ended: None,
             whole: true,
-            media: Arc::default(),
-            peer: None,
-            dialled: None,
-            identity,
             confidence: Confidence::Full,
         };
-        End { fact: Arc::new(fact), told: false, news: None }
+        End { fact, told: false, news: None }
     }
 
     /// The dialog with these tags, and whether `from_tag` is its caller's.
@@ -448,7 +445,7 @@ impl Call {
                 continue; // nobody ever heard of it
             }
             end.told = true;
-            out.push(rule, frame, &self.call_id, Fact::Dialog(Arc::clone(&end.fact)));
+            out.push(rule, frame, &self.call_id, Fact::Dialog(end.fact.clone()));
         }
     }
 
