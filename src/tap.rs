@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::{FrameId, Limits, Oddities, Oddity, Rules, Texts, Timestamp, Transport};
 use crate::decode::{Decoder, Frame};
 use crate::identity::Identifier;
-use crate::presence::{Presences, PresentityChange};
+use crate::presence::{ChangesWanted, Presences, PresentityChange};
 use crate::sip::{Aor, OWN_CALL_ID_PREFIX, Scanner, SipMessage};
 use crate::stream::{RawMessage, Reassembler};
 use crate::track::{Heard, Observation, Tracker};
@@ -19,6 +19,8 @@ use crate::track::{Heard, Observation, Tracker};
 pub struct TapOptions {
     /// What counts as what.
     pub rules: Rules,
+    /// Which changes to tell.
+    pub changes: ChangesWanted,
     /// Tell of every message, for a ladder.
     pub trace_messages: bool,
     /// Tell of every observation, for an explanation.
@@ -121,7 +123,7 @@ struct Spine {
 impl Tap {
     /// A tap that has heard nothing.
     pub fn new(options: TapOptions, limits: Limits) -> Self {
-        let TapOptions { rules, trace_messages, trace_observations } = options;
+        let TapOptions { rules, changes, trace_messages, trace_observations } = options;
         Self {
             now: Timestamp::EPOCH,
             decoder: Decoder::new(&limits),
@@ -131,7 +133,7 @@ impl Tap {
                 texts: Texts::default(),
                 tracker: Tracker::new(&rules, &limits),
                 identifier: Identifier::new(&rules, &limits),
-                presences: Presences::new(&rules, &limits),
+                presences: Presences::new(changes, &rules, &limits),
                 oddities: Oddities::default(),
                 output: VecDeque::new(),
                 trace_messages,

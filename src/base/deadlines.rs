@@ -10,12 +10,14 @@ use super::Timestamp;
 #[derive(Debug, Default)]
 pub struct Deadlines<K> {
     due: BTreeSet<(Timestamp, K)>,
+    /// The earliest, at hand: it is asked for with every frame.
+    next: Option<Timestamp>,
 }
 
 impl<K: Ord + Copy> Deadlines<K> {
     /// No deadlines.
     pub const fn new() -> Self {
-        Self { due: BTreeSet::new() }
+        Self { due: BTreeSet::new(), next: None }
     }
 
     /// Moves `key`'s deadline from `*slot` (where its owner keeps it) to `at`; `None` clears it.
@@ -30,11 +32,20 @@ impl<K: Ord + Copy> Deadlines<K> {
             self.due.insert((new, key));
             *slot = Some(new);
         }
+        self.next = self.due.first().map(|(at, _)| *at);
+    }
+
+    /// As [`Self::set`] where that costs nothing: a deadline that moves away keeps its place. Its owner is woken
+    /// there, finds nothing due, and sets it again.
+    pub fn set_lazily(&mut self, slot: &mut Option<Timestamp>, key: K, at: Option<Timestamp>) {
+        if slot.is_none_or(|old| at.is_none_or(|new| new < old)) {
+            self.set(slot, key, at);
+        }
     }
 
     /// The earliest deadline.
     pub fn next(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
+        self.next
     }
 
     /// Whose deadline is the earliest.
@@ -47,7 +58,9 @@ impl<K: Ord + Copy> Deadlines<K> {
         if self.next()? > now {
             return None;
         }
-        self.due.pop_first()
+        let due = self.due.pop_first();
+        self.next = self.due.first().map(|(at, _)| *at);
+        due
     }
 }
 
@@ -68,7 +81,11 @@ mod tests {
         assert_eq!(deadlines.pop_due(at(6)), Some((at(5), 1)));
         assert_eq!(deadlines.pop_due(at(6)), Some((at(5), 2)));
         assert_eq!(deadlines.pop_due(at(6)), None);
-        deadlines.set(&mut slots[2], 0, None);
+        deadlines.set_lazily(&mut slots[2], 0, Some(at(20)));
+        assert_eq!(deadlines.next(), Some(at(9)), "it stays where it was");
+        deadlines.set_lazily(&mut slots[2], 0, Some(at(8)));
+        assert_eq!(deadlines.next(), Some(at(8)));
+        deadlines.set_lazily(&mut slots[2], 0, None);
         assert_eq!(deadlines.next(), None);
     }
 }

@@ -17,7 +17,7 @@ pub use deadlines::Deadlines;
 pub use limits::Limits;
 pub use listen::{Listen, ListenError, default_port};
 pub use oddity::{Oddities, Oddity};
-pub use packet::{Address, Flow, FrameId, Hop, LinkType, Transmit, Transport};
+pub use packet::{Address, AddressMark, Flow, FrameId, Hop, LinkType, Transmit, Transport};
 pub use random::{Random, backoff};
 pub use redact::Redacted;
 pub use rules::{EndedOn, Rules, TalkingOn};

@@ -2,6 +2,7 @@
 //! In: numbers as a capture has them. Out: names for them. Knows nothing of what is inside.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU64;
 
@@ -118,6 +119,24 @@ impl From<SocketAddr> for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         SocketAddr::new(self.ip, self.port).fmt(f)
+    }
+}
+
+/// Stands for an address in less than half of its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddressMark(u64);
+
+impl From<SocketAddr> for AddressMark {
+    fn from(address: SocketAddr) -> Self {
+        const HASHED: u64 = 1 << 63;
+        Self(match address.ip() {
+            IpAddr::V4(ip) => u64::from(ip.to_bits()) << 16 | u64::from(address.port()),
+            IpAddr::V6(_) => {
+                let mut hasher = DefaultHasher::new();
+                address.hash(&mut hasher);
+                hasher.finish() | HASHED
+            }
+        })
     }
 }
 

@@ -31,35 +31,47 @@ struct Pool {
 impl Texts {
     /// The shared copy of this text.
     pub fn shared(&self, text: &str) -> Arc<str> {
-        self.pool.borrow_mut().shared(text)
+        let mut pool = self.pool.borrow_mut();
+        pool.find(text.as_bytes()).unwrap_or_else(|| pool.insert(text))
     }
 
     /// The shared copy of these bytes, what is not UTF-8 replaced.
     pub fn shared_lossy(&self, bytes: &[u8]) -> Arc<str> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => self.shared(text),
-            Err(_) => self.shared(&String::from_utf8_lossy(bytes)),
-        }
+        // What is known as these very bytes is UTF-8.
+        let known = self.pool.borrow().find(bytes);
+        known.unwrap_or_else(|| self.shared(&String::from_utf8_lossy(bytes)))
     }
 
     /// The shared copy of what `write` writes; `None` when it says so.
     pub fn written(&self, write: impl FnOnce(&mut String) -> Option<()>) -> Option<Arc<str>> {
+        self.written_or(write, |_| None)
+    }
+
+    /// The same; `known` may have a copy at hand.
+    pub fn written_or(
+        &self,
+        write: impl FnOnce(&mut String) -> Option<()>,
+        known: impl FnOnce(&str) -> Option<Arc<str>>,
+    ) -> Option<Arc<str>> {
         let mut scratch = self.scratch.take();
         scratch.clear();
-        let shared = write(&mut scratch).map(|()| self.shared(&scratch));
+        let shared = write(&mut scratch).map(|()| known(&scratch).unwrap_or_else(|| self.shared(&scratch)));
         self.scratch.replace(scratch);
         shared
     }
 }
 
 impl Pool {
-    fn shared(&mut self, text: &str) -> Arc<str> {
+    fn find(&self, text: &[u8]) -> Option<Arc<str>> {
+        let held = |place: &u32| self.texts.get(*place as usize).and_then(Option::as_ref);
+        let is = |place: &u32| held(place).is_some_and(|known| known.as_bytes() == text);
+        self.index.find(self.hasher.hash_one(text), is).and_then(held).map(Arc::clone)
+    }
+
+    /// Adds a text that is not known.
+    fn insert(&mut self, text: &str) -> Arc<str> {
         let Self { texts, free, index, hasher, .. } = self;
-        let hash = hasher.hash_one(text);
-        let held = |place: &u32| texts.get(*place as usize).and_then(Option::as_ref);
-        if let Some(known) = index.find(hash, |place| held(place).is_some_and(|known| **known == *text)) {
-            return held(known).map_or_else(|| Arc::from(text), Arc::clone);
-        }
+        let hash = hasher.hash_one(text.as_bytes());
         let shared: Arc<str> = Arc::from(text);
         let place = match free.pop() {
             Some(place) => place,
@@ -76,7 +88,7 @@ impl Pool {
         let texts = &*texts;
         index.insert_unique(hash, place, |place| {
             let held = texts.get(*place as usize).and_then(Option::as_ref);
-            held.map_or(0, |text| hasher.hash_one(&**text))
+            held.map_or(0, |text| hasher.hash_one(text.as_bytes()))
         });
         self.sweep();
         shared
@@ -90,7 +102,7 @@ impl Pool {
             let Some(slot) = self.texts.get_mut(place) else { return };
             let Some(gone) = slot.take_if(|text| Arc::strong_count(text) == 1) else { continue };
             let place = place as u32;
-            let hash = self.hasher.hash_one(&*gone);
+            let hash = self.hasher.hash_one(gone.as_bytes());
             if let Ok(entry) = self.index.find_entry(hash, |&known| known == place) {
                 entry.remove();
             }

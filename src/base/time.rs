@@ -53,17 +53,33 @@ impl Timestamp {
 /// RFC 3339 in UTC with exactly six digits of fraction, truncated: `2026-11-22T06:08:01.123456Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_text(|text| f.write_str(text))
+    }
+}
+
+impl Timestamp {
+    /// Lends its text. Every line has one: written without the machinery of formats.
+    pub fn with_text<T>(self, reader: impl FnOnce(&str) -> T) -> T {
         let seconds = self.0 / NANOSECONDS_PER_SECOND;
         let microseconds = self.0 % NANOSECONDS_PER_SECOND / 1_000;
         let (year, month, day) = civil_from_days(seconds / 86_400);
         let of_day = seconds % 86_400;
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{microseconds:06}Z",
-            of_day / 3_600,
-            of_day / 60 % 60,
-            of_day % 60
-        )
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        for (last, digits, mut number) in [
+            (3, 4, year),
+            (6, 2, month),
+            (9, 2, day),
+            (12, 2, of_day / 3_600),
+            (15, 2, of_day / 60 % 60),
+            (18, 2, of_day % 60),
+            (25, 6, microseconds),
+        ] {
+            for digit in text.iter_mut().take(last + 1).rev().take(digits) {
+                *digit += (number % 10) as u8;
+                number /= 10;
+            }
+        }
+        reader(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -75,7 +91,7 @@ impl fmt::Debug for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 

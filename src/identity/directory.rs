@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::base::{Flow, Limits, Oddities, Oddity};
 use crate::sip::{Aor, Uri, uri};
@@ -59,7 +59,7 @@ impl Multimap {
 pub(super) struct Directory {
     bindings: HashMap<u64, Arc<Binding>>,
     by_key: Multimap,
-    users: HashMap<AuthUser, Vec<Aor>>,
+    users: HashMap<AuthUser, SmallVec<[Aor; 1]>>,
     hasher: DefaultHashBuilder,
     /// Room for the key of a URI, used again.
     scratch: RefCell<String>,
@@ -154,7 +154,7 @@ impl Directory {
                 aors.push(aor.clone());
             }
         } else if self.users.len() < self.most {
-            self.users.insert(auth.clone(), vec![aor.clone()]);
+            self.users.insert(auth.clone(), smallvec![aor.clone()]);
         }
     }
 
@@ -199,7 +199,7 @@ impl Directory {
 
     /// AORs whose accepted REGISTER used this digest user, also when their bindings are gone.
     pub(super) fn by_digest(&self, auth: &AuthUser) -> &[Aor] {
-        self.users.get(auth).map_or(&[], Vec::as_slice)
+        self.users.get(auth).map_or(&[], SmallVec::as_slice)
     }
 }
 

@@ -62,6 +62,13 @@ struct Verdict {
     contact: Option<Arc<str>>,
 }
 
+impl Verdict {
+    /// A binding says itself whose it is.
+    fn of_binding(binding: &Binding) -> Self {
+        Self { aor: binding.aor.clone(), ground: Ground::Contact, contact: None }
+    }
+}
+
 /// A live end.
 struct Known {
     verdict: Option<Verdict>,
@@ -143,7 +150,7 @@ impl Identifier {
                 }
                 let (at, evidence) = (observation.at, observation.evidence.clone());
                 let fresh = self.directory.put(&binding, oddities);
-                self.pass(&binding.aor, observation, None, Ground::Contact, false);
+                self.pass(Verdict::of_binding(&binding), observation, false);
                 if fresh {
                     let mut keys = self.directory.keys_of(&binding);
                     for key in keys.iter_mut().filter(|key| self.waiting.is_crowded(**key)) {
@@ -158,7 +165,7 @@ impl Identifier {
                 if !self.directory.remove(binding.id) && is_nobodys {
                     return;
                 }
-                self.pass(&binding.aor, observation, None, Ground::Contact, false);
+                self.pass(Verdict::of_binding(&binding), observation, false);
             }
         }
     }
@@ -187,6 +194,12 @@ impl Identifier {
 
     fn end(&mut self, end: EndId, over: bool, observation: Observation, oddities: &mut Oddities) {
         let Some(identity) = identity_of(&observation.fact) else { return };
+        if let Some(Known { verdict: Some(verdict), open: None }) = self.ends.get(&end)
+            && !over
+            && self.stays(verdict, identity)
+        {
+            return self.pass(verdict.clone(), observation, false);
+        }
         let before = self.ends.remove(&end);
         if let Some(open) = before.as_ref().and_then(|before| before.open.as_ref()) {
             for &key in &open.keys {
@@ -204,10 +217,10 @@ impl Identifier {
         };
         if let Some(gone) = held.filter(|held| verdict.as_ref().is_none_or(|verdict| verdict.aor != held.aor))
         {
-            self.pass(&gone.aor, observation.clone(), None, gone.ground, true);
+            self.pass(Verdict { contact: None, ..gone }, observation.clone(), true);
         }
         if let Some(verdict) = &verdict {
-            self.pass(&verdict.aor, observation.clone(), verdict.contact.clone(), verdict.ground, false);
+            self.pass(verdict.clone(), observation.clone(), false);
         }
         if !over && self.ends.len() < 4 * self.limits.calls {
             let open = keys.map(|keys| {
@@ -257,10 +270,10 @@ impl Identifier {
                 known.verdict.clone_from(&verdict);
             }
             if let Some(gone) = before.filter(|gone| verdict.as_ref().is_none_or(|new| new.aor != gone.aor)) {
-                self.pass(&gone.aor, observation.clone(), None, gone.ground, true);
+                self.pass(Verdict { contact: None, ..gone }, observation.clone(), true);
             }
             if let Some(verdict) = verdict {
-                self.pass(&verdict.aor, observation, verdict.contact, verdict.ground, false);
+                self.pass(verdict, observation, false);
             }
         }
     }
@@ -274,9 +287,11 @@ impl Identifier {
     }
 
     fn by_contact(&self, identity: &EndIdentity, oddities: &mut Oddities) -> Option<Verdict> {
-        let matching: SmallVec<[&Arc<Binding>; 2]> = [&identity.contact, &identity.request_uri]
-            .into_iter()
-            .flatten()
+        let request_uri = identity.request_uri.as_ref().filter(|&uri| identity.contact.as_ref() != Some(uri));
+        let matching: SmallVec<[&Arc<Binding>; 2]> = identity
+            .contact
+            .iter()
+            .chain(request_uri)
             .flat_map(|uri| self.directory.by_contact(uri, identity))
             .filter(|binding| {
                 !self.is_trunk(binding)
@@ -339,20 +354,12 @@ impl Identifier {
                 .is_some_and(|ip| ip != binding.registrar.ip() && self.servers.contains(&ip))
     }
 
-    fn pass(
-        &mut self,
-        aor: &Aor,
-        observation: Observation,
-        contact: Option<Arc<str>>,
-        ground: Ground,
-        withdrawn: bool,
-    ) {
-        if !self.domains.may_show(aor) {
-            return;
+    fn pass(&mut self, verdict: Verdict, observation: Observation, withdrawn: bool) {
+        let Verdict { aor, ground, contact } = verdict;
+        if self.domains.may_show(&aor) {
+            let (given, weak) = (self.domains.is_given(&aor), ground == Ground::Called);
+            self.queue.push_back(Attributed { aor, observation, contact, weak, given, withdrawn });
         }
-        let given = self.domains.is_given(aor);
-        let weak = ground == Ground::Called;
-        self.queue.push_back(Attributed { aor: aor.clone(), observation, contact, weak, given, withdrawn });
     }
 }
 

@@ -21,7 +21,7 @@ use super::watch::{WatchError, WatcherHandle, Watching};
 use super::way::Target;
 use crate::base::{Limits, Rules, Timestamp};
 use crate::config::{Config, NextHop, PublishSection, WatchSection, WebhookSection};
-use crate::presence::PresentityChange;
+use crate::presence::{ChangesWanted, PresentityChange};
 use crate::presence::pidf::Facet;
 use crate::publish::{EventPackage, PublishOptions};
 use crate::sip::Aor;
@@ -191,6 +191,10 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, ReplayError> {
     let bar = options.progress.then(|| progress_bar(&capture)).flatten();
     let tap_options = TapOptions {
         rules: options.rules,
+        changes: match (&publisher, options.format) {
+            (None, Format::JsonLines) => ChangesWanted::Lines,
+            _ => ChangesWanted::All,
+        },
         trace_messages: options.format == Format::Text,
         trace_observations: false,
     };
@@ -308,7 +312,8 @@ pub fn explain(options: ExplainOptions) -> Result<Ended, ReplayError> {
     let sources = Sources::new(capture.names());
     let style = Style::for_stdout(io::stdout().is_terminal());
     let mut story = Story::new(stdout(), style, sources, options.aor);
-    let tap_options = TapOptions { rules: options.rules, trace_messages: false, trace_observations: true };
+    let tap_options =
+        TapOptions { rules: options.rules, trace_observations: true, ..TapOptions::default() };
     let mut run = Run {
         tap: Tap::new(tap_options, Limits::default()),
         pace: Pace::new(Speed::Max),

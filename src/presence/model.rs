@@ -153,6 +153,16 @@ pub enum ChangeKind {
     Document,
 }
 
+/// Which changes somebody wants to hear of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChangesWanted {
+    /// All: documents are published.
+    #[default]
+    All,
+    /// Those that make a line.
+    Lines,
+}
+
 /// One change of one presentity, as of the end of one frame or timer.
 #[derive(Clone, Debug)]
 pub struct PresentityChange {

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::presentity::Presentity;
 use super::session_type::SessionTypes;
-use super::{ChangeKind, PresentityChange, Terminal};
+use super::{ChangeKind, ChangesWanted, PresentityChange, Terminal};
 use crate::base::{Deadlines, Limits, Oddities, Oddity, Rules, Timestamp};
 use crate::identity::Attributed;
 use crate::sip::Aor;
@@ -38,6 +38,7 @@ pub struct Presences {
     touched: Vec<(u32, Option<Evidence>)>,
     deadlines: Deadlines<u32>,
     session_types: SessionTypes,
+    wanted: ChangesWanted,
     grace_s: u32,
     most: usize,
     started: Option<Timestamp>,
@@ -47,7 +48,7 @@ pub struct Presences {
 
 impl Presences {
     /// Nobody is known.
-    pub fn new(rules: &Rules, limits: &Limits) -> Self {
+    pub fn new(wanted: ChangesWanted, rules: &Rules, limits: &Limits) -> Self {
         Self {
             presentities: Slab::new(),
             index: HashTable::new(),
@@ -57,6 +58,7 @@ impl Presences {
             touched: Vec::new(),
             deadlines: Deadlines::new(),
             session_types: SessionTypes::new(&rules.session_types),
+            wanted,
             grace_s: rules.grace_s,
             most: limits.presentities,
             started: None,
@@ -168,15 +170,9 @@ impl Presences {
             presentity.touched = None;
             let status = presentity.status();
             let before = std::mem::replace(&mut presentity.announced, status);
-            let contact = presentity.newest_contact().cloned();
-            let contact_before = presentity.announced_contact.clone();
-            if contact.is_some() {
-                presentity.announced_contact.clone_from(&contact);
-            }
+            let contact_before = presentity.announce_contact();
             // Online before and after, and reachable elsewhere now.
-            let moved = contact.is_some()
-                && contact_before.is_some()
-                && contact != contact_before
+            let moved = contact_before.is_some()
                 && before.0 == Terminal::Online
                 && status.0 == Terminal::Online;
             let Some(because) = because else {
@@ -190,8 +186,12 @@ impl Presences {
             if moved {
                 kinds.push(ChangeKind::Contact);
             }
-            if kinds.is_empty() {
+            if kinds.is_empty() && self.wanted == ChangesWanted::All {
                 kinds.push(ChangeKind::Document);
+            }
+            if kinds.is_empty() {
+                presentity.settle();
+                continue;
             }
             let types = &self.session_types;
             let state = Arc::new(presentity.state(assumed, |fact| types.of(fact.dialled.as_deref())));
@@ -252,27 +252,21 @@ mod tests {
     use super::*;
     use crate::base::FrameId;
     use crate::track::{
-        Confidence, DialogFact, DialogState, EndId, EndIdentity, Engagement, Fact, Observation, Side,
+        Confidence, DialogFact, DialogState, EndId, Engagement, Fact, Observation, Side,
     };
 
     fn call(user: u32, engagement: Engagement) -> Attributed {
         let over = engagement == Engagement::None;
         let fact = DialogFact {
             end: EndId(u64::from(user)),
-            call_id: "call".into(),
+            about: Arc::default(),
             side: Side::Caller,
-            local_tag: None,
-            remote_tag: None,
             revoked_ends: 0,
             state: if over { DialogState::Terminated } else { DialogState::Trying },
             engagement,
             confirmed_at: None,
             ended: None,
             whole: true,
-            media: Arc::from([]),
-            peer: None,
-            dialled: None,
-            identity: EndIdentity::default(),
             confidence: Confidence::Full,
         };
         Attributed {
@@ -281,7 +275,7 @@ mod tests {
                 sequence: 1,
                 at: Timestamp::EPOCH,
                 evidence: Evidence { rule: Rule::Invite, frame: FrameId::default(), call_id: "call".into() },
-                fact: Fact::Dialog(Arc::new(fact)),
+                fact: Fact::Dialog(fact),
             },
             contact: None,
             weak: false,
@@ -293,7 +287,7 @@ mod tests {
     #[test]
     fn a_full_table_forgets_whom_nothing_is_known_of_and_nobody_else() {
         let limits = Limits { presentities: 2, ..Limits::default() };
-        let mut presences = Presences::new(&Rules::default(), &limits);
+        let mut presences = Presences::new(ChangesWanted::All, &Rules::default(), &limits);
         let mut oddities = Oddities::default();
         let mut step = |user, engagement| {
             presences.handle(call(user, engagement), &mut oddities);

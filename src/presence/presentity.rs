@@ -26,7 +26,7 @@ struct Registered {
 }
 
 struct End {
-    fact: Arc<DialogFact>,
+    fact: DialogFact,
     contact: Option<Arc<str>>,
     /// The User-Agent of the phone, kept where its registration ends before the dialog does.
     user_agent: Option<Arc<str>>,
@@ -69,7 +69,7 @@ pub(super) struct Presentity {
     /// Where what this frame or moment did to it is noted, plus one.
     pub touched: Option<NonZeroU32>,
     pub announced: (Terminal, Session, bool),
-    pub announced_contact: Option<Arc<str>>,
+    announced_contact: Option<Arc<str>>,
 }
 
 impl Presentity {
@@ -115,8 +115,11 @@ impl Presentity {
         self.rare.as_mut()?.grace.take().map(|(_, because)| because)
     }
 
-    /// The frame or moment is over: room that was needed for it only is given back.
+    /// The frame or moment is over: what was kept for it only goes.
     pub(super) fn settle(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.over.clear();
+        }
         if self.rare.as_ref().is_some_and(|rare| rare.is_empty()) {
             self.rare = None;
         }
@@ -192,7 +195,7 @@ impl Presentity {
         }
     }
 
-    fn dialog(&mut self, fact: Arc<DialogFact>, contact: Option<Arc<str>>, weak: bool, withdrawn: bool) {
+    fn dialog(&mut self, fact: DialogFact, contact: Option<Arc<str>>, weak: bool, withdrawn: bool) {
         let over = fact.state == DialogState::Terminated;
         if !withdrawn && (fact.whole || over) {
             self.set_up_seen = true;
@@ -246,6 +249,13 @@ impl Presentity {
             let confirmed = end.fact.confirmed_at.unwrap_or(Timestamp::MAX);
             (std::cmp::Reverse(end.fact.engagement), confirmed, end.fact.end)
         })
+    }
+
+    /// From now on the newest contact is the announced one; gives the one before, if there was another.
+    pub(super) fn announce_contact(&mut self) -> Option<Arc<str>> {
+        let newest = self.newest_contact().filter(|&newest| self.announced_contact.as_ref() != Some(newest));
+        let newest = newest.cloned()?;
+        self.announced_contact.replace(newest)
     }
 
     /// The contact that was registered last.

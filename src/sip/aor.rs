@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use memchr::memchr;
+
 use super::uri::{Scheme, Uri, push_host, push_user, tel_number};
 use crate::base::{Redacted, Texts};
 
@@ -33,6 +35,11 @@ impl Aor {
         texts.written(|aor| write_canonical(text, aor)).map(Self)
     }
 
+    /// The same; `known` may have it at hand.
+    pub fn shared_or(text: &[u8], texts: &Texts, known: impl FnOnce(&str) -> Option<Self>) -> Option<Self> {
+        texts.written_or(|aor| write_canonical(text, aor), |aor| known(aor).map(|known| known.0)).map(Self)
+    }
+
     /// The text itself, to be held as text.
     pub fn to_text(&self) -> Arc<str> {
         Arc::clone(&self.0)
@@ -46,16 +53,21 @@ impl Aor {
     /// The host of a `sip:` address; `None` for `tel:`.
     pub fn domain(&self) -> Option<&str> {
         let rest = self.0.strip_prefix("sip:")?;
-        Some(rest.split_once('@').map_or(rest, |(_, host)| host))
+        Some(split_at_sign(rest).map_or(rest, |(_, host)| host))
     }
 
     /// The user as it is spelled here; empty for a domain; the number of a `tel:` address.
     pub fn user(&self) -> &str {
         match self.0.strip_prefix("sip:") {
-            Some(rest) => rest.split_once('@').map_or("", |(user, _)| user),
+            Some(rest) => split_at_sign(rest).map_or("", |(user, _)| user),
             None => self.0.strip_prefix("tel:").unwrap_or(""),
         }
     }
+}
+
+fn split_at_sign(text: &str) -> Option<(&str, &str)> {
+    let at = memchr(b'@', text.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 fn write_canonical(text: &[u8], aor: &mut String) -> Option<()> {

@@ -131,6 +131,12 @@ impl<'a> Contact<'a> {
         self.param(b"expires").and_then(seconds)
     }
 
+    /// [`Self::expires`], and the `+sip.instance` and `reg-id` of RFC 5626, in one pass.
+    pub fn binding_params(&self) -> (Option<u32>, Option<&'a [u8]>, Option<&'a [u8]>) {
+        let [expires, instance, flow] = self.addr.params.values([b"expires", b"+sip.instance", b"reg-id"]);
+        (expires.and_then(seconds), instance, flow)
+    }
+
     /// The `q` parameter in thousandths, 0 to 1000; `None` if absent or no `qvalue`.
     pub fn q(&self) -> Option<u16> {
         let text = self.param(b"q")?;
@@ -318,11 +324,13 @@ pub struct Challenge<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct DigestSchemes<'a> {
     rest: &'a [u8],
+    /// Those of the scheme before: skipped when the next one is asked for.
+    params: Option<AuthParams<'a>>,
 }
 
 impl<'a> DigestSchemes<'a> {
     pub(super) const fn new(value: &'a [u8]) -> Self {
-        Self { rest: value }
+        Self { rest: value, params: None }
     }
 }
 
@@ -331,28 +339,17 @@ impl<'a> Iterator for DigestSchemes<'a> {
 
     fn next(&mut self) -> Option<AuthParams<'a>> {
         loop {
+            if let Some(mut before) = self.params.take() {
+                while before.element().is_some() {}
+                self.rest = before.rest;
+            }
             let text = trim_start(self.rest);
             let end = text.iter().position(|&byte| !is_token(byte))?;
             let (scheme, rest) = text.split_at_checked(end)?;
-            let mut scan = AuthParams { rest };
-            // Up to where the next scheme begins.
-            let length = loop {
-                let before = scan.rest;
-                match scan.element() {
-                    Some(parameter) if begins_scheme(parameter) && before.len() < rest.len() => {
-                        break rest.len() - before.len();
-                    }
-                    Some(_) => {}
-                    None => break rest.len(),
-                }
-            };
-            let (params, next) = rest.split_at_checked(length)?;
-            self.rest = next;
+            let params = AuthParams { rest, is_first: true };
+            self.params = Some(params.clone());
             if scheme.eq_ignore_ascii_case(b"Digest") {
-                return Some(AuthParams { rest: params });
-            }
-            if scheme.is_empty() && length == 0 {
-                return None;
+                return Some(params);
             }
         }
     }
@@ -367,13 +364,31 @@ fn begins_scheme(parameter: &[u8]) -> bool {
     })
 }
 
-/// `name=value` pairs between commas.
+/// `name=value` pairs between commas, up to where the next scheme begins.
 #[derive(Clone, Debug)]
 pub(super) struct AuthParams<'a> {
     rest: &'a [u8],
+    /// None was read yet: the first cannot be the next scheme.
+    is_first: bool,
 }
 
 impl<'a> AuthParams<'a> {
+    /// Username and realm, which stand in front where nobody means to confuse.
+    pub(super) fn user(self) -> (&'a [u8], &'a [u8]) {
+        let (mut username, mut realm) = (None, None);
+        for (name, value) in self {
+            if name.eq_ignore_ascii_case(b"username") {
+                username = Some(value);
+            } else if name.eq_ignore_ascii_case(b"realm") {
+                realm = Some(value);
+            }
+            if username.is_some() && realm.is_some() {
+                break;
+            }
+        }
+        (username.unwrap_or_default(), realm.unwrap_or_default())
+    }
+
     fn element(&mut self) -> Option<&'a [u8]> {
         if self.rest.is_empty() {
             return None;
@@ -382,6 +397,9 @@ impl<'a> AuthParams<'a> {
             Some(at) => split_around(self.rest, at),
             None => (self.rest, &b""[..]),
         };
+        if !std::mem::take(&mut self.is_first) && begins_scheme(parameter) {
+            return None;
+        }
         self.rest = rest;
         Some(parameter)
     }

@@ -1,7 +1,7 @@
 //! One SIP message, read when asked.
 //! In: what the scanner found. Out: views of header fields and body. Knows nothing of transactions and dialogs.
 
-use super::headers::{CSeq, Challenge, Contact, Credentials, DigestSchemes, NameAddr, Via};
+use super::headers::{AuthParams, CSeq, Challenge, Contact, Credentials, DigestSchemes, NameAddr, Via};
 use super::lex::{Values, digits, is_space, leading_digits, seconds, split_once, trim};
 use super::multipart;
 use super::scan::Field;
@@ -167,6 +167,12 @@ impl<'a> SipMessage<'a> {
         of(self, HeaderName::Authorization, false).chain(of(self, HeaderName::ProxyAuthorization, true))
     }
 
+    /// Username and realm of the first of [`Self::credentials`].
+    pub fn digest_user(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let fields = self.headers(HeaderName::Authorization).chain(self.headers(HeaderName::ProxyAuthorization));
+        fields.flat_map(DigestSchemes::new).next().map(AuthParams::user)
+    }
+
     /// The digest challenges of WWW-Authenticate and Proxy-Authenticate.
     pub fn challenges(&self) -> impl Iterator<Item = Challenge<'a>> + use<'a> {
         let of = |message: &Self, name, proxy| {
@@ -280,6 +286,9 @@ impl<'a> SipMessage<'a> {
     /// The session description: the body, or the first part of a multipart body, that is
     /// `application/sdp`. A body without Content-Type is taken for one if it begins like one.
     pub fn sdp(&self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
         let body = self.body();
         let encoded = self
             .header(HeaderName::ContentEncoding)

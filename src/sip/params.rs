@@ -32,6 +32,19 @@ impl<'a> Params<'a> {
         self.get(name).flatten().filter(|value| !value.is_empty())
     }
 
+    /// As [`Self::value`] for several names, in one pass.
+    pub fn values<const N: usize>(&self, names: [&[u8]; N]) -> [Option<&'a [u8]>; N] {
+        let mut values = [None; N];
+        for (found, value) in self.iter() {
+            for (name, known) in names.iter().zip(&mut values) {
+                if known.is_none() && found.eq_ignore_ascii_case(name) {
+                    *known = Some(value);
+                }
+            }
+        }
+        values.map(|value| value.flatten().filter(|value| !value.is_empty()))
+    }
+
     /// Name and value of each, in their order. Empty ones (`;;`) are left out.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone + use<'a> {
         let rest = match self.text {

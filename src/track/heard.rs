@@ -39,6 +39,14 @@ pub(super) fn text(bytes: &[u8]) -> Arc<str> {
     }
 }
 
+/// Appends what [`text`] makes of these bytes.
+pub(super) fn push_lossy(out: &mut String, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => out.push_str(text),
+        Err(_) => out.push_str(&String::from_utf8_lossy(bytes)),
+    }
+}
+
 /// Whether this is what [`text`] makes of these bytes.
 pub(super) fn is_text(kept: &str, bytes: &[u8]) -> bool {
     kept.as_bytes() == bytes
@@ -66,6 +74,15 @@ impl Heard<'_, '_> {
         Aor::shared(who.uri, self.texts)
     }
 
+    /// The same; `known` may have it at hand.
+    pub(super) fn aor_or(
+        &self,
+        who: &NameAddr<'_>,
+        known: impl FnOnce(&str) -> Option<Aor>,
+    ) -> Option<Aor> {
+        Aor::shared_or(who.uri, self.texts, known)
+    }
+
     /// This hop's sender.
     pub(super) fn source_flow(&self) -> Flow {
         Flow { address: self.source.into(), transport: self.transport }
@@ -83,10 +100,15 @@ impl Heard<'_, '_> {
 
     /// What the sender of this request says and shows of itself.
     pub(super) fn sender_identity(&self) -> EndIdentity {
+        self.sender_identity_from(|| self.aor(&self.message.from()))
+    }
+
+    /// The same, where the From was read already.
+    pub(super) fn sender_identity_from(&self, from: impl FnOnce() -> Option<Aor>) -> EndIdentity {
         let message = self.message;
         let mut claimed = self.asserted();
         if claimed.is_empty() {
-            claimed.extend(self.aor(&message.from()));
+            claimed.extend(from());
         }
         EndIdentity {
             flow: self.origin(),
@@ -120,10 +142,8 @@ impl Heard<'_, '_> {
 
     /// The first digest user that the request names.
     pub(super) fn auth_user(&self) -> Option<AuthUser> {
-        self.message
-            .credentials()
-            .next()
-            .map(|given| AuthUser { user: self.shared(given.username), realm: self.shared(given.realm) })
+        let (user, realm) = self.message.digest_user()?;
+        Some(AuthUser { user: self.shared(user), realm: self.shared(realm) })
     }
 }
 

@@ -3,6 +3,7 @@
 //! This is where borrowing ends and where the work could be spread over machines.
 
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -198,7 +199,7 @@ pub enum Fact {
     /// A binding came, was refreshed or went.
     Binding(BindingFact),
     /// A dialog end changed.
-    Dialog(Arc<DialogFact>),
+    Dialog(DialogFact),
     /// A subscription to the `presence` package began, was refreshed or ended.
     Subscription(Arc<SubscriptionFact>),
     /// This address serves others: it answers REGISTER, or forwards requests.
@@ -323,14 +324,10 @@ pub struct Media {
 pub struct DialogFact {
     /// Which end.
     pub end: EndId,
-    /// Its dialog's Call-ID.
-    pub call_id: Arc<str>,
+    /// What seldom changes of it.
+    pub about: Arc<EndDescription>,
     /// Caller or called.
     pub side: Side,
-    /// This end's tag.
-    pub local_tag: Option<Arc<str>>,
-    /// The other end's tag.
-    pub remote_tag: Option<Arc<str>>,
     /// How many ends with this Call-ID and these tags went before: their ends were inferred, and revoked.
     pub revoked_ends: u32,
     /// State after RFC 4235.
@@ -343,6 +340,19 @@ pub struct DialogFact {
     pub ended: Option<EndReason>,
     /// The beginning of the dialog, or its end, was seen, not only something in between.
     pub whole: bool,
+    /// Half the evidence was all there was.
+    pub confidence: Confidence,
+}
+
+/// What seldom changes of a dialog end: shared by all who know the end.
+#[derive(Clone, Debug, Default)]
+pub struct EndDescription {
+    /// Its dialog's Call-ID.
+    pub call_id: Arc<str>,
+    /// This end's tag.
+    pub local_tag: Option<Arc<str>>,
+    /// The other end's tag.
+    pub remote_tag: Option<Arc<str>>,
     /// What the session carries.
     pub media: Arc<[Media]>,
     /// Whom this end dialled or was called by.
@@ -351,8 +361,21 @@ pub struct DialogFact {
     pub dialled: Option<Arc<str>>,
     /// Who this end may be.
     pub identity: EndIdentity,
-    /// Half the evidence was all there was.
-    pub confidence: Confidence,
+}
+
+impl Deref for DialogFact {
+    type Target = EndDescription;
+
+    fn deref(&self) -> &EndDescription {
+        &self.about
+    }
+}
+
+/// Who changes it has his own copy from then on.
+impl DerefMut for DialogFact {
+    fn deref_mut(&mut self) -> &mut EndDescription {
+        Arc::make_mut(&mut self.about)
+    }
 }
 
 /// What an end is doing; the most engaged of a presentity's ends is its session.

@@ -26,6 +26,8 @@ const PRESUMED_S: u32 = 4;
 /// A REGISTER that was not answered yet.
 pub(super) struct Pending {
     pub aor: Aor,
+    /// Where it was registered already.
+    registered: Option<u32>,
     pub at: Timestamp,
     pub frame: FrameId,
     /// So many bytes of its key are its Call-ID.
@@ -140,7 +142,12 @@ impl Registrar {
 
     fn request(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         let message = heard.message;
-        let Some(aor) = heard.aor(&message.to()) else {
+        let mut registered = None;
+        let aor = heard.aor_or(&message.to(), |aor| {
+            registered = self.table.find(aor);
+            self.table.get(registered?).map(|registration| registration.aor.clone())
+        });
+        let Some(aor) = aor else {
             return oddities.note(Oddity::MalformedMessage);
         };
         self.notice_domain(&aor, heard, out);
@@ -157,20 +164,23 @@ impl Registrar {
                 self.pending.remove_ticket(oldest);
             }
         }
-        let known = self.table.find(&aor).and_then(|id| self.table.registrations.get(id as usize));
+        let known = registered.and_then(|id| self.table.get(id));
         let accepted_bare = known.is_some_and(|registration| registration.accepted_bare);
         let auth = heard.auth_user();
-        let contacts: SmallVec<[Asked; 1]> = message
-            .contacts()
-            .filter(|contact| !contact.star)
-            .take(self.limits.bindings_per_aor)
-            .map(|contact| Asked::read(&contact, heard))
-            .collect();
+        let mut contacts: SmallVec<[Asked; 1]> = SmallVec::new();
+        let mut star = false;
+        for contact in message.contacts() {
+            star |= contact.star;
+            if !contact.star && contacts.len() < self.limits.bindings_per_aor {
+                contacts.push(Asked::read(&contact, heard));
+            }
+        }
         let asks =
             !contacts.is_empty() && heard.whole && self.presumable.len() < self.limits.pending_transactions;
         let presume_at = (asks && (auth.is_some() || accepted_bare)).then(|| heard.at.after_s(PRESUMED_S));
         let pending = Pending {
             aor,
+            registered,
             at: heard.at,
             frame: heard.frame,
             call_id_bytes: message.call_id().len(),
@@ -179,7 +189,7 @@ impl Registrar {
             registrar: heard.destination,
             vias: message.via_count(),
             contacts,
-            star: message.contacts().any(|contact| contact.star),
+            star,
             expires_s: message.expires(),
             auth,
             user_agent: message.user_agent().map(|agent| heard.shared(agent)),
@@ -249,13 +259,14 @@ impl Registrar {
         if granted.is_empty() && wanted {
             // A copy of one that was applied says nothing. Any other is not remembered as applied: its request
             // may be seen after it, and be believed.
-            let known = self.table.find(&aor).and_then(|id| self.table.registrations.get(id as usize));
+            let known = self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
             if !known.is_some_and(|known| known.has_applied(message.call_id(), message.cseq().number)) {
                 oddities.note(Oddity::RegisterWithoutContact);
             }
             return;
         }
-        let Some(id) = self.table.registration(&aor, out, oddities) else { return };
+        let registered = asked.as_ref().and_then(|asked| self.table.still(asked.registered?, &aor));
+        let Some(id) = registered.or_else(|| self.table.registration(&aor, out, oddities)) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
         let cseq = message.cseq().number;
@@ -350,7 +361,7 @@ impl Pending {
 impl Table {
     /// The registration of `aor`, made when there is none; another one goes when the table is full.
     fn registration(&mut self, aor: &Aor, out: &mut Findings, oddities: &mut Oddities) -> Option<u32> {
-        if self.registrations.len() >= self.most && self.find(aor).is_none() {
+        if self.registrations.len() >= self.most && self.find(aor.as_str()).is_none() {
             oddities.note(Oddity::TableFull);
             self.drop_one(out);
         }
@@ -358,7 +369,7 @@ impl Table {
     }
 
     fn registration_if_room(&mut self, aor: &Aor) -> Option<u32> {
-        if let Some(id) = self.find(aor) {
+        if let Some(id) = self.find(aor.as_str()) {
             return Some(id);
         }
         if self.registrations.len() >= self.most {
@@ -366,24 +377,33 @@ impl Table {
         }
         let id = self.registrations.insert(Registration::new(aor.clone())) as u32;
         let Self { index, registrations, hasher, .. } = self;
-        index.insert_unique(hasher.hash_one(aor), id, |&id| {
-            registrations.get(id as usize).map_or(0, |known| hasher.hash_one(&known.aor))
+        index.insert_unique(hasher.hash_one(aor.as_str()), id, |&id| {
+            registrations.get(id as usize).map_or(0, |known| hasher.hash_one(known.aor.as_str()))
         });
         Some(id)
     }
 
-    fn find(&self, aor: &Aor) -> Option<u32> {
-        let is = |id: &u32| self.registrations.get(*id as usize).is_some_and(|known| known.aor == *aor);
+    fn get(&self, id: u32) -> Option<&Registration> {
+        self.registrations.get(id as usize)
+    }
+
+    /// The place where `aor` was found before, if it is still there.
+    fn still(&self, id: u32, aor: &Aor) -> Option<u32> {
+        self.get(id).is_some_and(|known| known.aor == *aor).then_some(id)
+    }
+
+    fn find(&self, aor: &str) -> Option<u32> {
+        let is = |id: &u32| self.get(*id).is_some_and(|known| known.aor.as_str() == aor);
         self.index.find(self.hasher.hash_one(aor), is).copied()
     }
 
     /// Room for another: the registration that ends soonest goes, else any.
     fn drop_one(&mut self, out: &mut Findings) {
-        let soonest = self.deadlines.first_key();
+        let soonest = self.ends_soonest();
         let id = soonest.or_else(|| self.registrations.iter().next().map(|(id, _)| id as u32));
         let Some(id) = id else { return };
         if let Some(mut gone) = self.registrations.try_remove(id as usize) {
-            if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&gone.aor), |&known| known == id) {
+            if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(gone.aor.as_str()), |&known| known == id) {
                 entry.remove();
             }
             self.deadlines.set(&mut gone.deadline, id, None);
@@ -391,10 +411,24 @@ impl Table {
         }
     }
 
+    /// The first whose deadline is where its bindings have it: those that moved away are set again.
+    fn ends_soonest(&mut self) -> Option<u32> {
+        loop {
+            let id = self.deadlines.first_key()?;
+            let registration = self.registrations.get_mut(id as usize)?;
+            let (armed, next) = (registration.deadline, registration.next_expiry());
+            if armed == next {
+                return Some(id);
+            }
+            self.deadlines.set(&mut registration.deadline, id, next);
+        }
+    }
+
+    /// A refresh costs nothing here: see [`Deadlines::set_lazily`].
     fn settle(&mut self, id: u32) {
         if let Some(registration) = self.registrations.get_mut(id as usize) {
             let next = registration.next_expiry();
-            self.deadlines.set(&mut registration.deadline, id, next);
+            self.deadlines.set_lazily(&mut registration.deadline, id, next);
         }
     }
 }

@@ -2,16 +2,15 @@
 //! In: what a REGISTER asked and its 2xx lists. Out: facts about bindings. Knows nothing of messages.
 //! RFC 3261 section 10.3. A 2xx lists all bindings there are: reconcile to it, never add up.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::heard::{Heard, text};
+use super::heard::{Heard, push_lossy, text};
 use super::registrar::Pending;
 use super::{Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, Rule};
-use crate::base::{Flow, FrameId, Timestamp};
+use crate::base::{AddressMark, Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Contact, Uri, uri};
 
 /// What a registrar grants that says nothing, and what is believed when its answer was not seen.
@@ -35,11 +34,16 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn read(contact: &Contact<'_>, heard: &Heard<'_, '_>) -> Self {
-        let instance = contact.param(b"+sip.instance").map(|instance| {
-            let flow = contact.param(b"reg-id").unwrap_or_default();
-            heard.shared(&[instance, b";", flow].concat())
+        let (expires_s, instance, flow) = contact.binding_params();
+        let instance = instance.and_then(|instance| {
+            heard.texts.written(|text| {
+                push_lossy(text, instance);
+                text.push(';');
+                push_lossy(text, flow.unwrap_or_default());
+                Some(())
+            })
         });
-        Self { uri: heard.shared(contact.addr.uri), expires_s: contact.expires(), instance }
+        Self { uri: heard.shared(contact.addr.uri), expires_s, instance }
     }
 }
 
@@ -52,8 +56,8 @@ struct Held {
     cseq: u32,
     /// Vias on the hop that showed its flow: the fewer, the nearer to the phone.
     vias: usize,
-    /// Marks of the registrars that listed it (see [`mark`]).
-    listed_by: SmallVec<[u64; 1]>,
+    /// The registrars that listed it.
+    listed_by: SmallVec<[AddressMark; 1]>,
 }
 
 impl Held {
@@ -63,11 +67,12 @@ impl Held {
     }
 
     fn listed_by(&mut self, registrar: SocketAddr) {
-        if !self.listed_by.contains(&mark(registrar)) {
+        let registrar = registrar.into();
+        if !self.listed_by.contains(&registrar) {
             if self.listed_by.len() >= HOPS {
                 self.listed_by.remove(0);
             }
-            self.listed_by.push(mark(registrar));
+            self.listed_by.push(registrar);
         }
     }
 
@@ -82,19 +87,12 @@ impl Held {
     }
 }
 
-/// Stands for an address in a quarter of its size.
-fn mark(address: SocketAddr) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    address.hash(&mut hasher);
-    hasher.finish()
-}
-
 /// The last transaction of one Call-ID that was applied.
 struct Applied {
     call_id: Arc<str>,
     cseq: u32,
-    /// Marks of the registrars that answered.
-    hops: SmallVec<[u64; 1]>,
+    /// The registrars that answered.
+    hops: SmallVec<[AddressMark; 1]>,
 }
 
 /// One AOR.
@@ -199,12 +197,12 @@ impl Registration {
                 Order::Older
             } else if cseq > last.cseq {
                 last.cseq = cseq;
-                last.hops = smallvec![mark(registrar)];
+                last.hops = smallvec![registrar.into()];
                 Order::Newer
-            } else if last.hops.contains(&mark(registrar)) || last.hops.len() >= HOPS {
+            } else if last.hops.contains(&registrar.into()) || last.hops.len() >= HOPS {
                 Order::Repeated
             } else {
-                last.hops.push(mark(registrar));
+                last.hops.push(registrar.into());
                 Order::SameOnOtherHop
             };
             return (Arc::clone(&last.call_id), order);
@@ -213,7 +211,7 @@ impl Registration {
             self.applied.remove(0);
         }
         let call_id = text(call_id);
-        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, hops: smallvec![mark(registrar)] });
+        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, hops: smallvec![registrar.into()] });
         (call_id, Order::Newer)
     }
 
@@ -348,7 +346,7 @@ impl Registration {
             }
             let rule = if step.asked_away(held) {
                 step.removal_rule()
-            } else if held.listed_by.contains(&mark(step.registrar)) {
+            } else if held.listed_by.contains(&step.registrar.into()) {
                 Rule::RegisterMissing
             } else {
                 return true;

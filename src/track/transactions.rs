@@ -13,8 +13,11 @@ pub(super) struct Ticket {
     serial: u64,
 }
 
+/// Room for so many keys is kept to be used again.
+const SPARE_KEYS: usize = 256;
+
 struct Waiting<T> {
-    key: Box<[u8]>,
+    key: Vec<u8>,
     serial: u64,
     what: T,
 }
@@ -25,6 +28,7 @@ pub(super) struct Transactions<T> {
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
     serial: u64,
+    spare_keys: Vec<Vec<u8>>,
 }
 
 impl<T> Transactions<T> {
@@ -34,6 +38,7 @@ impl<T> Transactions<T> {
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             serial: 0,
+            spare_keys: Vec::new(),
         }
     }
 
@@ -46,7 +51,7 @@ impl<T> Transactions<T> {
     }
 
     fn place(&self, key: &[u8]) -> Option<u32> {
-        let is = |place: &u32| self.waiting.get(*place as usize).is_some_and(|waiting| *waiting.key == *key);
+        let is = |place: &u32| self.waiting.get(*place as usize).is_some_and(|waiting| waiting.key == key);
         self.index.find(self.hasher.hash_one(key), is).copied()
     }
 
@@ -65,28 +70,35 @@ impl<T> Transactions<T> {
     pub(super) fn insert(&mut self, key: &[u8], what: T) -> Ticket {
         self.serial += 1;
         let serial = self.serial;
-        let place = self.waiting.insert(Waiting { key: key.into(), serial, what }) as u32;
+        let mut own_key = self.spare_keys.pop().unwrap_or_default();
+        own_key.extend_from_slice(key);
+        let place = self.waiting.insert(Waiting { key: own_key, serial, what }) as u32;
         let Self { waiting, index, hasher, .. } = self;
         index.insert_unique(hasher.hash_one(key), place, |place| {
-            waiting.get(*place as usize).map_or(0, |waiting| hasher.hash_one(&*waiting.key))
+            waiting.get(*place as usize).map_or(0, |waiting| hasher.hash_one(waiting.key.as_slice()))
         });
         Ticket { place, serial }
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<T> {
         let place = self.place(key)?;
-        self.take(place).map(|gone| gone.what)
+        let mut gone = self.take(place)?;
+        if self.spare_keys.len() < SPARE_KEYS {
+            gone.key.clear();
+            self.spare_keys.push(gone.key);
+        }
+        Some(gone.what)
     }
 
     /// Takes out what has this ticket, with its key.
-    pub(super) fn remove_ticket(&mut self, ticket: Ticket) -> Option<(Box<[u8]>, T)> {
+    pub(super) fn remove_ticket(&mut self, ticket: Ticket) -> Option<(Vec<u8>, T)> {
         self.get(ticket)?;
         self.take(ticket.place).map(|gone| (gone.key, gone.what))
     }
 
     fn take(&mut self, place: u32) -> Option<Waiting<T>> {
         let gone = self.waiting.try_remove(place as usize)?;
-        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&*gone.key), |&known| known == place) {
+        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(gone.key.as_slice()), |&known| known == place) {
             entry.remove();
         }
         Some(gone)
@@ -107,7 +119,7 @@ mod tests {
         assert_eq!(transactions.get(first), None);
         assert_eq!(transactions.remove_ticket(first), None);
         assert_eq!(transactions.get_mut(b"one"), Some(&mut 2));
-        assert_eq!(transactions.remove_ticket(second), Some((b"one"[..].into(), 2)));
+        assert_eq!(transactions.remove_ticket(second), Some((b"one".to_vec(), 2)));
         assert!(transactions.is_empty());
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod explain;
 mod jsonl;
+mod jsonl_object;
 mod jsonl_told;
 mod style;
 mod text;

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
-use super::call::{Answering, Branch, Call, Dialog, Early, Ending, hop_mark};
+use super::call::{Answering, Branch, Call, Dialog, Early, Ending, HopMark};
 use super::media::{Description, held};
 use super::{ACK_PRESUMED_S, Context, T2_S, TIMER_B_S};
 use crate::base::{Flow, TalkingOn};
@@ -313,7 +313,7 @@ impl Call {
         if !dialog.is_live() {
             return;
         }
-        let hop = hop_mark(heard.source, heard.destination);
+        let hop = HopMark::of(heard);
         if !dialog.hops.contains(&hop) && dialog.hops.len() < context.branches_per_call {
             dialog.hops.push(hop);
         }

@@ -11,7 +11,6 @@
 //!     (new end ids)    └─ Ended (inferred: revocable)
 //! ```
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -20,12 +19,12 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, text};
 use super::super::{
-    AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
+    AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
     Media, Rule, Side,
 };
 use super::media::Description;
 use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, OVERTAKES, TIMER_B_S};
-use crate::base::{Flow, FrameId, Timestamp};
+use crate::base::{AddressMark, Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method, Sdp};
 
 /// A moment, and the frame that armed it.
@@ -112,8 +111,8 @@ pub(super) struct Dialog {
     pub ok_repeated_at: Option<Timestamp>,
     /// The offer that the ACK is to answer.
     pub offer_in_ok: Option<Box<Sdp>>,
-    /// Marks of the hops (see [`hop_mark`]) on which its 2xx was seen.
-    pub hops: Vec<u64>,
+    /// The hops on which its 2xx was seen.
+    pub hops: Vec<HopMark>,
     pub session_vias: usize,
     pub presume_at: Due,
     pub no_ack_at: Due,
@@ -229,10 +228,9 @@ pub(super) struct Overtaken {
     pub answering: Answering,
 }
 
-/// One party: the fact about it as it was last told, or is about to be. Once told, the fact is shared with
-/// whoever was told of it; a change makes a new one.
+/// One party: the fact about it as it was last told, or is about to be.
 pub(super) struct End {
-    fact: Arc<DialogFact>,
+    fact: DialogFact,
     /// Somebody was told of it.
     told: bool,
     news: Option<(Rule, FrameId)>,
@@ -249,7 +247,7 @@ impl Deref for End {
 impl End {
     /// The fact, to be changed.
     pub(super) fn edit(&mut self) -> &mut DialogFact {
-        Arc::make_mut(&mut self.fact)
+        &mut self.fact
     }
 
     /// There is something to tell of this end.
@@ -324,23 +322,21 @@ impl Call {
         *context.next_end += 1;
         let fact = DialogFact {
             end: EndId(*context.next_end),
-            call_id: Arc::clone(&self.call_id),
+            about: Arc::new(EndDescription {
+                call_id: Arc::clone(&self.call_id),
+                identity,
+                ..EndDescription::default()
+            }),
             side,
-            local_tag: None,
-            remote_tag: None,
             revoked_ends: 0,
             state: DialogState::Trying,
             engagement: Engagement::None,
             confirmed_at: None,
             ended: None,
             whole: true,
-            media: Arc::default(),
-            peer: None,
-            dialled: None,
-            identity,
             confidence: Confidence::Full,
         };
-        End { fact: Arc::new(fact), told: false, news: None }
+        End { fact, told: false, news: None }
     }
 
     /// The dialog with these tags, and whether `from_tag` is its caller's.
@@ -449,7 +445,7 @@ impl Call {
                 continue; // nobody ever heard of it
             }
             end.told = true;
-            out.push(rule, frame, &self.call_id, Fact::Dialog(Arc::clone(&end.fact)));
+            out.push(rule, frame, &self.call_id, Fact::Dialog(end.fact.clone()));
         }
     }
 
@@ -642,11 +638,15 @@ impl Call {
     }
 }
 
-/// Stands for the two addresses of a hop, whichever way a message went.
-pub(super) fn hop_mark(one: SocketAddr, other: SocketAddr) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (one.min(other), one.max(other)).hash(&mut hasher);
-    hasher.finish()
+/// The two addresses of a hop, whichever way a message went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct HopMark(AddressMark, AddressMark);
+
+impl HopMark {
+    pub(super) fn of(heard: &Heard<'_, '_>) -> Self {
+        let [one, other] = [heard.source, heard.destination].map(AddressMark::from);
+        Self(one.min(other), one.max(other))
+    }
 }
 
 fn count(context: &mut Context<'_>, reason: EndReason) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::heard::{Heard, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::answer::session_end;
-use super::call::{Call, Dialog, Ending, Pending, Progress, hop_mark};
+use super::call::{Call, Dialog, Ending, Pending, Progress, HopMark};
 use super::media::{Description, held};
 use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::EndedOn;
@@ -486,7 +486,7 @@ impl Call {
         dialog.caller = ends.first().copied();
         dialog.called = ends.get(1).copied();
         (dialog.talking, dialog.acked) = (true, true);
-        dialog.hops.push(hop_mark(heard.source, heard.destination));
+        dialog.hops.push(HopMark::of(heard));
         self.dialogs.push(dialog);
         let at = self.dialogs.len() - 1;
         for end in ends {

@@ -12,7 +12,25 @@ use super::call::{Answering, Attempt, Branch, Call, Early, Ending, Overtaken};
 use super::media::{Description, MediaTable};
 use super::{Context, OVERTAKES, RETRY_S, TIMER_B_S, TIMER_C_S};
 use crate::base::{Flow, FrameId};
-use crate::sip::Method;
+use crate::sip::{Aor, Method};
+
+/// Whom an INVITE says it is from and to, and where it goes.
+struct Said {
+    from: Option<Aor>,
+    to: Option<Aor>,
+    dialled: Option<Arc<str>>,
+}
+
+impl Said {
+    fn by(heard: &Heard<'_, '_>) -> Self {
+        let message = heard.message;
+        Self {
+            from: heard.aor(&message.from()),
+            to: heard.aor(&message.to()),
+            dialled: message.request_uri().map(|uri| heard.shared(uri)),
+        }
+    }
+}
 
 impl Call {
     /// An INVITE that opens a dialog, on one hop.
@@ -77,7 +95,9 @@ impl Call {
             return None;
         }
         let message = heard.message;
-        let caller = self.calling_end(&from_tag, heard, context);
+        let said = Said::by(heard);
+        let caller = self.calling_end(&from_tag, &said, heard, context);
+        let Said { from, to, dialled } = said;
         self.attempts.reserve_exact(1);
         self.attempts.push(Attempt {
             from_tag,
@@ -85,9 +105,9 @@ impl Call {
             caller,
             bound: false,
             over: false,
-            from: heard.aor(&message.from()),
-            to: heard.aor(&message.to()),
-            dialled: message.request_uri().map(|uri| heard.shared(uri)),
+            from,
+            to,
+            dialled,
             caller_vias: message.via_count(),
             offer: Description::of(heard),
             retry_until: None,
@@ -99,17 +119,18 @@ impl Call {
     fn calling_end(
         &mut self,
         from_tag: &Arc<str>,
+        said: &Said,
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
     ) -> usize {
-        let message = heard.message;
-        let caller = self.new_end(Side::Caller, heard.sender_identity(), context);
+        let identity = heard.sender_identity_from(|| said.from.clone());
+        let caller = self.new_end(Side::Caller, identity, context);
         if let Some(end) = self.ends.get_mut(caller) {
             let fact = end.edit();
             fact.engagement = Engagement::Calling;
             fact.local_tag = Some(Arc::clone(from_tag));
-            fact.peer = heard.aor(&message.to()).map(|to| to.to_text());
-            fact.dialled = message.request_uri().map(|uri| heard.shared(uri));
+            fact.peer = said.to.as_ref().map(Aor::to_text);
+            fact.dialled = said.dialled.clone();
             end.news(Rule::Invite, heard.frame);
         }
         caller
@@ -143,7 +164,7 @@ impl Call {
         if attempt.over {
             attempt.over = false;
             let from_tag = Arc::clone(&attempt.from_tag);
-            let caller = self.calling_end(&from_tag, heard, context);
+            let caller = self.calling_end(&from_tag, &Said::by(heard), heard, context);
             self.attempts.get_mut(at)?.caller = caller;
         } else if newer || vias < attempt.caller_vias {
             attempt.caller_vias = vias;
@@ -244,7 +265,7 @@ impl Call {
         }
         let ringing = status == 180 && branch.is_leaf() && !branch.cancelled;
         self.answered(at, if status == 180 { Rule::Invite180 } else { Rule::Invite }, heard.frame);
-        if ringing {
+        if ringing && !self.rings_already(at, heard) {
             self.ring(at, Answering::of(heard), context);
         }
     }
@@ -284,6 +305,22 @@ impl Call {
             next = branch.parent;
         }
         nearest_the_caller.cloned()
+    }
+
+    /// This 180 says what another said before.
+    fn rings_already(&self, at: usize, heard: &Heard<'_, '_>) -> bool {
+        let message = heard.message;
+        let (Some(branch), Some(tag)) = (self.branches.get(at), message.to_tag()) else { return false };
+        let mut contacts = message.contacts().filter(|contact| !contact.star);
+        let contact = contacts.next().map(|contact| contact.addr.uri);
+        let mut called = branch.called.iter().filter_map(|&called| self.ends.get(called));
+        message.asserted().next().is_none()
+            && called.any(|end| {
+                end.engagement == Engagement::Ringing
+                    && end.local_tag.as_ref().is_some_and(|known| known.as_bytes() == tag)
+                    && end.identity.contact.as_ref().map(|known| known.as_bytes()) == contact
+                    && end.identity.claimed.is_empty()
+            })
     }
 
     /// A phone alerts its user.

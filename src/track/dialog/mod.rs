@@ -118,8 +118,13 @@ impl Dialogs {
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
         while let Some((_, id)) = self.deadlines.pop_due(now) {
-            if let Some(call) = self.calls.get_mut(id as usize) {
-                call.deadline = None;
+            let Some(call) = self.calls.get_mut(id as usize) else { continue };
+            call.deadline = None;
+            let next = call.next_deadline();
+            if next.is_some_and(|next| next > now) {
+                // It moved away since it was set.
+                self.deadlines.set(&mut call.deadline, id, next);
+                continue;
             }
             self.step(id, FrameId::default(), out, Call::fire);
         }
@@ -151,7 +156,7 @@ impl Dialogs {
             self.remove(id);
         } else {
             let next = call.next_deadline();
-            self.deadlines.set(&mut call.deadline, id, next);
+            self.deadlines.set_lazily(&mut call.deadline, id, next);
         }
     }
 
