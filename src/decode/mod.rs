@@ -6,7 +6,7 @@ mod link;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use etherparse::{Ipv6FragmentHeaderSlice, LaxIpSlice, LenSource, TcpSlice, UdpSlice, err};
@@ -117,6 +117,9 @@ impl Decoder {
     /// What the frame carried, or nothing: it is not UDP or TCP over IP, it is a fragment of something
     /// that is still incomplete, or it cannot be read (then an oddity says so).
     pub fn decode<'s>(&'s mut self, frame: &Frame<'s>, oddities: &mut Oddities) -> Option<Segment<'s>> {
+        if let Some((source, destination, protocol, bytes)) = plain_ipv4(frame) {
+            return transport(source.into(), destination.into(), protocol, bytes, true, oddities);
+        }
         let cut = frame.bytes.len() < frame.wire_length;
         let unreadable = if cut { Oddity::TruncatedFrame } else { Oddity::MalformedPacket };
         let mut tables = self.fragments.iter_mut();
@@ -172,27 +175,7 @@ impl Decoder {
                     }
                 },
                 Layer::IpPayload { source, destination, protocol, bytes, whole } => match protocol {
-                    UDP | TCP => {
-                        let parsed = if protocol == UDP { udp(bytes, whole) } else { tcp(bytes) };
-                        let Some((source_port, destination_port, payload, reached)) = parsed else {
-                            oddities.note(if whole {
-                                Oddity::MalformedPacket
-                            } else {
-                                Oddity::TruncatedFrame
-                            });
-                            return None;
-                        };
-                        let whole = whole && reached;
-                        if !whole {
-                            oddities.note(Oddity::TruncatedFrame);
-                        }
-                        return Some(Segment {
-                            source: SocketAddr::new(source, source_port),
-                            destination: SocketAddr::new(destination, destination_port),
-                            payload,
-                            whole,
-                        });
-                    }
+                    UDP | TCP => return transport(source, destination, protocol, bytes, whole, oddities),
                     IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_DESTINATION_OPTIONS => {
                         let Some((protocol, bytes)) = extension_header(bytes) else {
                             oddities.note(unreadable);
@@ -207,6 +190,55 @@ impl Decoder {
         oddities.note(Oddity::NestedTooDeep);
         None
     }
+}
+
+/// Nearly all frames: over Ethernet, a whole IPv4 packet without tags, options and fragments. Its addresses, protocol and
+/// payload; `None` for all others, and for what is neither UDP nor TCP.
+fn plain_ipv4<'a>(frame: &Frame<'a>) -> Option<(Ipv4Addr, Ipv4Addr, u8, &'a [u8])> {
+    const HEADERS: usize = 14 + 20;
+    if frame.link != link::ETHERNET_LINK {
+        return None;
+    }
+    let (headers, behind) = frame.bytes.split_first_chunk::<HEADERS>()?;
+    let [.., 0x08, 0x00, 0x45, _, l1, l2, _, _, f1, f2, _, protocol, _, _, s1, s2, s3, s4, d1, d2, d3, d4] =
+        *headers
+    else {
+        return None;
+    };
+    // More fragments, or an offset.
+    let is_fragment = u16::from_be_bytes([f1, f2]) & 0x3fff != 0;
+    if is_fragment || !matches!(protocol, UDP | TCP) {
+        return None;
+    }
+    let length = usize::from(u16::from_be_bytes([l1, l2])).checked_sub(20)?;
+    let payload = behind.get(..length)?;
+    Some((Ipv4Addr::new(s1, s2, s3, s4), Ipv4Addr::new(d1, d2, d3, d4), protocol, payload))
+}
+
+/// A UDP datagram or a TCP segment. `whole`: nothing is missing at the end of `bytes`.
+fn transport<'a>(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    bytes: &'a [u8],
+    whole: bool,
+    oddities: &mut Oddities,
+) -> Option<Segment<'a>> {
+    let parsed = if protocol == UDP { udp(bytes, whole) } else { tcp(bytes) };
+    let Some((source_port, destination_port, payload, reached)) = parsed else {
+        oddities.note(if whole { Oddity::MalformedPacket } else { Oddity::TruncatedFrame });
+        return None;
+    };
+    let whole = whole && reached;
+    if !whole {
+        oddities.note(Oddity::TruncatedFrame);
+    }
+    Some(Segment {
+        source: SocketAddr::new(source, source_port),
+        destination: SocketAddr::new(destination, destination_port),
+        payload,
+        whole,
+    })
 }
 
 /// What an IP header led to.
