@@ -16,6 +16,9 @@ const IPV4: u16 = 228;
 const IPV6: u16 = 229;
 const LINUX_SLL2: u16 = 276;
 
+/// Ethernet, which nearly all captures have.
+pub(super) const ETHERNET_LINK: LinkType = LinkType(ETHERNET);
+
 /// Why a link header gave no layer.
 pub(super) enum Unreadable {
     UnknownType,

@@ -7,7 +7,7 @@ mod link;
 mod tests;
 mod tunnel;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use etherparse::{Ipv6FragmentHeaderSlice, LaxIpSlice, LenSource, TcpSlice, UdpSlice, err};
@@ -122,16 +122,21 @@ impl Decoder {
         let unreadable = if cut { Oddity::TruncatedFrame } else { Oddity::MalformedPacket };
         let mut tables = self.fragments.iter_mut();
         let mut tags = 0_u64;
-        let mut layer = match link::strip(frame.link, frame.bytes) {
-            Ok(Some(layer)) => layer,
-            Ok(None) => return None,
-            Err(link::Unreadable::UnknownType) => {
-                oddities.note(Oddity::UnknownLinkType);
-                return None;
-            }
-            Err(link::Unreadable::TooShort) => {
-                oddities.note(unreadable);
-                return None;
+        let mut layer = if let Some(layer) = plain_ipv4(frame) {
+            tables.next();
+            layer
+        } else {
+            match link::strip(frame.link, frame.bytes) {
+                Ok(Some(layer)) => layer,
+                Ok(None) => return None,
+                Err(link::Unreadable::UnknownType) => {
+                    oddities.note(Oddity::UnknownLinkType);
+                    return None;
+                }
+                Err(link::Unreadable::TooShort) => {
+                    oddities.note(unreadable);
+                    return None;
+                }
             }
         };
         for _ in 0..MAX_LAYERS {
@@ -177,31 +182,15 @@ impl Decoder {
                 }
                 Layer::IpPayload { source, destination, protocol, bytes, whole } => match protocol {
                     UDP | TCP => {
-                        let parsed = if protocol == UDP { udp(bytes, whole) } else { tcp(bytes) };
-                        let Some((source_port, destination_port, payload, reached)) = parsed else {
-                            oddities.note(if whole {
-                                Oddity::MalformedPacket
-                            } else {
-                                Oddity::TruncatedFrame
-                            });
-                            return None;
-                        };
-                        if let Payload::Udp(bytes) = payload
-                            && let Some(inside) = tunnel::behind_udp(destination_port, bytes)
-                        {
-                            layer = inside;
-                            continue;
+                        let segment = transport(source, destination, protocol, bytes, whole, oddities)?;
+                        if let Some(inside) = tunnel::behind_udp(&segment) {
+                            inside
+                        } else {
+                            if !segment.whole {
+                                oddities.note(Oddity::TruncatedFrame);
+                            }
+                            return Some(segment);
                         }
-                        let whole = whole && reached;
-                        if !whole {
-                            oddities.note(Oddity::TruncatedFrame);
-                        }
-                        return Some(Segment {
-                            source: SocketAddr::new(source, source_port),
-                            destination: SocketAddr::new(destination, destination_port),
-                            payload,
-                            whole,
-                        });
                     }
                     IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_DESTINATION_OPTIONS => {
                         let Some((protocol, bytes)) = extension_header(bytes) else {
@@ -217,6 +206,56 @@ impl Decoder {
         oddities.note(Oddity::NestedTooDeep);
         None
     }
+}
+
+/// Nearly all frames: over Ethernet, a whole IPv4 packet without tags, options and fragments. What it carries; `None` for
+/// all others.
+fn plain_ipv4<'a>(frame: &Frame<'a>) -> Option<Layer<'a>> {
+    const HEADERS: usize = 14 + 20;
+    if frame.link != link::ETHERNET_LINK {
+        return None;
+    }
+    let (headers, behind) = frame.bytes.split_first_chunk::<HEADERS>()?;
+    let [.., 0x08, 0x00, 0x45, _, l1, l2, _, _, f1, f2, _, protocol, _, _, s1, s2, s3, s4, d1, d2, d3, d4] =
+        *headers
+    else {
+        return None;
+    };
+    // More fragments, or an offset.
+    let is_fragment = u16::from_be_bytes([f1, f2]) & 0x3fff != 0;
+    if is_fragment {
+        return None;
+    }
+    let length = usize::from(u16::from_be_bytes([l1, l2])).checked_sub(20)?;
+    Some(Layer::IpPayload {
+        source: IpAddr::V4(Ipv4Addr::new(s1, s2, s3, s4)),
+        destination: IpAddr::V4(Ipv4Addr::new(d1, d2, d3, d4)),
+        protocol,
+        bytes: behind.get(..length)?,
+        whole: true,
+    })
+}
+
+/// A UDP datagram or a TCP segment. `whole`: nothing is missing at the end of `bytes`.
+fn transport<'a>(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    bytes: &'a [u8],
+    whole: bool,
+    oddities: &mut Oddities,
+) -> Option<Segment<'a>> {
+    let parsed = if protocol == UDP { udp(bytes, whole) } else { tcp(bytes) };
+    let Some((source_port, destination_port, payload, reached)) = parsed else {
+        oddities.note(if whole { Oddity::MalformedPacket } else { Oddity::TruncatedFrame });
+        return None;
+    };
+    Some(Segment {
+        source: SocketAddr::new(source, source_port),
+        destination: SocketAddr::new(destination, destination_port),
+        payload,
+        whole: whole && reached,
+    })
 }
 
 /// What an IP header led to.

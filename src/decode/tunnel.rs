@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use etherparse::{TcpSlice, UdpSlice};
 
-use super::{Layer, TCP, UDP};
+use super::{Layer, Payload, Segment, TCP, UDP};
 
 const IP_IN_IP: u8 = 4;
 const IPV6_IN_IP: u8 = 41;
@@ -62,9 +62,12 @@ pub(super) fn behind_ip<'a>(
     }
 }
 
-/// What a UDP datagram to this port carries when it is a tunnel's; a port alone proves nothing.
-pub(super) fn behind_udp(destination_port: u16, bytes: &[u8]) -> Option<Layer<'_>> {
-    match destination_port {
+/// What a UDP datagram carries when it is a tunnel's; a port alone proves nothing.
+pub(super) fn behind_udp<'a>(segment: &Segment<'a>) -> Option<Layer<'a>> {
+    let Payload::Udp(bytes) = segment.payload else {
+        return None;
+    };
+    match segment.destination.port() {
         GENEVE => geneve(bytes),
         GTP_U => gtp_u(bytes),
         TZSP => tzsp(bytes),

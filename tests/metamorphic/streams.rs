@@ -45,8 +45,13 @@ fn as_tcp(packets: &[Packet], opening: Opening, vias: Vias) -> Vec<Packet> {
         let back = (packet.destination, packet.source);
         if opening == Opening::Handshake && !next.contains_key(&there) {
             for (source, destination) in [there, back] {
-                let load =
-                    Load::Tcp { sequence: FIRST_SEQUENCE, syn: true, fin: false, rst: false, bytes: Vec::new() };
+                let load = Load::Tcp {
+                    sequence: FIRST_SEQUENCE,
+                    syn: true,
+                    fin: false,
+                    rst: false,
+                    bytes: Vec::new(),
+                };
                 out.push(Packet { source, destination, load, ..packet.clone() });
                 next.insert((source, destination), FIRST_SEQUENCE.wrapping_add(1));
             }

@@ -6,9 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pcap_parser::{
-    PcapHeader, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified, parse_pcap_header,
-};
+use pcap_parser::parse_pcap_header;
 
 use crate::base::{LinkType, Timestamp};
 use crate::decode::is_known_link;
@@ -49,8 +47,19 @@ pub(super) struct Current {
     pub wire_length: usize,
 }
 
+/// What the capture header of pcap says of all records.
+#[derive(Clone, Copy)]
+struct PcapLayout {
+    link: LinkType,
+    big_endian: bool,
+    /// Before each frame.
+    header_bytes: usize,
+    /// Of the fraction of a second.
+    nanoseconds_per_unit: u64,
+}
+
 enum Format {
-    Pcap(PcapHeader, LinkType),
+    Pcap(PcapLayout),
     Pcapng(Section),
 }
 
@@ -140,7 +149,7 @@ impl CaptureReader {
     /// The link type of all records, where the format has but one.
     pub(super) fn only_link(&self) -> Option<LinkType> {
         match &self.format {
-            Format::Pcap(_, link) => Some(*link),
+            Format::Pcap(layout) => Some(layout.link),
             Format::Pcapng(_) => None,
         }
     }
@@ -153,11 +162,9 @@ impl CaptureReader {
         }
         self.buffer.consume(std::mem::take(&mut self.taken));
         let found = match &mut self.format {
-            Format::Pcap(header, link) => {
-                let (big_endian, modified) = (header.is_bigendian(), header.is_modified_format());
-                let nanoseconds = header.is_nanosecond_precision();
-                let link = *link;
-                self.next_of_pcap(big_endian, modified, nanoseconds, link)
+            Format::Pcap(layout) => {
+                let layout = *layout;
+                self.next_of_pcap(layout)
             }
             Format::Pcapng(section) => {
                 let mut section = std::mem::take(section);
@@ -210,7 +217,13 @@ impl CaptureReader {
         self.buffer.consume(PCAP_HEADER_BYTES);
         let number = header.network.0.cast_unsigned() & LINK_TYPE_MASK;
         match known_link(number) {
-            Some(link) => Ok(Format::Pcap(header, link)),
+            Some(link) => Ok(Format::Pcap(PcapLayout {
+                link,
+                big_endian: header.is_bigendian(),
+                // Alexey Kuznetzov's variant has eight bytes more before each frame.
+                header_bytes: if header.is_modified_format() { 24 } else { 16 },
+                nanoseconds_per_unit: if header.is_nanosecond_precision() { 1 } else { 1_000 },
+            })),
             None => Err(CaptureError::UnknownLinkType {
                 name: self.name.clone(),
                 place: Place { offset: 20, ..place },
@@ -220,19 +233,13 @@ impl CaptureReader {
         }
     }
 
-    fn next_of_pcap(
-        &mut self,
-        big_endian: bool,
-        modified: bool,
-        nanoseconds: bool,
-        link: LinkType,
-    ) -> Result<bool, CaptureError> {
-        // Alexey Kuznetzov's variant has eight bytes more before each frame.
-        let header_bytes = if modified { 24 } else { 16 };
+    fn next_of_pcap(&mut self, layout: PcapLayout) -> Result<bool, CaptureError> {
+        let PcapLayout { link, big_endian, header_bytes, nanoseconds_per_unit } = layout;
         if !self.fill(header_bytes)? {
             return if self.buffer.available().is_empty() { Ok(false) } else { Err(self.truncated_record()) };
         }
-        let captured = self.u32_at(8, big_endian);
+        let [seconds, fraction, captured, wire_length] = self.pcap_record_header(big_endian);
+        let captured = captured as usize;
         if captured > MAX_RECORD_BYTES {
             return Err(self.damaged_record(format!("it says it has {captured} bytes")));
         }
@@ -240,16 +247,7 @@ impl CaptureReader {
         if !self.fill(length)? {
             return Err(self.truncated_record());
         }
-        let parse = match (modified, big_endian) {
-            (true, _) => parse_pcap_frame_modified,
-            (false, true) => parse_pcap_frame_be,
-            (false, false) => parse_pcap_frame,
-        };
-        let (seconds, fraction, wire_length) = match parse(self.buffer.available()) {
-            Ok((_, frame)) => (frame.ts_sec, frame.ts_usec, frame.origlen),
-            Err(_) => return Err(self.damaged_record("it cannot be read".to_owned())),
-        };
-        let nanoseconds = u64::from(fraction) * if nanoseconds { 1 } else { 1_000 };
+        let nanoseconds = u64::from(fraction) * nanoseconds_per_unit;
         self.number += 1;
         self.taken = length;
         self.current = Some(Current {
@@ -259,6 +257,16 @@ impl CaptureReader {
             wire_length: (wire_length as usize).max(captured),
         });
         Ok(true)
+    }
+
+    /// Seconds, fraction of a second, captured length and length on the wire, in the window, which must hold them.
+    fn pcap_record_header(&self, big_endian: bool) -> [u32; 4] {
+        let (numbers, _) = self.buffer.available().as_chunks();
+        let number = |at: usize| {
+            let number = numbers.get(at).copied().unwrap_or_default();
+            if big_endian { u32::from_be_bytes(number) } else { u32::from_le_bytes(number) }
+        };
+        [number(0), number(1), number(2), number(3)]
     }
 
     /// A number in the window, which must hold it.

@@ -19,8 +19,8 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, text};
 use super::super::{
-    AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
-    Media, Rule, Side,
+    AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement,
+    Fact, Findings, Media, Rule, Side,
 };
 use super::media::Description;
 use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, OVERTAKES, TIMER_B_S};
@@ -467,7 +467,14 @@ impl Call {
             self.dialogs.iter().flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
         let pending = self.pending.iter().map(|pending| pending.at.after_s(2 * TIMER_B_S)).min();
         let overtaken = self.overtaken.as_ref().map(|overtaken| overtaken.at.after(OVERTAKES));
-        attempts.chain(branches).chain(dialogs).flatten().map(|(at, _)| at).chain(pending).chain(overtaken).min()
+        attempts
+            .chain(branches)
+            .chain(dialogs)
+            .flatten()
+            .map(|(at, _)| at)
+            .chain(pending)
+            .chain(overtaken)
+            .min()
     }
 
     /// Fires all that is due.

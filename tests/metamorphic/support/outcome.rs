@@ -128,9 +128,8 @@ impl Outcome {
 
     /// How each presentity ends up.
     pub fn last(&self) -> BTreeMap<&str, Status> {
-        let of = |change: &PresentityChange| {
-            (change.state.terminal, change.state.session, change.state.watching)
-        };
+        let of =
+            |change: &PresentityChange| (change.state.terminal, change.state.session, change.state.watching);
         self.told().map(|change| (change.aor.as_str(), of(change))).collect()
     }
 
