@@ -16,15 +16,13 @@ use crate::publish::publication::{Publication, PublicationOptions};
 use crate::publish::request::{self, Head, Request};
 use crate::publish::server::{Blame, Blocked, Failure, Server, ServerId, Servers, Service, same_peer};
 use crate::sip::authenticator::{Attempt, Authenticator};
-use crate::sip::transaction::{ClientTransaction, Reliability, TransactionEvent};
+use crate::sip::flights::{Flight, Flights, Loss};
 use crate::sip::{Aor, OWN_CALL_ID_PREFIX, Scanner, SipMessage};
 
-struct Flight {
+/// What an answer is for.
+struct Cargo {
     server: ServerId,
-    hop: Hop,
     sent_at: Timestamp,
-    transaction: ClientTransaction,
-    branch: Vec<u8>,
     due: Due,
     attempt: Attempt,
 }
@@ -34,7 +32,7 @@ struct Entry {
     call_id: String,
     from_tag: String,
     cseq: u32,
-    flight: Option<Flight>,
+    flight: Option<Flight<Cargo>>,
     queued: bool,
     deadline: Option<Timestamp>,
 }
@@ -61,7 +59,7 @@ pub struct Publisher {
     index: BTreeMap<(Aor, Part), u32>,
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
-    branches: BTreeMap<Vec<u8>, u32>,
+    flights: Flights,
     /// Publications with something due, in the order in which that came.
     ready: VecDeque<u32>,
     deadlines: Deadlines<u32>,
@@ -100,7 +98,7 @@ impl Publisher {
             index: BTreeMap::new(),
             entries: Vec::new(),
             free: Vec::new(),
-            branches: BTreeMap::new(),
+            flights: Flights::default(),
             ready: VecDeque::new(),
             deadlines: Deadlines::new(),
             servers: Servers::new(options.outstanding, options.per_s),
@@ -167,7 +165,7 @@ impl Publisher {
         };
         if let Ok(message) = scanner.scan(bytes)
             && let Some(status) = message.status()
-            && let Some(&key) = self.branches.get(message.top_branch())
+            && let Some(key) = self.flights.sender_of(&message)
         {
             self.handle_response(now, key, status, &message);
         }
@@ -179,12 +177,11 @@ impl Publisher {
     /// connection): what is in flight there has failed.
     pub fn handle_transport_error(&mut self, now: Timestamp, hop: Hop) {
         self.handle_timeout(now);
-        let keys: Vec<u32> = self.branches.values().copied().collect();
-        for key in keys {
+        for key in self.flights.senders() {
             if let Some(flight) = self.entry(key).and_then(|entry| entry.flight.as_mut())
                 && same_peer(&flight.hop, &hop)
             {
-                flight.transaction.handle_transport_error();
+                flight.handle_transport_error();
                 self.after_timer(now, key);
             }
         }
@@ -197,7 +194,7 @@ impl Publisher {
             if let Some(entry) = self.entry(key) {
                 entry.deadline = None;
                 match &mut entry.flight {
-                    Some(flight) => flight.transaction.handle_timeout(now),
+                    Some(flight) => flight.handle_timeout(now),
                     None => entry.publication.handle_timeout(now),
                 }
             }
@@ -238,7 +235,7 @@ impl Publisher {
 
     /// All that is wanted is acknowledged, or was refused for good; nothing is in flight.
     pub fn is_settled(&self) -> bool {
-        self.branches.is_empty()
+        self.flights.is_empty()
             && self.ready.is_empty()
             && self.entries.iter().flatten().all(|entry| entry.publication.is_settled())
     }
@@ -293,7 +290,7 @@ impl Publisher {
             return;
         };
         let at = match &entry.flight {
-            Some(flight) => flight.transaction.poll_timeout(),
+            Some(flight) => flight.poll_timeout(),
             None if entry.queued => None,
             None if entry.publication.is_over() => {
                 self.deadlines.set(&mut entry.deadline, key, None);
@@ -382,17 +379,11 @@ impl Publisher {
         });
         match sent {
             Ok((hop, bytes)) => {
-                let reliability =
-                    if hop.transport.is_reliable() { Reliability::Reliable } else { Reliability::Unreliable };
-                let method = self.options.method.sip();
-                let mut transaction =
-                    ClientTransaction::new(now, branch.as_bytes(), method, bytes, reliability);
-                if let Some(bytes) = transaction.poll_transmit() {
-                    self.transmits.push_back(Transmit { hop, bytes: bytes.to_vec() });
-                }
-                self.branches.insert(branch.clone().into_bytes(), key);
-                let branch = branch.into_bytes();
-                entry.flight = Some(Flight { server, hop, sent_at: now, transaction, branch, due, attempt });
+                let cargo = Cargo { server, sent_at: now, due, attempt };
+                let request = (self.options.method.sip(), branch.as_str(), bytes);
+                let mut flight = self.flights.begin(now, key, request, hop, cargo);
+                self.transmits.extend(flight.poll_transmit());
+                entry.flight = Some(flight);
             }
             Err(_) => {
                 // Its AOR or the configured From cannot stand in a message; asked for again hourly, as a refusal.
@@ -439,31 +430,23 @@ impl Publisher {
     }
 
     fn after_timer(&mut self, now: Timestamp, key: u32) {
-        let mut failed = None;
-        if let Some(entry) = self.entries.get_mut(key as usize).and_then(Option::as_mut)
-            && let Some(flight) = &mut entry.flight
-        {
-            if let Some(bytes) = flight.transaction.poll_transmit() {
-                self.transmits.push_back(Transmit { hop: flight.hop, bytes: bytes.to_vec() });
-            }
-            let failure = match flight.transaction.poll_event() {
-                Some(TransactionEvent::TimedOut) => Some(Failure::Silence),
-                Some(TransactionEvent::TransportFailed) => Some(Failure::Transport),
-                _ => None,
-            };
-            if let Some(failure) = failure {
-                self.branches.remove(&flight.branch);
-                failed = entry.flight.take().map(|flight| (flight, failure));
-            }
+        let mut lost = None;
+        if let Some(entry) = self.entries.get_mut(key as usize).and_then(Option::as_mut) {
+            self.transmits.extend(entry.flight.as_mut().and_then(Flight::poll_transmit));
+            lost = self.flights.poll_lost(&mut entry.flight);
         }
-        if let Some((flight, failure)) = failed {
+        if let Some((loss, flight)) = lost {
+            let failure = match loss {
+                Loss::Silence => Failure::Silence,
+                Loss::Transport => Failure::Transport,
+            };
             self.handle_failure(now, key, flight, failure);
         }
         self.settle(now, key);
     }
 
-    fn handle_failure(&mut self, now: Timestamp, key: u32, flight: Flight, failure: Failure) {
-        let Flight { server, hop, sent_at, due, attempt, .. } = flight;
+    fn handle_failure(&mut self, now: Timestamp, key: u32, flight: Flight<Cargo>, failure: Failure) {
+        let Flight { hop, cargo: Cargo { server, sent_at, due, attempt }, .. } = flight;
         if let Some(usual) = self.servers.hop_of(server).filter(|usual| usual.transport != hop.transport) {
             // It was sent over TCP for its length alone: once more over UDP (RFC 3261 section 18.1.1).
             self.servers.no_tcp(now, server);
@@ -478,20 +461,9 @@ impl Publisher {
         let Some(entry) = self.entries.get_mut(key as usize).and_then(Option::as_mut) else {
             return;
         };
-        let Some(flight) = entry
-            .flight
-            .as_mut()
-            .filter(|flight| flight.transaction.matches(message.top_branch(), message.cseq().method))
-        else {
-            return;
-        };
-        flight.transaction.handle(now, status);
-        if let Some(TransactionEvent::Final(status)) = flight.transaction.poll_event() {
-            // Copies of this response find no branch and are ignored, which is all that timer K is for.
-            self.branches.remove(&flight.branch);
-            if let Some(flight) = entry.flight.take() {
-                self.handle_final(now, key, status, flight, message);
-            }
+        if let Some((status, flight)) = self.flights.handle_response(now, &mut entry.flight, status, message)
+        {
+            self.handle_final(now, key, status, flight, message);
         }
         self.settle(now, key);
     }
@@ -501,10 +473,10 @@ impl Publisher {
         now: Timestamp,
         key: u32,
         status: u16,
-        mut flight: Flight,
+        mut flight: Flight<Cargo>,
         message: &SipMessage<'_>,
     ) {
-        let (server, sent_at) = (flight.server, flight.sent_at);
+        let (server, sent_at) = (flight.cargo.server, flight.cargo.sent_at);
         let blame = if status == 503 {
             let failure = Failure::Unavailable { retry_after_s: message.retry_after() };
             self.servers.failed(now, server, sent_at, failure, key, &mut self.random)
@@ -519,14 +491,14 @@ impl Publisher {
             }
             Blame::Publication
         };
-        if self.authenticator.accept(&mut flight.attempt, message, &mut self.random) {
-            let Flight { hop, due, attempt, .. } = flight;
+        if self.authenticator.accept(&mut flight.cargo.attempt, message, &mut self.random) {
+            let Flight { hop, cargo: Cargo { due, attempt, .. }, .. } = flight;
             self.servers.take_again(now, server);
             let hop = self.servers.hop_of(server).unwrap_or(hop);
             self.begin(now, key, Departure { due, server, hop, attempt });
             return;
         }
-        let operation = flight.due.operation;
+        let operation = flight.cargo.due.operation;
         let entity_tag = request::entity_tag(message);
         let answer = Answer::Response {
             status,

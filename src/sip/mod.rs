@@ -5,6 +5,7 @@ mod aor;
 pub mod authenticator;
 pub mod digest;
 pub mod digest_guard;
+pub mod flights;
 mod headers;
 mod lex;
 mod message;

@@ -17,7 +17,7 @@ pub use told::{DialogTold, Next, PresenceTold, Told, What};
 use crate::base::{Deadlines, Hop, Limits, Random, Timestamp, Transmit};
 use crate::presence::{EventPackage, dialog_info_read, pidf_read};
 use crate::sip::authenticator::{Attempt, Authenticator};
-use crate::sip::transaction::{ClientTransaction, Reliability, TransactionEvent};
+use crate::sip::flights::{Flight, Flights};
 use crate::sip::write::{self, Header, header};
 use crate::sip::{Aor, HeaderName, Method, Scanner, SipMessage};
 use dialogs::{Dialogs, Taken};
@@ -80,9 +80,8 @@ pub struct WatchCounters {
     pub strangers: u64,
 }
 
-struct Flight {
-    transaction: ClientTransaction,
-    branch: Vec<u8>,
+/// What an answer is for.
+struct Cargo {
     due: Due,
     attempt: Attempt,
 }
@@ -93,7 +92,7 @@ struct Entry {
     subscription: Subscription,
     dialog: Dialog,
     dialogs: Dialogs,
-    flight: Option<Flight>,
+    flight: Option<Flight<Cargo>>,
     /// Its place in the queue of those with something due.
     queued: bool,
     deadline: Option<Timestamp>,
@@ -110,7 +109,7 @@ pub struct Watcher {
     random: Random,
     index: BTreeMap<(Aor, EventPackage), u32>,
     entries: Vec<Entry>,
-    branches: BTreeMap<Vec<u8>, u32>,
+    flights: Flights,
     call_ids: BTreeMap<String, u32>,
     ready: VecDeque<u32>,
     deadlines: Deadlines<u32>,
@@ -130,7 +129,7 @@ impl Watcher {
             random: Random::new(options.seed),
             index: BTreeMap::new(),
             entries: Vec::new(),
-            branches: BTreeMap::new(),
+            flights: Flights::default(),
             call_ids: BTreeMap::new(),
             ready: VecDeque::new(),
             deadlines: Deadlines::new(),
@@ -195,10 +194,9 @@ impl Watcher {
         self.handle_timeout(now);
         let ours = self.options.hop;
         if (hop.transport, hop.remote) == (ours.transport, ours.remote) {
-            let keys: Vec<u32> = self.branches.values().copied().collect();
-            for key in keys {
+            for key in self.flights.senders() {
                 if let Some(flight) = self.entry(key).and_then(|entry| entry.flight.as_mut()) {
-                    flight.transaction.handle_transport_error();
+                    flight.handle_transport_error();
                 }
                 self.after_timer(now, key);
             }
@@ -212,7 +210,7 @@ impl Watcher {
             if let Some(entry) = self.entry(key) {
                 entry.deadline = None;
                 if let Some(flight) = &mut entry.flight {
-                    flight.transaction.handle_timeout(now);
+                    flight.handle_timeout(now);
                 }
             }
             self.after_timer(now, key);
@@ -248,7 +246,7 @@ impl Watcher {
 
     /// After [`Self::stop`]: all subscriptions are ended.
     pub fn is_settled(&self) -> bool {
-        self.branches.is_empty() && self.entries.iter().all(|entry| entry.subscription.is_over())
+        self.flights.is_empty() && self.entries.iter().all(|entry| entry.subscription.is_over())
     }
 
     /// The server refused or ended for good whatever it was asked for.
@@ -274,7 +272,7 @@ impl Watcher {
             return;
         };
         let at = match &entry.flight {
-            Some(flight) => flight.transaction.poll_timeout(),
+            Some(flight) => flight.poll_timeout(),
             None if entry.queued => None,
             None => match entry.subscription.poll_timeout() {
                 Some(at) if at <= now => {
@@ -290,7 +288,7 @@ impl Watcher {
 
     /// Does what is due, as far as the bound on requests in flight allows.
     fn pump(&mut self, now: Timestamp) {
-        while self.branches.len() < self.options.outstanding.max(1) {
+        while self.flights.len() < self.options.outstanding.max(1) {
             let Some(key) = self.ready.pop_front() else {
                 return;
             };
@@ -338,18 +336,10 @@ impl Watcher {
             self.conclude(now, key, due, refusal(400));
             return;
         };
-        let hop = self.options.hop;
-        let reliability = match hop.transport.is_reliable() {
-            true => Reliability::Reliable,
-            false => Reliability::Unreliable,
-        };
-        let branch = branch.into_bytes();
-        let mut transaction = ClientTransaction::new(now, &branch, Method::Subscribe, bytes, reliability);
-        if let Some(bytes) = transaction.poll_transmit() {
-            self.transmits.push_back(Transmit { hop, bytes: bytes.to_vec() });
-        }
-        self.branches.insert(branch.clone(), key);
-        entry.flight = Some(Flight { transaction, branch, due, attempt });
+        let request = (Method::Subscribe, branch.as_str(), bytes);
+        let mut flight = self.flights.begin(now, key, request, self.options.hop, Cargo { due, attempt });
+        self.transmits.extend(flight.poll_transmit());
+        entry.flight = Some(flight);
     }
 
     fn conclude(&mut self, now: Timestamp, key: u32, due: Due, answer: Answer) {
@@ -373,48 +363,27 @@ impl Watcher {
     }
 
     fn after_timer(&mut self, now: Timestamp, key: u32) {
-        let hop = self.options.hop;
-        let mut silence = None;
-        if let Some(entry) = self.entries.get_mut(key as usize)
-            && let Some(flight) = &mut entry.flight
-        {
-            if let Some(bytes) = flight.transaction.poll_transmit() {
-                self.transmits.push_back(Transmit { hop, bytes: bytes.to_vec() });
-            }
-            if let Some(TransactionEvent::TimedOut | TransactionEvent::TransportFailed) =
-                flight.transaction.poll_event()
-            {
-                self.branches.remove(&flight.branch);
-                silence = entry.flight.take().map(|flight| flight.due);
-            }
+        let mut lost = None;
+        if let Some(entry) = self.entries.get_mut(key as usize) {
+            self.transmits.extend(entry.flight.as_mut().and_then(Flight::poll_transmit));
+            lost = self.flights.poll_lost(&mut entry.flight);
         }
-        if let Some(due) = silence {
-            self.conclude(now, key, due, Answer::Silence);
+        if let Some((_, flight)) = lost {
+            self.conclude(now, key, flight.cargo.due, Answer::Silence);
         }
         self.settle(now, key);
     }
 
     fn handle_response(&mut self, now: Timestamp, status: u16, message: &SipMessage<'_>) {
-        let Some(&key) = self.branches.get(message.top_branch()) else {
+        let Some(key) = self.flights.sender_of(message) else {
             return;
         };
         let Some(entry) = self.entries.get_mut(key as usize) else {
             return;
         };
-        let Some(flight) = entry
-            .flight
-            .as_mut()
-            .filter(|flight| flight.transaction.matches(message.top_branch(), message.cseq().method))
-        else {
-            return;
-        };
-        flight.transaction.handle(now, status);
-        if let Some(TransactionEvent::Final(status)) = flight.transaction.poll_event() {
-            // Copies of this response find no branch and are ignored, which is all that timer K is for.
-            self.branches.remove(&flight.branch);
-            if let Some(flight) = entry.flight.take() {
-                self.handle_final(now, key, status, flight, message);
-            }
+        if let Some((status, flight)) = self.flights.handle_response(now, &mut entry.flight, status, message)
+        {
+            self.handle_final(now, key, status, flight, message);
         }
         self.settle(now, key);
     }
@@ -424,11 +393,11 @@ impl Watcher {
         now: Timestamp,
         key: u32,
         status: u16,
-        mut flight: Flight,
+        mut flight: Flight<Cargo>,
         message: &SipMessage<'_>,
     ) {
-        if self.authenticator.accept(&mut flight.attempt, message, &mut self.random) {
-            self.send(now, key, flight.due, flight.attempt);
+        if self.authenticator.accept(&mut flight.cargo.attempt, message, &mut self.random) {
+            self.send(now, key, flight.cargo.due, flight.cargo.attempt);
             return;
         }
         if let (200..=299, Some(entry)) = (status, self.entry(key)) {
@@ -440,7 +409,7 @@ impl Watcher {
             min_expires_s: message.min_expires(),
             retry_after_s: message.retry_after(),
         };
-        self.conclude(now, key, flight.due, answer);
+        self.conclude(now, key, flight.cargo.due, answer);
     }
 
     fn handle_notify(&mut self, now: Timestamp, hop: Hop, notify: &SipMessage<'_>) {
