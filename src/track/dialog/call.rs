@@ -21,10 +21,10 @@ use smallvec::SmallVec;
 use super::super::heard::{Heard, text};
 use super::super::{
     AuthUser, Confidence, DialogFact, DialogState, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
-    Media, Rule, Side,
+    Media, OVERTAKES, Rule, Side,
 };
 use super::media::Description;
-use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, OVERTAKES, TIMER_B_S};
+use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
 use crate::base::{Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method, Sdp};
 
@@ -471,7 +471,14 @@ impl Call {
             self.dialogs.iter().flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
         let pending = self.pending.iter().map(|pending| pending.at.after_s(2 * TIMER_B_S)).min();
         let overtaken = self.overtaken.as_ref().map(|overtaken| overtaken.at.after(OVERTAKES));
-        attempts.chain(branches).chain(dialogs).flatten().map(|(at, _)| at).chain(pending).chain(overtaken).min()
+        attempts
+            .chain(branches)
+            .chain(dialogs)
+            .flatten()
+            .map(|(at, _)| at)
+            .chain(pending)
+            .chain(overtaken)
+            .min()
     }
 
     /// Fires all that is due.
