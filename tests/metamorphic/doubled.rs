@@ -128,7 +128,8 @@ fn a_late_copy_of_any_one_frame_says_nothing_new() {
     for capture in all().into_iter().filter(|capture| capture.frames.len() <= 120) {
         for late in [2, 90].map(Duration::from_millis) {
             let until = end(&capture.frames).after(late);
-            let expected = outcome(&capture.rules, &in_order(&capture, &[late]), until).everything(Duration::ZERO);
+            let expected =
+                outcome(&capture.rules, &in_order(&capture, &[late]), until).everything(Duration::ZERO);
             for at in 0..capture.frames.len() {
                 let mut doubled = capture.frames.clone();
                 let copied = &capture.frames[at];

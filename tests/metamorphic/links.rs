@@ -32,7 +32,8 @@ fn same_in_another_envelope(what: &str, change: impl Fn(&Seen) -> Seen) {
 /// Exact: a tag says which network a frame is of, and of two of them all frames here are of the same.
 #[test]
 fn tags_change_nothing() {
-    for tags in [&[0x81, 0, 0, 7][..], &[0x88, 0xa8, 0, 9, 0x81, 0, 0, 7], &[0x91, 0, 0xe0, 9, 0x81, 0, 0, 7]] {
+    for tags in [&[0x81, 0, 0, 7][..], &[0x88, 0xa8, 0, 9, 0x81, 0, 0, 7], &[0x91, 0, 0xe0, 9, 0x81, 0, 0, 7]]
+    {
         same_in_another_envelope(&format!("tagged {tags:x?}"), |seen| {
             if seen.link != ETHERNET || seen.bytes.len() < 14 {
                 return seen.clone();
@@ -168,7 +169,6 @@ fn recordings_that_were_altered_by_others_say_the_same() {
     faults.assert_none();
 }
 
-
 /// Exact but for the names: a network of IPv6 is one of IPv4 with other addresses, if the messages speak of the same
 /// ones as the packets do. Left alone they would speak of contacts and Vias that nobody has, which is other traffic.
 /// Here each address of IPv4 becomes one of IPv6 wherever it stands, and the lines must be those of IPv4 with the same
@@ -186,7 +186,12 @@ fn addresses_of_another_family_are_but_other_names() {
         let v6: Vec<Packet> = v4.iter().map(in_v6).collect();
         renamed += usize::from(!v4.is_empty());
         let rules = offhook::base::Rules {
-            domains: capture.rules.domains.iter().map(|domain| as_text(&in_v6_text(domain.as_bytes()))).collect(),
+            domains: capture
+                .rules
+                .domains
+                .iter()
+                .map(|domain| as_text(&in_v6_text(domain.as_bytes())))
+                .collect(),
             ..capture.rules.clone()
         };
         let expected = capture.outcome_of(&frames(&v4)).lines();
@@ -231,7 +236,8 @@ fn in_v6_text(text: &[u8]) -> Vec<u8> {
     let mut at = 0;
     while at < text.len() {
         let run = text[at..].iter().take_while(|byte| is_part(byte)).count();
-        let address = std::str::from_utf8(&text[at..at + run]).ok().and_then(|run| run.parse::<Ipv4Addr>().ok());
+        let address =
+            std::str::from_utf8(&text[at..at + run]).ok().and_then(|run| run.parse::<Ipv4Addr>().ok());
         let begins_a_word = !at.checked_sub(1).is_some_and(|before| text[before].is_ascii_alphanumeric());
         match address.filter(|_| begins_a_word) {
             Some(v4) if out.ends_with(b"IN IP4 ") => {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use offhook::presence::Session;
 
-use crate::support::captures::{ours, our};
+use crate::support::captures::{our, ours};
 use crate::support::claims::Claims;
 use crate::support::outcome::end;
 use crate::support::{Dice, Faults, Seen, outcome};

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{PacketBuilder, PacketBuilderStep, IpHeaders};
+use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
 use offhook::base::{FrameId, Limits, LinkType, Oddities, Timestamp};
 use offhook::decode::{Decoder, Frame, Payload};
 
