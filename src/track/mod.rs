@@ -12,6 +12,7 @@ mod transactions;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashSet;
 
@@ -23,6 +24,9 @@ pub use heard::Heard;
 pub use observation::*;
 use registrar::Registrar;
 use subscription::Subscriptions;
+
+/// A mirror that mixes up the order of frames does so within this time.
+const OVERTAKES: Duration = Duration::from_millis(500);
 
 /// Where the machines of this room put what they found out.
 struct Findings {

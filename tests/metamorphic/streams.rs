@@ -85,9 +85,8 @@ fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Exact: what carries a message is no part of what it says. But for one rule that is UDP's alone: a REGISTER that is
-/// sent again shows that it was not answered, and is not believed without an answer. Nothing is sent again over TCP, and
-/// where it seems to be, as here, the rule does not apply: those captures are named.
+/// Exact: what carries a message is no part of what it says. One rule is UDP's alone (SPEC section 4): a REGISTER that is
+/// sent again is not believed without its answer. No capture has one that would be believed over TCP.
 #[test]
 fn messages_over_tcp_mean_what_they_mean_over_udp() {
     let mut faults = Faults::default();

@@ -317,7 +317,8 @@ impl Call {
         if !dialog.hops.contains(&hop) && dialog.hops.len() < context.branches_per_call {
             dialog.hops.push(hop);
         }
-        if dialog.session_vias > vias {
+        // The ACK may come first, and says nothing of it.
+        if message.status().is_some() && dialog.session_vias > vias {
             dialog.session_vias = vias;
             dialog.session_ends_at = session_end(heard);
         }

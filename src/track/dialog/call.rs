@@ -20,10 +20,10 @@ use smallvec::SmallVec;
 use super::super::heard::{Heard, text};
 use super::super::{
     AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement,
-    Fact, Findings, Media, Rule, Side,
+    Fact, Findings, Media, OVERTAKES, Rule, Side,
 };
 use super::media::Description;
-use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, OVERTAKES, TIMER_B_S};
+use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
 use crate::base::{AddressMark, Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method, Sdp};
 

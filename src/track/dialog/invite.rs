@@ -7,11 +7,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy, is_text, text};
-use super::super::{AuthUser, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
+use super::super::{AuthUser, DialogState, EndIdentity, EndReason, Engagement, OVERTAKES, Rule, Side};
 use super::call::{Answering, Attempt, Branch, Call, Early, Ending, Overtaken};
 use super::media::{Description, MediaTable};
-use super::{Context, OVERTAKES, RETRY_S, TIMER_B_S, TIMER_C_S};
-use crate::base::{Flow, FrameId};
+use super::{Context, RETRY_S, TIMER_B_S, TIMER_C_S};
+use crate::base::{Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method};
 
 /// Whom an INVITE says it is from and to, and where it goes.
@@ -248,11 +248,7 @@ impl Call {
         if branch.final_status.is_some() {
             return;
         }
-        let until = match branch.expires_s {
-            // No call that is not even answered outlasts the longest that is.
-            Some(expires_s) => branch.at.after_s(expires_s.min(context.rules.dialog_cap_s)).max(heard.at),
-            None => heard.at.after_s(TIMER_C_S),
-        };
+        let until = patience(branch, heard.at, context);
         if !branch.no_response_at.is_some_and(|(before, _)| is_copy(before, until)) {
             branch.no_response_at = Some((until, heard.frame));
         }
@@ -493,14 +489,21 @@ impl Call {
         if heard.at.since(overtaken.at) > OVERTAKES {
             return;
         }
-        if branch.expires_s.is_none() {
-            branch.no_response_at = Some((heard.at.after_s(TIMER_C_S), overtaken.answering.frame));
-        }
+        branch.no_response_at = Some((patience(branch, heard.at, context), overtaken.answering.frame));
         if let Some(tag) = &overtaken.answering.tag {
             branch.early.push(Early { tag: Arc::clone(tag), negotiated: false, media: None });
         }
         self.answered(at, Rule::Invite180, overtaken.answering.frame);
         self.ring(at, overtaken.answering, context);
+    }
+}
+
+/// Until when a final response is waited for after a 1xx that came at `now`.
+fn patience(branch: &Branch, now: Timestamp, context: &Context<'_>) -> Timestamp {
+    match branch.expires_s {
+        // No call that is not even answered outlasts the longest that is.
+        Some(expires_s) => branch.at.after_s(expires_s.min(context.rules.dialog_cap_s)).max(now),
+        None => now.after_s(TIMER_C_S),
     }
 }
 

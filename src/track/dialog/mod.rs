@@ -18,7 +18,6 @@ mod media;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use slab::Slab;
@@ -44,9 +43,6 @@ const TIMER_C_S: u32 = 180;
 const FORGET_SEEN_S: u32 = 64;
 /// How long an end that was inferred is remembered, so that a sign of life can revoke it.
 const FORGET_INFERRED_S: u32 = 3_600;
-
-/// A mirror that mixes up the order of frames does so within this time.
-const OVERTAKES: Duration = Duration::from_millis(500);
 
 /// What every step of a call needs besides the message.
 struct Context<'a> {

@@ -170,7 +170,9 @@ impl Outcome {
                 continue;
             }
             let frame = change.because.frame;
-            assert!(moment.insert((frame, change.aor.as_str())), "{name}: a second line: {}", told());
+            // At the end of all time, timers of several moments fall together.
+            let again = !moment.insert((frame, change.aor.as_str())) && change.at < Timestamp::MAX;
+            assert!(!again, "{name}: a second line: {}", told());
             let state = &change.state;
             let now = (state.terminal, state.session, state.watching);
             let before =

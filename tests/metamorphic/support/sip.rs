@@ -62,17 +62,22 @@ pub fn is_keep_alive(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
-/// The flows that carry whole SIP messages and keep-alives over UDP, and nothing else: what a stream can carry alike. A
-/// datagram that is cut, or without an empty line, is still read as far as it goes; a stream would wait for the rest.
+/// The flows that carry SIP over UDP, if each of them carries whole messages and keep-alives and nothing else: what a
+/// stream can carry alike. A datagram that is cut, or without an empty line, is still read as far as it goes; a stream
+/// would wait for the rest. Otherwise none: a phone is known by its address and transport, which are to change for all
+/// its flows or for none.
 pub fn flows_of_messages(packets: &[Packet]) -> BTreeSet<Ends> {
     let mut carries: BTreeMap<Ends, (bool, bool)> = BTreeMap::new();
-    for packet in packets {
+    for packet in packets.iter().filter(|packet| matches!(packet.load, Load::Udp(_))) {
         let (any, all) = carries.entry(packet.ends()).or_insert((false, true));
         let is_message = split(packet.bytes()).is_some();
-        *any |= is_message;
-        *all &= packet.whole
-            && matches!(packet.load, Load::Udp(_))
-            && (is_message || is_keep_alive(packet.bytes()));
+        let names_sip = || packet.bytes().windows(7).any(|seven| seven == b"SIP/2.0");
+        *any |= is_message || names_sip();
+        *all &= packet.whole && (is_message || is_keep_alive(packet.bytes()));
     }
-    carries.into_iter().filter(|(_, (any, all))| *any && *all).map(|(ends, _)| ends).collect()
+    carries.retain(|_, (any, _)| *any);
+    if carries.values().any(|(_, all)| !all) {
+        return BTreeSet::new();
+    }
+    carries.into_keys().collect()
 }
