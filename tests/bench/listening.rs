@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::callgrind::{self, ALLOCATOR, BYTES, ELSEWHERE, Profile, ROOMS};
 use crate::child::{self, Took};
 use crate::report::{Table, median, written};
-use crate::workload::{Kind, MESSAGES_PER_USER, Workload, Written};
+use crate::workload::{Kind, MESSAGES_PER_USER, RTP_PER_MESSAGE, Workload, Written};
 
 /// How much is done.
 pub struct Size {
@@ -35,16 +35,22 @@ pub const COUNTED_KINDS: [(&str, Kind); 3] = [("a", Kind::Udp), ("b", Kind::UdpA
 /// See [`Size::counted`].
 pub const COUNTED_USERS: u32 = 1_000;
 
+/// Runs of the workload with most users, which takes longest.
+const MOST_LONG_RUNS: usize = 3;
+
 impl Size {
-    /// Some minutes, and 15 GB of disk.
-    pub const FULL: Self = Self {
-        runs: 5,
-        users: 100_000,
-        other_users: [10_000, 1_000_000],
-        kept: 125_000,
-        counted: COUNTED_USERS,
-        counted_kinds: &COUNTED_KINDS,
-    };
+    /// With 100,000 users some minutes, and up to 8 GB of disk at a time.
+    pub fn full(users: u32, runs: usize) -> Self {
+        Self {
+            runs,
+            users,
+            other_users: [users / 10, users.saturating_mul(10)],
+            kept: users,
+            counted: COUNTED_USERS,
+            counted_kinds: &COUNTED_KINDS,
+        }
+    }
+
     /// Some seconds.
     pub const QUICK: Self = Self {
         runs: 1,
@@ -258,7 +264,8 @@ impl Bench {
         let measured = |kind, users| -> Result<(Cost, Written)> {
             let (path, written) = self.write("other", kind, users)?;
             let mut runs = Vec::new();
-            for _ in 0..self.size.runs {
+            let most = if users == more { MOST_LONG_RUNS } else { usize::MAX };
+            for _ in 0..self.size.runs.min(most) {
                 runs.push(child::offhook(&self.program, &path)?);
             }
             std::fs::remove_file(&path)?;
@@ -380,6 +387,13 @@ impl Instructions {
         row("all", &|profile| profile.total);
         for kind in [ALLOCATOR, BYTES] {
             row(&format!("  of which {kind}"), &|profile| part(profile, kind));
+        }
+        if let [(_, plain), (_, with_rtp), ..] = self.kinds.as_slice() {
+            let each = (with_rtp.total - plain.total) / RTP_PER_MESSAGE as f64;
+            table.row(
+                "  of which each RTP packet",
+                [None, None, Some(each), Some(100.0 * each / with_rtp.total)],
+            );
         }
         table
     }
