@@ -170,17 +170,17 @@ impl Bench {
         };
         let (floors, main) = self.floors(instructions.as_ref())?;
         let (workloads, rtp_ns, tcp_ratio) = self.workloads(main)?;
-        let (memory, idle_mib, registration, dialog) = self.memory()?;
+        let memory = self.memory()?;
         let goal = |what, measured, bound| Goal { what, measured, bound };
         let mut goals = vec![
             goal("messages per second of processor time, a", main.rate(), Bound::AtLeast(600e3)),
             goal("ns for an RTP packet", rtp_ns, Bound::AtMost(80.0)),
             goal("TCP in UDP's processor time, c ÷ a", tcp_ratio, Bound::AtMost(1.6)),
-            goal("bytes of a registration", registration, Bound::AtMost(250.0)),
-            goal("bytes of a call", dialog, Bound::AtMost(300.0)),
-            goal("MiB idle", idle_mib, Bound::AtMost(20.0)),
+            goal("bytes of a registration", Some(memory.registration), Bound::AtMost(250.0)),
+            goal("bytes of a call", Some(memory.call), Bound::AtMost(300.0)),
+            goal("MiB idle", Some(memory.idle_mib), Bound::AtMost(20.0)),
         ];
-        let mut tables = vec![floors, workloads, memory];
+        let mut tables = vec![floors, workloads, memory.table];
         if let Some(instructions) = instructions {
             let a = instructions.kinds.first().map(|(_, profile)| profile.total);
             goals.push(goal("instructions a message, a", a, Bound::AtMost(4_500.0)));
@@ -298,7 +298,7 @@ impl Bench {
     }
 
     /// Memory: idle, of a registration, of a call that is open.
-    fn memory(&self) -> Result<(Table, Option<f64>, Option<f64>, Option<f64>)> {
+    fn memory(&self) -> Result<Memory> {
         let peak = |kind, users| -> Result<f64> {
             let (path, _) = self.write("kept", kind, users)?;
             let took = child::offhook(&self.program, &path)?;
@@ -322,7 +322,7 @@ impl Bench {
         let mut table = Table::new(title, &columns);
         let million = (idle + 1e6 * (registered + called)) / MIB;
         table.row("offhook replay", [Some(idle / MIB), Some(registered), Some(called), Some(million)]);
-        Ok((table, Some(idle / MIB), Some(registered), Some(called)))
+        Ok(Memory { table, idle_mib: idle / MIB, registration: registered, call: called })
     }
 
     /// Instructions a message, of the floors and of offhook.
@@ -357,6 +357,15 @@ const FLOORS: [(&str, &[&str]); 5] = [
     ("floor: also keep state in hash tables", &["floor", "state"]),
     ("offhook's machine in the first floor's loop", &["machine"]),
 ];
+
+struct Memory {
+    table: Table,
+    idle_mib: f64,
+    /// Bytes.
+    registration: f64,
+    /// Bytes.
+    call: f64,
+}
 
 struct Instructions {
     users: u32,
