@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use offhook::base::{FrameId, Limits, LinkType, Timestamp};
 use offhook::decode::Frame;
+use offhook::presence::ChangeKind;
 use offhook::tap::{Counters, Tap, TapOptions, TapOutput};
 use support::wire;
 use workload::{Kind, Workload, Written};
@@ -44,7 +45,9 @@ fn hear(file: &[u8]) -> Heard {
             wire_length: frame.bytes.len(),
         });
         while let Some(output) = tap.poll_output() {
-            if let TapOutput::Change(change) = output {
+            if let TapOutput::Change(change) = output
+                && change.kind == ChangeKind::Status
+            {
                 *rules.entry(change.because.rule.name().to_owned()).or_default() += 1;
             }
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use etherparse::{LaxSlicedPacket, TransportSlice};
 use hashbrown::{DefaultHashBuilder, HashMap};
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter};
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -114,39 +114,43 @@ fn scan(payload: &[u8]) -> Needed<'_> {
     if !payload.first().is_some_and(u8::is_ascii_uppercase) {
         return needed; // RTP
     }
-    let mut rest = payload;
-    while let Some(end) = memchr(b'\n', rest) {
-        let (line, behind) = rest.split_at(end);
+    let mut begin = 0;
+    // One search for all ends of lines: the vectors are set up once.
+    for end in memchr_iter(b'\n', payload) {
+        let line = payload.get(begin..end).unwrap_or_default();
+        begin = end + 1;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        rest = behind.get(1..).unwrap_or_default();
-        if line.is_empty() {
-            needed.body = rest;
+        let Some(&first) = line.first() else {
+            needed.body = payload.get(begin..).unwrap_or_default();
             break;
-        }
+        };
         if needed.start.is_empty() {
             needed.start = line;
             continue;
         }
-        let Some(colon) = memchr(b':', line) else { continue };
-        let (name, value) = line.split_at(colon);
-        let value = value.get(1..).unwrap_or_default().trim_ascii_start();
-        match name.len() {
-            3 if name.eq_ignore_ascii_case(b"via") && needed.branch.is_none() => {
-                needed.branch = parameter(value, b";branch=");
+        match first | 0x20 {
+            b'v' if needed.branch.is_none() => {
+                let value = value(line, b"via:");
+                needed.branch = value.and_then(|value| parameter(value, b"branch="));
             }
-            4 if name.eq_ignore_ascii_case(b"from") => {
-                needed.from = uri(value);
-                needed.from_tag = parameter(value, b";tag=");
+            b'f' => {
+                if let Some(value) = value(line, b"from:") {
+                    (needed.from, needed.from_tag) = (uri(value), parameter(value, b"tag="));
+                }
             }
-            2 if name.eq_ignore_ascii_case(b"to") => {
-                needed.to = uri(value);
-                needed.to_tag = parameter(value, b";tag=");
+            b't' => {
+                if let Some(value) = value(line, b"to:") {
+                    (needed.to, needed.to_tag) = (uri(value), parameter(value, b"tag="));
+                }
             }
-            7 if name.eq_ignore_ascii_case(b"call-id") => needed.call_id = Some(value),
-            4 if name.eq_ignore_ascii_case(b"cseq") => needed.cseq = Some(value),
-            7 if name.eq_ignore_ascii_case(b"contact") => {
-                needed.contact = uri(value);
-                needed.expires = parameter(value, b";expires=");
+            b'c' => {
+                if let Some(value) = value(line, b"call-id:") {
+                    needed.call_id = Some(value);
+                } else if let Some(value) = value(line, b"cseq:") {
+                    needed.cseq = Some(value);
+                } else if let Some(value) = value(line, b"contact:") {
+                    (needed.contact, needed.expires) = (uri(value), parameter(value, b"expires="));
+                }
             }
             _ => {}
         }
@@ -159,9 +163,23 @@ fn uri(value: &[u8]) -> Option<&[u8]> {
     behind.get(..memchr(b'>', behind)?)
 }
 
+/// The value of a field of that name, which is in lower case.
+fn value<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (head, value) = line.split_at_checked(name.len())?;
+    head.eq_ignore_ascii_case(name).then(|| value.trim_ascii_start())
+}
+
 fn parameter<'a>(value: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let behind = value.get(memmem::find(value, name)? + name.len()..)?;
-    behind.get(..memchr(b';', behind).unwrap_or(behind.len()))
+    // Not those inside of the URI.
+    let after_uri = memchr(b'>', value).unwrap_or(0);
+    let mut rest = value.get(after_uri..)?;
+    while let Some(at) = memchr(b';', rest) {
+        rest = rest.get(at + 1..)?;
+        if let Some(found) = rest.strip_prefix(name) {
+            return found.get(..memchr(b';', found).unwrap_or(found.len()));
+        }
+    }
+    None
 }
 
 /// Registrations by address of record, calls by Call-ID; both by the hash alone.

@@ -38,6 +38,16 @@ fn compiler() -> String {
     text.split(" (").next().unwrap_or_default().trim().to_owned()
 }
 
+/// What is chosen at run time by the processor counts too.
+fn architecture() -> String {
+    let name = std::env::consts::ARCH;
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        return format!("{name} with AVX2");
+    }
+    name.to_owned()
+}
+
 fn count(program: &Path, directory: &Path) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
     for (letter, kind) in COUNTED_KINDS {
@@ -54,8 +64,7 @@ fn count(program: &Path, directory: &Path) -> Result<BTreeMap<String, u64>> {
 /// It cannot be counted or written.
 pub fn bless(program: &Path, directory: &Path) -> Result<()> {
     let instructions = count(program, directory)?;
-    let blessed =
-        Blessed { compiler: compiler(), architecture: std::env::consts::ARCH.to_owned(), instructions };
+    let blessed = Blessed { compiler: compiler(), architecture: architecture(), instructions };
     fs::write(path(), format!("{HEAD}{}", toml::to_string(&blessed)?))?;
     println!("{}", fs::read_to_string(path())?);
     Ok(())
@@ -68,7 +77,7 @@ pub fn bless(program: &Path, directory: &Path) -> Result<()> {
 pub fn check(program: &Path, directory: &Path) -> Result<()> {
     let text = fs::read_to_string(path()).with_context(|| path().display().to_string())?;
     let blessed: Blessed = toml::from_str(&text)?;
-    let (compiler, architecture) = (compiler(), std::env::consts::ARCH);
+    let (compiler, architecture) = (compiler(), architecture());
     if architecture != blessed.architecture {
         println!(
             "Not compared: the instructions were counted on {}, this is {architecture}.",

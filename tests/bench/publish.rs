@@ -14,6 +14,7 @@ mod load;
 mod part;
 #[path = "../support/presence_server.rs"]
 mod presence_server;
+#[allow(dead_code, reason = "the other bench uses the rest")]
 mod report;
 mod sender;
 mod servers;

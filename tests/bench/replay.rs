@@ -24,6 +24,7 @@ mod workload;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -52,6 +53,12 @@ struct Arguments {
     /// Tables for a README.
     #[arg(long)]
     markdown: bool,
+    /// Users of what is measured; also measured with a tenth and with ten times of them.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..10_000_000))]
+    users: u32,
+    /// Turns that the programs take.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
     /// Only count the instructions of a message, and fail if they are 5 % more than those committed.
     #[arg(long, conflicts_with = "bless")]
     check: bool,
@@ -127,7 +134,17 @@ enum Letter {
     D,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     // Test runners ask what tests there are; this has none.
     if std::env::args().any(|argument| argument == "--list") {
         return Ok(());
@@ -164,7 +181,7 @@ fn act(arguments: &Arguments) -> Result<()> {
         return instructions::bless(&arguments.offhook, directory.path());
     }
     let is_quick = arguments.quick || !arguments.bench;
-    let size = if is_quick { Size::QUICK } else { Size::FULL };
+    let size = if is_quick { Size::QUICK } else { Size::full(arguments.users, usize::from(arguments.runs)) };
     let (machine, load, runs) = (cpu::machine(), cpu::load(), size.runs);
     let bench = Bench { program: arguments.offhook.clone(), directory: directory.path().to_owned(), size };
     let Measured { tables, goals } = bench.measure()?;

@@ -29,8 +29,8 @@ pub const MESSAGES_PER_USER: u64 = 10;
 /// Eight o'clock of 2026-11-22, UTC.
 const BEGIN_US: u64 = 1_795_334_400_000_000;
 const HOUR_US: u64 = 3_600_000_000;
-/// RTP packets for each SIP message: four in five are RTP.
-const RTP_PER_MESSAGE: u64 = 4;
+/// RTP packets for each SIP message: four packets in five are RTP.
+pub const RTP_PER_MESSAGE: u64 = 4;
 /// Of what begins, so many in a thousand are calls; the rest are registrations.
 const CALLS_PER_THOUSAND: u64 = 162;
 /// Messages of one beginning, on average: a registration has 3, a call about 18.
