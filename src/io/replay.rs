@@ -22,8 +22,8 @@ use super::watch::{WatchError, WatcherHandle, Watching};
 use super::way::Target;
 use crate::base::{Limits, Rules, Timestamp};
 use crate::config::{Config, PublishSection, WatchSection, WebhookSection};
-use crate::presence::{ChangesWanted, PresentityChange};
 use crate::presence::pidf::Facet;
+use crate::presence::{ChangesWanted, PresentityChange};
 use crate::publish::{EventPackage, PublishOptions};
 use crate::sip::Aor;
 use crate::sip::write::reason_phrase;
@@ -313,8 +313,7 @@ pub fn explain(options: ExplainOptions) -> Result<Ended, ReplayError> {
     let sources = Sources::new(capture.names());
     let style = Style::for_stdout(io::stdout().is_terminal());
     let mut story = Story::new(stdout(), style, sources, options.aor);
-    let tap_options =
-        TapOptions { rules: options.rules, trace_observations: true, ..TapOptions::default() };
+    let tap_options = TapOptions { rules: options.rules, trace_observations: true, ..TapOptions::default() };
     let mut run = Run {
         tap: Tap::new(tap_options, Limits::default()),
         pace: Pace::new(Speed::Max),

@@ -172,9 +172,8 @@ impl Presences {
             let before = std::mem::replace(&mut presentity.announced, status);
             let contact_before = presentity.announce_contact();
             // Online before and after, and reachable elsewhere now.
-            let moved = contact_before.is_some()
-                && before.0 == Terminal::Online
-                && status.0 == Terminal::Online;
+            let moved =
+                contact_before.is_some() && before.0 == Terminal::Online && status.0 == Terminal::Online;
             let Some(because) = because else {
                 continue;
             };
@@ -251,9 +250,7 @@ fn because<'t>(
 mod tests {
     use super::*;
     use crate::base::FrameId;
-    use crate::track::{
-        Confidence, DialogFact, DialogState, EndId, Engagement, Fact, Observation, Side,
-    };
+    use crate::track::{Confidence, DialogFact, DialogState, EndId, Engagement, Fact, Observation, Side};
 
     fn call(user: u32, engagement: Engagement) -> Attributed {
         let over = engagement == Engagement::None;

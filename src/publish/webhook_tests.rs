@@ -1,6 +1,5 @@
 //! An endpoint in virtual time: order, retries, bounds, and what is lost when.
 
-
 use super::*;
 
 /// An endpoint, its webhook, and the time.

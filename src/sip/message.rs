@@ -169,7 +169,8 @@ impl<'a> SipMessage<'a> {
 
     /// Username and realm of the first of [`Self::credentials`].
     pub fn digest_user(&self) -> Option<(&'a [u8], &'a [u8])> {
-        let fields = self.headers(HeaderName::Authorization).chain(self.headers(HeaderName::ProxyAuthorization));
+        let fields =
+            self.headers(HeaderName::Authorization).chain(self.headers(HeaderName::ProxyAuthorization));
         fields.flat_map(DigestSchemes::new).next().map(AuthParams::user)
     }
 

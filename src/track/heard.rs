@@ -67,11 +67,7 @@ impl Heard<'_, '_> {
     }
 
     /// The same; `known` may have it at hand.
-    pub(super) fn aor_or(
-        &self,
-        who: &NameAddr<'_>,
-        known: impl FnOnce(&str) -> Option<Aor>,
-    ) -> Option<Aor> {
+    pub(super) fn aor_or(&self, who: &NameAddr<'_>, known: impl FnOnce(&str) -> Option<Aor>) -> Option<Aor> {
         Aor::shared_or(who.uri, self.texts, known)
     }
 

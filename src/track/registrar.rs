@@ -99,7 +99,7 @@ impl Registrar {
 
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
         let presumption = self.presumable.front().map(|(at, _)| *at);
-        [self.table.deadlines.next(), presumption].into_iter().flatten().min()
+        Timestamp::earlier(self.table.deadlines.next(), presumption)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
@@ -406,7 +406,9 @@ impl Table {
         let id = soonest.or_else(|| self.registrations.iter().next().map(|(id, _)| id as u32));
         let Some(id) = id else { return };
         if let Some(mut gone) = self.registrations.try_remove(id as usize) {
-            if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(gone.aor.as_str()), |&known| known == id) {
+            if let Ok(entry) =
+                self.index.find_entry(self.hasher.hash_one(gone.aor.as_str()), |&known| known == id)
+            {
                 entry.remove();
             }
             self.deadlines.set(&mut gone.deadline, id, None);

@@ -98,7 +98,9 @@ impl<T> Transactions<T> {
 
     fn take(&mut self, place: u32) -> Option<Waiting<T>> {
         let gone = self.waiting.try_remove(place as usize)?;
-        if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(gone.key.as_slice()), |&known| known == place) {
+        if let Ok(entry) =
+            self.index.find_entry(self.hasher.hash_one(gone.key.as_slice()), |&known| known == place)
+        {
             entry.remove();
         }
         Some(gone)

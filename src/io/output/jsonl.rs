@@ -5,8 +5,6 @@
 
 use std::io::{self, Write};
 
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 use super::jsonl_object::Object;
 use super::jsonl_told::ToldLine;
 use super::{Outlet, Sources, Summary};
@@ -17,6 +15,8 @@ use crate::publish::{Line, LineKind, PublicationOutcome};
 use crate::tap::TapOutput;
 use crate::track::Evidence;
 use crate::watch::Told;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
 #[derive(Serialize)]
 struct OddityLine<'a> {

@@ -19,8 +19,8 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, text};
 use super::super::{
-    AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement, Fact, Findings,
-    Media, Rule, Side,
+    AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement,
+    Fact, Findings, Media, Rule, Side,
 };
 use super::media::Description;
 use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::heard::{Heard, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::answer::session_end;
-use super::call::{Call, Dialog, Ending, Pending, Progress, HopMark};
+use super::call::{Call, Dialog, Ending, HopMark, Pending, Progress};
 use super::media::{Description, held};
 use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::EndedOn;
