@@ -185,7 +185,7 @@ impl Tap {
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        [self.spine.tracker.poll_timeout(), self.spine.presences.poll_timeout()].into_iter().flatten().min()
+        Timestamp::earlier(self.spine.tracker.poll_timeout(), self.spine.presences.poll_timeout())
     }
 
     /// The next thing to tell.

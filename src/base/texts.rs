@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// So many places are looked at for texts that nobody holds any more, whenever a text is added: more than
-/// one, so that the forgotten ones stay fewer than the held ones.
-const SWEPT_PER_TEXT: usize = 2;
+/// So many buckets are looked at for texts that nobody holds any more, whenever a text is added. More than half of
+/// them may be empty, and the forgotten texts are to stay fewer than the held ones.
+const SWEPT_PER_TEXT: usize = 4;
 
 /// A pool of shared texts. What nobody else holds is let go a little at a time as others come, so that it
 /// is bounded by what its users hold.
@@ -21,10 +21,9 @@ pub struct Texts {
 
 #[derive(Debug, Default)]
 struct Pool {
-    texts: Vec<Option<Arc<str>>>,
-    free: Vec<u32>,
-    index: HashTable<u32>,
+    texts: HashTable<Arc<str>>,
     hasher: DefaultHashBuilder,
+    /// The bucket that is looked at next.
     hand: usize,
 }
 
@@ -40,6 +39,11 @@ impl Texts {
         // What is known as these very bytes is UTF-8.
         let known = self.pool.borrow().find(bytes);
         known.unwrap_or_else(|| self.shared(&String::from_utf8_lossy(bytes)))
+    }
+
+    /// Stands for these bytes among these texts.
+    pub fn mark(&self, bytes: &[u8]) -> u64 {
+        self.pool.borrow().hash(bytes)
     }
 
     /// The shared copy of what `write` writes; `None` when it says so.
@@ -62,51 +66,32 @@ impl Texts {
 }
 
 impl Pool {
+    fn hash(&self, text: &[u8]) -> u64 {
+        self.hasher.hash_one(text)
+    }
+
     fn find(&self, text: &[u8]) -> Option<Arc<str>> {
-        let held = |place: &u32| self.texts.get(*place as usize).and_then(Option::as_ref);
-        let is = |place: &u32| held(place).is_some_and(|known| known.as_bytes() == text);
-        self.index.find(self.hasher.hash_one(text), is).and_then(held).map(Arc::clone)
+        self.texts.find(self.hash(text), |known| known.as_bytes() == text).map(Arc::clone)
     }
 
     /// Adds a text that is not known.
     fn insert(&mut self, text: &str) -> Arc<str> {
-        let Self { texts, free, index, hasher, .. } = self;
-        let hash = hasher.hash_one(text.as_bytes());
-        let shared: Arc<str> = Arc::from(text);
-        let place = match free.pop() {
-            Some(place) => place,
-            None => {
-                // More than 2^32 texts are not pooled: nobody holds so many.
-                let Ok(place) = u32::try_from(texts.len()) else { return shared };
-                texts.push(None);
-                place
-            }
-        };
-        if let Some(slot) = texts.get_mut(place as usize) {
-            *slot = Some(Arc::clone(&shared));
-        }
-        let texts = &*texts;
-        index.insert_unique(hash, place, |place| {
-            let held = texts.get(*place as usize).and_then(Option::as_ref);
-            held.map_or(0, |text| hasher.hash_one(text.as_bytes()))
-        });
         self.sweep();
+        let (shared, hash): (Arc<str>, _) = (Arc::from(text), self.hash(text.as_bytes()));
+        let Self { texts, hasher, .. } = self;
+        texts.insert_unique(hash, Arc::clone(&shared), |known| hasher.hash_one(known.as_bytes()));
         shared
     }
 
-    /// Lets go of what nobody else holds, at the next few places.
+    /// Lets go of what nobody else holds, in the next few buckets.
     fn sweep(&mut self) {
         for _ in 0..SWEPT_PER_TEXT {
-            let place = if self.hand < self.texts.len() { self.hand } else { 0 };
-            self.hand = place + 1;
-            let Some(slot) = self.texts.get_mut(place) else { return };
-            let Some(gone) = slot.take_if(|text| Arc::strong_count(text) == 1) else { continue };
-            let place = place as u32;
-            let hash = self.hasher.hash_one(gone.as_bytes());
-            if let Ok(entry) = self.index.find_entry(hash, |&known| known == place) {
-                entry.remove();
+            self.hand = if self.hand + 1 < self.texts.num_buckets() { self.hand + 1 } else { 0 };
+            if let Ok(text) = self.texts.get_bucket_entry(self.hand)
+                && Arc::strong_count(text.get()) == 1
+            {
+                text.remove();
             }
-            self.free.push(place);
         }
     }
 }
@@ -137,7 +122,7 @@ mod tests {
         for number in 0..10_000 {
             texts.shared(&format!("forgotten {number}"));
         }
-        assert!(texts.pool.borrow().texts.len() < 400);
+        assert!(texts.pool.borrow().texts.len() < 400, "{}", texts.pool.borrow().texts.len());
         for (number, text) in held.iter().enumerate() {
             assert!(Arc::ptr_eq(text, &texts.shared(&format!("held {number}"))));
         }

@@ -33,6 +33,14 @@ impl Timestamp {
         self.0
     }
 
+    /// The earlier of two moments that may not be.
+    pub fn earlier(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
     /// This moment and `later` after it; saturates.
     pub fn after(self, later: Duration) -> Self {
         let nanoseconds = u64::try_from(later.as_nanos()).unwrap_or(u64::MAX);

@@ -111,32 +111,33 @@ impl Directory {
     }
 
     /// All by which ends of this binding may be told.
-    pub(super) fn keys_of(&self, binding: &Binding) -> Keys {
+    fn keys_of(&self, binding: &Binding) -> Keys {
         let mut keys: Keys = uris(binding).filter_map(|uri| self.contact_key(uri)).collect();
         keys.extend(binding.flow.map(|flow| self.key(1, flow)));
         keys.extend(binding.auth.as_ref().map(|auth| self.key(2, auth)));
         keys
     }
 
-    /// Enters a binding or what changed of it; says whether ends may be told by it that were not before.
-    pub(super) fn put(&mut self, binding: &Arc<Binding>, oddities: &mut Oddities) -> bool {
+    /// Enters a binding or what changed of it; gives its keys if ends may be told by it that were not before.
+    pub(super) fn put(&mut self, binding: &Arc<Binding>, oddities: &mut Oddities) -> Option<Keys> {
         if let Some(known) = self.bindings.get(&binding.id) {
             if Arc::ptr_eq(known, binding) || known == binding {
-                return false;
+                return None;
             }
             self.remove(binding.id);
         } else if self.bindings.len() >= self.most {
             oddities.note(Oddity::TableFull);
-            return false;
+            return None;
         }
         if let Some(auth) = &binding.auth {
             self.remember_user(auth, &binding.aor);
         }
-        for key in self.keys_of(binding).into_iter().chain([self.aor_key(&binding.aor)]) {
+        let keys = self.keys_of(binding);
+        for &key in keys.iter().chain([&self.aor_key(&binding.aor)]) {
             self.by_key.insert(key, binding.id);
         }
         self.bindings.insert(binding.id, Arc::clone(binding));
-        true
+        Some(keys)
     }
 
     /// Says whether there was such a binding.

@@ -151,8 +151,7 @@ impl Identifier {
                 let (at, evidence) = (observation.at, observation.evidence.clone());
                 let fresh = self.directory.put(&binding, oddities);
                 self.pass(Verdict::of_binding(&binding), observation, false);
-                if fresh {
-                    let mut keys = self.directory.keys_of(&binding);
+                if let Some(mut keys) = fresh {
                     for key in keys.iter_mut().filter(|key| self.waiting.is_crowded(**key)) {
                         // Of the ends behind a border controller's address, those that name this AOR.
                         *key = self.directory.aor_key(&binding.aor);

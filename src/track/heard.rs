@@ -39,14 +39,6 @@ pub(super) fn text(bytes: &[u8]) -> Arc<str> {
     }
 }
 
-/// Appends what [`text`] makes of these bytes.
-pub(super) fn push_lossy(out: &mut String, bytes: &[u8]) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => out.push_str(text),
-        Err(_) => out.push_str(&String::from_utf8_lossy(bytes)),
-    }
-}
-
 /// Whether this is what [`text`] makes of these bytes.
 pub(super) fn is_text(kept: &str, bytes: &[u8]) -> bool {
     kept.as_bytes() == bytes
@@ -138,8 +130,17 @@ impl Heard<'_, '_> {
 
     /// The first digest user that the request names.
     pub(super) fn auth_user(&self) -> Option<AuthUser> {
+        self.auth_user_or(|_, _| None)
+    }
+
+    /// The same; `known` may have it at hand.
+    pub(super) fn auth_user_or(
+        &self,
+        known: impl FnOnce(&[u8], &[u8]) -> Option<AuthUser>,
+    ) -> Option<AuthUser> {
         let (user, realm) = self.message.digest_user()?;
-        Some(AuthUser { user: self.shared(user), realm: self.shared(realm) })
+        let user_of = || AuthUser { user: self.shared(user), realm: self.shared(realm) };
+        Some(known(user, realm).unwrap_or_else(user_of))
     }
 }
 

@@ -99,10 +99,8 @@ impl Tracker {
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        [self.registrar.poll_timeout(), self.subscriptions.poll_timeout(), self.dialogs.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let others = Timestamp::earlier(self.subscriptions.poll_timeout(), self.dialogs.poll_timeout());
+        Timestamp::earlier(self.registrar.poll_timeout(), others)
     }
 
     /// The next thing found out.

@@ -123,7 +123,7 @@ impl Registrar {
 
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
         let presumption = self.presumable.front().map(|(at, _)| *at);
-        [self.table.deadlines.next(), presumption].into_iter().flatten().min()
+        Timestamp::earlier(self.table.deadlines.next(), presumption)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
@@ -191,13 +191,14 @@ impl Registrar {
         }
         let known = registered.and_then(|id| self.table.get(id));
         let accepted_bare = known.is_some_and(|registration| registration.accepted_bare);
-        let auth = heard.auth_user();
+        let auth = heard.auth_user_or(|user, realm| known?.user(user, realm));
         let mut contacts: SmallVec<[Asked; 1]> = SmallVec::new();
         let mut star = false;
         for contact in message.contacts() {
             star |= contact.star;
             if !contact.star && contacts.len() < self.limits.bindings_per_aor {
-                contacts.push(Asked::read(&contact, heard));
+                let at_hand = known.and_then(|known| known.contact(contact.addr.uri));
+                contacts.push(Asked::read(&contact, heard, at_hand));
             }
         }
         let asks =
@@ -283,7 +284,9 @@ impl Registrar {
                 oddities.note(Oddity::ContactUnreadable);
                 continue;
             }
-            granted.push(Asked::read(&contact, heard));
+            let uri = contact.addr.uri;
+            let own = asked.iter().flat_map(|asked| &asked.contacts).find(|own| own.uri.as_bytes() == uri);
+            granted.push(Asked::read(&contact, heard, own.map(|own| &own.uri)));
         }
         let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
         if granted.is_empty() && wanted {

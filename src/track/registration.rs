@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::heard::{Heard, push_lossy, text};
+use super::heard::{Heard, text};
 use super::registrar::Pending;
-use super::{Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, Rule};
+use super::{AuthUser, Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, Rule};
 use crate::base::{AddressMark, Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Contact, Uri, uri};
 
@@ -28,22 +28,19 @@ const HOPS: usize = 16;
 pub(super) struct Asked {
     pub uri: Arc<str>,
     pub expires_s: Option<u32>,
-    /// RFC 5626: the device, and its flow.
-    instance: Option<Arc<str>>,
+    /// RFC 5626: marks of the device and its flow.
+    instance: Option<(u64, u64)>,
 }
 
 impl Asked {
-    pub(super) fn read(contact: &Contact<'_>, heard: &Heard<'_, '_>) -> Self {
+    /// `at_hand` may be its URI.
+    pub(super) fn read(contact: &Contact<'_>, heard: &Heard<'_, '_>, at_hand: Option<&Arc<str>>) -> Self {
         let (expires_s, instance, flow) = contact.binding_params();
-        let instance = instance.and_then(|instance| {
-            heard.texts.written(|text| {
-                push_lossy(text, instance);
-                text.push(';');
-                push_lossy(text, flow.unwrap_or_default());
-                Some(())
-            })
-        });
-        Self { uri: heard.shared(contact.addr.uri), expires_s, instance }
+        let mark = |bytes| heard.texts.mark(bytes);
+        let instance = instance.map(|instance| (mark(instance), mark(flow.unwrap_or_default())));
+        let uri = at_hand.filter(|known| known.as_bytes() == contact.addr.uri);
+        let uri = uri.map_or_else(|| heard.shared(contact.addr.uri), Arc::clone);
+        Self { uri, expires_s, instance }
     }
 }
 
@@ -178,6 +175,18 @@ pub(super) enum Order {
 impl Registration {
     pub(super) fn new(aor: Aor) -> Self {
         Self { aor, held: SmallVec::new(), applied: SmallVec::new(), deadline: None, accepted_bare: false }
+    }
+
+    /// The contact of one of its bindings, if that is its text.
+    pub(super) fn contact(&self, uri: &[u8]) -> Option<&Arc<str>> {
+        self.held.iter().map(|held| &held.binding.contact).find(|contact| contact.as_bytes() == uri)
+    }
+
+    /// The digest user of one of its bindings, if these are its texts.
+    pub(super) fn user(&self, user: &[u8], realm: &[u8]) -> Option<AuthUser> {
+        let users = self.held.iter().filter_map(|held| held.binding.auth.as_ref());
+        let is = |known: &&AuthUser| known.user.as_bytes() == user && known.realm.as_bytes() == realm;
+        users.into_iter().find(is).cloned()
     }
 
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
