@@ -230,10 +230,8 @@ impl Publication {
             Some(_) if self.leaving => None,
             Some(wanted) => {
                 let at = match (wanted.lifetime(), published.lifetime) {
-                    (
-                        Lifetime::Registration { ends, .. },
-                        Lifetime::Registration { ends: told, .. },
-                    ) if ends.since(told).max(told.since(ends)) > REFRESHED =>
+                    (Lifetime::Registration { ends, .. }, Lifetime::Registration { ends: told, .. })
+                        if ends.since(told).max(told.since(ends)) > REFRESHED =>
                     {
                         Timestamp::EPOCH
                     }
