@@ -262,9 +262,9 @@ impl Call {
     fn ringing_as(&self, attempt: Option<usize>, tag: &str) -> Option<usize> {
         let branches = self.branches.iter().filter(|branch| Some(branch.attempt) == attempt);
         branches.flat_map(|branch| branch.called.iter().copied()).find(|&called| {
-            self.ends.get(called).is_some_and(|end| {
-                end.state == DialogState::Early && end.local_tag.as_deref() == Some(tag)
-            })
+            self.ends
+                .get(called)
+                .is_some_and(|end| end.state == DialogState::Early && end.local_tag.as_deref() == Some(tag))
         })
     }
 
