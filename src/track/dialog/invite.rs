@@ -150,14 +150,21 @@ impl Call {
         context: &mut Context<'_>,
     ) -> Option<usize> {
         let (cseq, vias) = (heard.message.cseq().number, heard.message.via_count());
+        // What it was forwarded to was refused before it was seen.
+        let refused = self.branches.iter().any(|branch| {
+            branch.attempt == at
+                && branch.cseq == cseq
+                && branch.parent_id.as_deref() == Some(heard.message.top_branch())
+                && branch.final_status.is_some_and(|status| status >= 300)
+        });
         let attempt = self.attempts.get_mut(at)?;
         let newer = cseq > attempt.cseq;
         if attempt.bound {
             // A dialog came of it already; other forks of that INVITE may still be on their way.
             return (!newer).then_some(at);
         }
-        if attempt.over && forwarded {
-            return Some(at); // what the caller heard ended it; a further hop of the same INVITE comes late
+        if attempt.over && (forwarded || refused) {
+            return Some(at); // what the caller heard ended it; a hop of the same INVITE comes late
         }
         if newer {
             attempt.cseq = cseq;
