@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use offhook::presence::{Session, Terminal};
 use offhook::track::DialogState;
 
-use super::listener::Told;
+use super::listener::{Status, Told};
 use super::mirror::Shown;
 use super::truth::Moment;
 use super::world::{SECOND_US, USERS};
@@ -74,9 +74,6 @@ pub fn windows(cap_s: u32, granted_s: u32) -> Vec<Window> {
         },
     ]
 }
-
-/// What a status of the tap shows of one user over the time from `at_us` on.
-type Status = (Terminal, Session);
 
 fn spans<T: Clone>(entries: impl Iterator<Item = (u64, T)>, from_us: u64, to_us: u64) -> Vec<(u64, u64, T)> {
     let mut all: Vec<(u64, u64, T)> = Vec::new();
@@ -251,6 +248,46 @@ fn holds(moment: &Moment, claim: Claim) -> bool {
         Claim::Terminal(Terminal::OfflineWaiting) => speaks,
         Claim::Terminal(claimed) => moment.terminal == claimed,
     }
+}
+
+/// Known gap: a publication that follows a registration ends with it, a moment before the tap says that it is offline;
+/// the server knows nothing of the terminal until the tap has answered its 412.
+const UNKNOWN_US: u64 = 3_000_000;
+
+/// Each facet that the one shows was shown by the other no more than `lag_us` before or after.
+pub fn follows(
+    what: &str,
+    user: usize,
+    shown: &[(u64, Status)],
+    by: &[(u64, Status)],
+    lag_us: u64,
+    to_us: u64,
+) -> Vec<String> {
+    let begin = (0, Status::default());
+    let ours = spans(std::iter::once(begin).chain(shown.iter().copied()), 0, to_us);
+    let mut theirs: Vec<(u64, u64, Status)> = Vec::new();
+    for &(at_us, status) in std::iter::once(&begin).chain(by) {
+        if let Some(last) = theirs.last_mut() {
+            last.1 = at_us;
+        }
+        theirs.push((at_us, to_us, status));
+    }
+    let mut breaches = Vec::new();
+    for (begin, end, status) in ours {
+        let between = status.0 == Terminal::Unknown && end - begin < UNKNOWN_US;
+        let facets: [&dyn Fn(Status) -> bool; 2] =
+            [&|it| it.0 == status.0 || between, &|it| it.1 == status.1];
+        for facet in facets {
+            let same = theirs.iter().filter(|(.., it)| facet(*it));
+            let mut stretches: Vec<(u64, u64)> =
+                same.map(|(begin, end, _)| (begin.saturating_sub(lag_us), end + lag_us)).collect();
+            if let Err(at_us) = covers(&mut stretches, begin, end) {
+                let at_s = at_us as f64 / 1e6;
+                breaches.push(format!("{at_s:.3} s: {what} {} of {}", name(status), USERS[user]));
+            }
+        }
+    }
+    breaches
 }
 
 /// A BYE that the mirror showed.

@@ -63,6 +63,9 @@ pub struct Told {
     pub publishable: bool,
 }
 
+/// Terminal and session.
+pub type Status = (Terminal, Session);
+
 enum Parcel {
     ToServer(Hop, Vec<u8>),
     ToPublisher(Hop, Vec<u8>),
@@ -139,7 +142,9 @@ pub struct Listener {
     lines: JsonLines<Kept>,
     kept: Kept,
     statuses: Vec<Vec<Told>>,
-    last_told: BTreeMap<Aor, PresenceTold>,
+    aors: Vec<Aor>,
+    held: Vec<Vec<(u64, Status)>>,
+    lamp: Vec<Vec<(u64, Status)>>,
     counts: PublicationCounts,
     parcels: BTreeMap<(Timestamp, u64), Parcel>,
     posted: u64,
@@ -163,9 +168,9 @@ pub struct Heard {
     pub lines: Vec<u8>,
     /// By user.
     pub statuses: Vec<Vec<Told>>,
-    /// Terminal and session by user: at the presence server, and at the lamp.
-    pub held: Vec<Option<(Terminal, Session)>>,
-    pub lamp: Vec<Option<(Option<Terminal>, Option<Session>)>>,
+    /// What the presence server held of each user, and what the lamp was told, from each moment on.
+    pub held: Vec<Vec<(u64, Status)>>,
+    pub lamp: Vec<Vec<(u64, Status)>>,
     pub settled: bool,
     pub breaches: Vec<String>,
 }
@@ -206,10 +211,10 @@ impl Listener {
         let mut watching = WatchOptions::new(way_of(WATCHER));
         (watching.seed, watching.expires_s) = (seed ^ 0xa11, 300);
         let mut watcher = Watcher::new(watching, &limits);
-        for user in 0..USERS.len() {
-            if let Some(aor) = Aor::from_uri(aor(user).as_bytes()) {
-                watcher.watch(now, aor, EventPackage::Presence);
-            }
+        let aors: Vec<Aor> =
+            (0..USERS.len()).filter_map(|user| Aor::from_uri(aor(user).as_bytes())).collect();
+        for aor in &aors {
+            watcher.watch(now, aor.clone(), EventPackage::Presence);
         }
         let kept = Kept::default();
         let tap_options = TapOptions { rules: setup.rules.clone(), ..TapOptions::default() };
@@ -224,7 +229,9 @@ impl Listener {
             lines: JsonLines::new(kept.clone(), Sources::default()),
             kept,
             statuses: vec![Vec::new(); USERS.len()],
-            last_told: BTreeMap::new(),
+            aors,
+            held: vec![Vec::new(); USERS.len()],
+            lamp: vec![Vec::new(); USERS.len()],
             counts: PublicationCounts::default(),
             parcels: BTreeMap::new(),
             posted: 0,
@@ -293,6 +300,7 @@ impl Listener {
             self.server.handle_timeout(now);
             self.watcher.handle_timeout(now);
             self.drain();
+            self.look_at_server();
         }
         self.now = self.now.max(until);
     }
@@ -383,8 +391,22 @@ impl Listener {
         }
         while let Some(told) = self.watcher.poll_told() {
             self.lines.told(&told).expect("lines are kept in memory");
-            if let What::Presence(presence) = told.what {
-                self.last_told.insert(told.aor, presence);
+            if let What::Presence(PresenceTold { terminal, session, .. }) = told.what
+                && let Some(user) = self.aors.iter().position(|aor| *aor == told.aor)
+            {
+                let status = (terminal.unwrap_or_default(), session.unwrap_or_default());
+                self.lamp[user].push((microseconds(told.at), status));
+            }
+        }
+    }
+
+    /// What the presence server holds now.
+    fn look_at_server(&mut self) {
+        let at_us = microseconds(self.now);
+        for (aor, held) in self.aors.iter().zip(&mut self.held) {
+            let status = self.server.state(aor).map_or_else(Status::default, |it| (it.terminal, it.session));
+            if held.last().map_or_else(Status::default, |(_, last)| *last) != status {
+                held.push((at_us, status));
             }
         }
     }
@@ -609,21 +631,19 @@ impl Listener {
     pub fn finish(mut self) -> Heard {
         self.drain();
         let settled = self.publisher.is_settled();
-        let aors: Vec<Aor> =
-            (0..USERS.len()).filter_map(|user| Aor::from_uri(aor(user).as_bytes())).collect();
-        let held = aors
-            .iter()
-            .map(|aor| self.server.state(aor).map(|state| (state.terminal, state.session)))
-            .collect();
-        let lamp = aors
-            .iter()
-            .map(|aor| self.last_told.get(aor).map(|told| (told.terminal, told.session)))
-            .collect();
+        self.look_at_server();
         let summary =
             Summary { last: Some(self.now), counters: self.tap.counters(), publications: self.counts };
         self.lines.summary(&summary).expect("lines are kept in memory");
         let lines = self.kept.0.take();
-        Heard { lines, statuses: self.statuses, held, lamp, settled, breaches: self.breaches }
+        Heard {
+            lines,
+            statuses: self.statuses,
+            held: self.held,
+            lamp: self.lamp,
+            settled,
+            breaches: self.breaches,
+        }
     }
 }
 

@@ -24,13 +24,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use offhook::base::{Limits, Random, Rules};
-use offhook::presence::{Session, Terminal};
 use offhook::publish::{Facets, PublishOptions, RefreshOn};
 
 use crate::support::ladder::Link;
 use crate::support::wire::{self, Wrapping};
 use judge::Share;
-use listener::{Heard, Listener, Mood, Sabotage, Setup, Trouble, timestamp};
+use listener::{Heard, Listener, Mood, Sabotage, Setup, Status, Told, Trouble, timestamp};
 use mirror::{Faults, Shown};
 use pbx::Manner;
 use truth::Moment;
@@ -71,6 +70,8 @@ impl Kind {
 const CAP_S: u32 = 600;
 /// From a message to what it means nothing takes longer, as long as everything is shown.
 const LAG_US: u64 = 60_000;
+/// From a status to what the server holds of it, and from there to the lamp, it takes no longer where all is well.
+const HANDED_ON_US: u64 = 300_000;
 /// Until then the mirror and the server are bad.
 const HEALS_US: u64 = 720 * SECOND_US;
 /// So long after it, nothing of the bad time is believed any more: the cap, the longest timers, two refreshes.
@@ -230,7 +231,7 @@ fn judged(kind: Kind, world: &World, heard: &Heard, shown: &[Shown], end_us: u64
         breaches.extend(judge::final_ends(user, told, &byes, end_us, LAG_US));
         let share_until_us = if kind == Kind::Perfect { end_us } else { HEALS_US };
         share.add(&judge::share(truth, told, 0, share_until_us));
-        breaches.extend(at_the_end(user, told, heard));
+        breaches.extend(handed_on(kind, user, told, heard, end_us));
     }
     if !heard.settled {
         breaches.push("the publisher is not settled".to_owned());
@@ -238,21 +239,27 @@ fn judged(kind: Kind, world: &World, heard: &Heard, shown: &[Shown], end_us: u64
     (breaches, share)
 }
 
-/// What the server holds, and the lamp was told, is the status.
-fn at_the_end(user: usize, told: &[listener::Told], heard: &Heard) -> Vec<String> {
-    let nothing = (Terminal::Unknown, Session::Idle);
-    let published = told.last().filter(|told| told.publishable);
-    let status = published.map_or(nothing, |told| (told.terminal, told.session));
-    let held = heard.held[user].unwrap_or(nothing);
-    let lamp = heard.lamp[user]
-        .map_or(nothing, |(terminal, session)| (terminal.unwrap_or_default(), session.unwrap_or_default()));
+/// What the server holds is the status, and the lamp was told that: with everything well at all times, else at the end.
+fn handed_on(kind: Kind, user: usize, told: &[Told], heard: &Heard, end_us: u64) -> Vec<String> {
+    let published: Vec<(u64, Status)> = told
+        .iter()
+        .map(|it| (it.at_us, if it.publishable { (it.terminal, it.session) } else { Status::default() }))
+        .collect();
+    let (held, lamp) = (&heard.held[user], &heard.lamp[user]);
+    if kind != Kind::Rough {
+        let mut breaches = judge::follows("the server holds", user, held, &published, HANDED_ON_US, end_us);
+        breaches.extend(judge::follows("the lamp was told", user, lamp, held, HANDED_ON_US, end_us));
+        return breaches;
+    }
+    let last = |entries: &[(u64, Status)]| {
+        judge::name(entries.last().map_or_else(Status::default, |(_, status)| *status))
+    };
+    let (status, held, lamp) = (last(&published), last(held), last(lamp));
     let mut breaches = Vec::new();
     if held != status {
-        let (status, held) = (judge::name(status), judge::name(held));
         breaches.push(format!("at the end {} is {status}, and the server holds {held}", USERS[user]));
     }
     if lamp != held {
-        let (lamp, held) = (judge::name(lamp), judge::name(held));
         breaches.push(format!(
             "at the end the server holds {held} of {}, and the lamp was told {lamp}",
             USERS[user]

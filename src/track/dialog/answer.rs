@@ -210,7 +210,7 @@ impl Call {
         };
         let called = match leaf {
             Some(leaf) => self.called_end(leaf, Answering::of(heard), context),
-            None if at.is_none() => Some(self.unseen_called(heard, context)),
+            None if at.is_none() => Some(self.unseen_called(attempt, &tag, heard, context)),
             None => None,
         };
         if let Some(dialog) = self.dialogs.get_mut(dialog) {
@@ -224,9 +224,16 @@ impl Call {
         }
     }
 
-    /// Who sent a 2xx whose INVITE was not seen.
-    fn unseen_called(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> usize {
+    /// Who sent a 2xx whose INVITE was not seen. It may have been heard ringing on another hop.
+    fn unseen_called(
+        &mut self,
+        attempt: Option<usize>,
+        tag: &str,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> usize {
         let message = heard.message;
+        let rings = self.ringing_as(attempt, tag);
         let identity = EndIdentity {
             flow: Some(heard.source_flow()),
             neighbour: Some(heard.destination.into()),
@@ -236,6 +243,12 @@ impl Call {
             answered: true,
             ..EndIdentity::default()
         };
+        if let Some(end) = rings.and_then(|at| self.ends.get_mut(at)) {
+            let known = &mut end.edit().identity;
+            let contact = identity.contact.clone().or(known.contact.take());
+            *known = EndIdentity { contact, ..identity };
+            return rings.unwrap_or_default();
+        }
         let called = self.new_end(Side::Called, identity, context);
         if let Some(end) = self.ends.get_mut(called) {
             let fact = end.edit();
@@ -243,6 +256,16 @@ impl Call {
             fact.confidence = Confidence::Weak;
         }
         called
+    }
+
+    /// The phone that rings under this tag.
+    fn ringing_as(&self, attempt: Option<usize>, tag: &str) -> Option<usize> {
+        let branches = self.branches.iter().filter(|branch| Some(branch.attempt) == attempt);
+        branches.flat_map(|branch| branch.called.iter().copied()).find(|&called| {
+            self.ends
+                .get(called)
+                .is_some_and(|end| end.state == DialogState::Early && end.local_tag.as_deref() == Some(tag))
+        })
     }
 
     pub(super) fn confirm_end(&mut self, at: usize, dialog: usize, media: &Arc<[super::super::Media]>) {

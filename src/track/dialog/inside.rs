@@ -145,9 +145,11 @@ impl Call {
         if !was_live {
             return;
         }
-        let Some(hops) = self.dialogs.get(at).map(|dialog| dialog.hops.clone()) else {
+        let Some(mut hops) = self.dialogs.get(at).map(|dialog| dialog.hops.clone()) else {
             return;
         };
+        // Of two dialogs that pass the same hop neither is the other's copy, whichever of their messages showed it.
+        hops.push(hop_mark(heard.source, heard.destination));
         let until = Some((heard.at.after_s(RETRY_S), heard.frame));
         for (other, dialog) in self.dialogs.iter_mut().enumerate() {
             let is_copy = other != at

@@ -12,7 +12,7 @@ use super::call::{Answering, Attempt, Branch, Call, Early, Ending, Overtaken};
 use super::media::{Description, MediaTable};
 use super::{Context, RETRY_S, TIMER_B_S, TIMER_C_S};
 use crate::base::{Flow, FrameId, Timestamp};
-use crate::sip::{Aor, Method};
+use crate::sip::{Aor, Method, uri};
 
 /// Whom an INVITE says it is from and to, and where it goes.
 struct Said {
@@ -51,13 +51,20 @@ impl Call {
         };
         let Some(attempt) = attempt else { return };
         let children = self.adopt_children(attempt, heard);
+        let mut rings_here: SmallVec<[usize; 1]> = SmallVec::new();
         if let Some(parent) = parent.and_then(|at| self.branches.get_mut(at)) {
             parent.children = parent.children.saturating_add(1);
-            // It was taken for a phone's own, and is a server's. Who has answered on it is in a dialog by now.
+            // It was taken for a phone's own, and is a server's. Who has answered on it is in a dialog by now; who rings
+            // does so on this hop, if its Contact says so.
             for called in std::mem::take(&mut parent.called) {
-                self.end_lost_fork(called, heard.frame);
+                if self.is_called_here(called, heard) {
+                    rings_here.push(called);
+                } else {
+                    self.end_lost_fork(called, heard.frame);
+                }
             }
         }
+        let no_response_s = if rings_here.is_empty() { TIMER_B_S } else { TIMER_C_S };
         self.branches.reserve_exact(1);
         let second_via = message.vias().nth(1).and_then(|via| via.branch);
         self.branches.push(Branch {
@@ -77,11 +84,30 @@ impl Call {
             final_status: None,
             cancelled: false,
             early: Vec::new(),
-            called: SmallVec::new(),
-            no_response_at: Some((heard.at.after_s(TIMER_B_S), heard.frame)),
+            called: rings_here,
+            no_response_at: Some((heard.at.after_s(no_response_s), heard.frame)),
             lost_at: None,
         });
         self.ring_overtaken(heard, context);
+    }
+
+    /// A phone that rings, as another hop showed, is the one that this INVITE goes to; what this hop shows of it is
+    /// nearer the truth.
+    fn is_called_here(&mut self, called: usize, heard: &Heard<'_, '_>) -> bool {
+        let receiver = heard.receiver_identity();
+        let Some(end) = self.ends.get_mut(called).filter(|end| end.state == DialogState::Early) else {
+            return false;
+        };
+        let same = match (&end.identity.contact, &receiver.request_uri) {
+            (Some(contact), Some(request_uri)) => uri::same(contact, request_uri),
+            _ => false,
+        };
+        if same {
+            let known = &mut end.edit().identity;
+            (known.flow, known.neighbour, known.request_uri) =
+                (receiver.flow, receiver.neighbour, receiver.request_uri);
+        }
+        same
     }
 
     /// The first INVITE of a From-tag: somebody calls.
@@ -145,14 +171,21 @@ impl Call {
         context: &mut Context<'_>,
     ) -> Option<usize> {
         let (cseq, vias) = (heard.message.cseq().number, heard.message.via_count());
+        // What it was forwarded to was refused before it was seen.
+        let refused = self.branches.iter().any(|branch| {
+            branch.attempt == at
+                && branch.cseq == cseq
+                && branch.parent_id.as_deref() == Some(heard.message.top_branch())
+                && branch.final_status.is_some_and(|status| status >= 300)
+        });
         let attempt = self.attempts.get_mut(at)?;
         let newer = cseq > attempt.cseq;
         if attempt.bound {
             // A dialog came of it already; other forks of that INVITE may still be on their way.
             return (!newer).then_some(at);
         }
-        if attempt.over && forwarded {
-            return Some(at); // what the caller heard ended it; a further hop of the same INVITE comes late
+        if attempt.over && (forwarded || refused) {
+            return Some(at); // what the caller heard ended it; a hop of the same INVITE comes late
         }
         if newer {
             attempt.cseq = cseq;
