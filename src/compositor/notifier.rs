@@ -281,7 +281,9 @@ impl Notifier {
             match subscription.step(now, essence) {
                 Step::Wait => break,
                 Step::Transmit(bytes) => {
-                    transmits.push_back(Transmit { hop: subscription.dialog.hop, bytes })
+                    // The watcher may be reached elsewhere by now; this request has its Via and goes its way.
+                    let hop = self.flights.get(&number).map_or(subscription.dialog.hop, |flight| flight.hop);
+                    transmits.push_back(Transmit { hop, bytes });
                 }
                 Step::Over => {
                     self.given_up += u64::from(!subscription.is_ending());

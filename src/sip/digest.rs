@@ -116,7 +116,9 @@ impl DigestChallenge {
                 true
             }
         };
-        if raw.nonce.is_empty() {
+        // A quote that was not closed, or that stands within, would close the text in the answer.
+        let texts = [Some(raw.realm), Some(raw.nonce), raw.opaque];
+        if raw.nonce.is_empty() || !texts.into_iter().flatten().all(is_between_quotes) {
             return None;
         }
         Some(Self {
@@ -141,6 +143,19 @@ impl DigestChallenge {
             _ => Some(next),
         })
     }
+}
+
+/// This may stand between quotes as it is: each quote and each backslash is escaped (RFC 3261 section 25.1).
+fn is_between_quotes(text: &[u8]) -> bool {
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return false,
+            b'\\' if bytes.next().is_none() => return false,
+            _ => {}
+        }
+    }
+    true
 }
 
 /// A user and its password. `Debug` shows neither.
@@ -246,6 +261,20 @@ impl DigestSession {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_challenge_that_would_close_its_quotes_in_the_answer_is_not_answered() {
+        let answerable = |nonce: &[u8]| {
+            let raw = Challenge { realm: b"example.com", nonce, ..Challenge::default() };
+            DigestChallenge::from_raw(raw).is_some()
+        };
+        assert!(
+            answerable(b"a\\\"b\\\\")
+                && !answerable(b"\"not closed")
+                && !answerable(b"a\"b")
+                && !answerable(b"a\\")
+        );
+    }
 
     fn response_of(value: &str) -> &str {
         let (_, rest) = value.split_once("response=\"").unwrap();

@@ -215,7 +215,8 @@ fn response_with_vias(
 pub fn unfolded(value: &[u8]) -> String {
     String::from_utf8_lossy(value)
         .split(['\r', '\n'])
-        .map(str::trim)
+        // Other white space is none here (RFC 3261 section 25.1): what it makes of the field is not hidden.
+        .map(|part| part.trim_matches([' ', '\t']))
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join(" ")
@@ -354,6 +355,12 @@ mod tests {
             Header::CSeq("7 PUBLISH".to_owned().into()),
             Header::Event("presence".to_owned().into()),
         ]
+    }
+
+    #[test]
+    fn a_control_character_beside_a_fold_is_not_trimmed_away() {
+        assert_eq!(unfolded(b"a \r\n\tb"), "a b");
+        assert_eq!(unfolded("\u{c}a\r\n \u{a0}".as_bytes()), "\u{c}a \u{a0}");
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub(super) fn find_start(bytes: &[u8]) -> Found {
             Start::Undecided => return Found::NotBefore(line_start),
             Start::Other => match memchr(b'\n', rest) {
                 Some(newline) => line_start += newline + 1,
-                None => break,
+                None => return Found::BehindThisLine,
             },
         }
     }
@@ -97,6 +97,8 @@ pub(super) fn find_start(bytes: &[u8]) -> Found {
 pub(super) enum Found {
     At(usize),
     NotBefore(usize),
+    /// All of it, and what comes next goes on in a line that is none.
+    BehindThisLine,
 }
 
 /// `Method SP Request-URI SP SIP-Version`.

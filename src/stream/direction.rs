@@ -14,6 +14,8 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use memchr::memchr;
+
 use crate::base::{Oddities, Oddity, Timestamp, Transport};
 
 use super::content::{self, Found, Start};
@@ -99,6 +101,8 @@ pub(super) struct Direction {
     /// Bytes to pass over before the next message.
     passing: usize,
     searched: usize,
+    /// What is searched goes on in a line that is no start line.
+    inside_line: bool,
     /// What came too early, in order, without overlap, all of it behind `next`.
     later: VecDeque<Piece>,
     later_bytes: usize,
@@ -121,6 +125,7 @@ impl Direction {
             expected: 0,
             passing: 0,
             searched: 0,
+            inside_line: false,
             later: VecDeque::new(),
             later_bytes: 0,
             cut: false,
@@ -213,6 +218,7 @@ impl Direction {
         self.next = first.sequence;
         self.cut = false;
         self.gap_ends = None;
+        self.inside_line = false;
         self.give_up_message(context);
         // If the gap lies inside a body, where the next message begins is still known.
         if missing <= self.passing {
@@ -348,11 +354,17 @@ impl Direction {
     fn frame(&mut self, bytes: &[u8], context: &mut Context<'_>) -> (usize, Verdict) {
         let mut done = 0;
         self.expected = 0;
+        if self.inside_line {
+            let line = memchr(b'\n', bytes).map(|newline| newline + 1);
+            self.inside_line = line.is_none();
+            done = line.unwrap_or(bytes.len());
+            self.searched += done;
+        }
         loop {
             done += content::keep_alive(bytes.get(done..).unwrap_or_default());
             let rest = bytes.get(done..).unwrap_or_default();
             if rest.is_empty() {
-                return (done, Verdict::Keep);
+                return (done, self.searched_enough());
             }
             if self.phase == Phase::Searching {
                 let passed = match content::find_start(rest) {
@@ -362,6 +374,10 @@ impl Direction {
                         at
                     }
                     Found::NotBefore(at) => at,
+                    Found::BehindThisLine => {
+                        self.inside_line = true;
+                        rest.len()
+                    }
                 };
                 done += passed;
                 if self.phase == Phase::Searching {

@@ -517,3 +517,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_searched_begins_a_line_only_where_one_begins() {
+    // One message, then a line that is none and that ends like a start line; however it is cut.
+    let (first, last) = (message("1", ""), message("2", ""));
+    let stream = format!("{first}OP\u{7}TIONS sip:bob@example.com SIP/2.0\r\nSubject: 3\r\n\r\n{last}");
+    for end in 1..stream.len() {
+        let mut wire = Wire::new();
+        wire.syn(9);
+        wire.tcp(10, &stream.as_bytes()[..end]);
+        wire.tcp(10 + u32::try_from(end).unwrap(), &stream.as_bytes()[end..]);
+        assert_eq!(wire.came(), [(first.clone(), true), (last.clone(), true)], "cut at {end}");
+    }
+}

@@ -468,3 +468,18 @@ fn a_dialog_document_that_comes_late_says_nothing_new_to_who_watches_presence() 
         assert!(bench.heard.is_empty(), "{first} {second}: {:?}", bench.heard);
     }
 }
+
+#[test]
+fn a_notify_in_flight_goes_on_its_way_when_the_watcher_subscribes_from_elsewhere() {
+    let mut bench = Bench::new();
+    let headers = [("Event", "presence"), ("Contact", "<sip:peer@192.0.2.7:5070>"), ("Call-ID", "watch")];
+    let told = bench.ask("SUBSCRIBE", &headers, b"").remove(1);
+    let tag = told.field("From").unwrap().split(";tag=").nth(1).unwrap();
+    let to = format!("<sip:alice@example.com>;tag={tag}");
+    let number = bench.number();
+    let again =
+        request("SUBSCRIBE", "sip:alice@example.com", number, &[&headers[..], &[("To", &*to)]].concat(), b"");
+    assert_eq!(bench.send(udp(5071), &again)[0].status(), Some(200));
+    let sent_again = bench.pass(Duration::from_millis(500));
+    assert_eq!((sent_again[0].hop, &sent_again[0].text), (told.hop, &told.text));
+}

@@ -89,6 +89,14 @@ impl CaptureReader {
         Self::from_source(source::open(path)?)
     }
 
+    /// Reads an input that is open already, and calls it so.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`].
+    pub fn from_reader(name: &str, bytes: impl io::Read + Send + 'static) -> Result<Self, CaptureError> {
+        Self::from_source(source::decompress(name.to_owned(), Box::new(bytes), None)?)
+    }
+
     pub(super) fn from_source(source: Source) -> Result<Self, CaptureError> {
         let mut reader = Self {
             name: source.name,

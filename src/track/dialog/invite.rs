@@ -193,7 +193,10 @@ impl Call {
             attempt.offer = Description::of(heard);
             attempt.dialled = heard.message.request_uri().map(|uri| heard.shared(uri));
         }
-        attempt.retry_until = None;
+        // A further hop that comes late is not the caller trying again.
+        if !forwarded {
+            attempt.retry_until = None;
+        }
         if attempt.over {
             attempt.over = false;
             let from_tag = Arc::clone(&attempt.from_tag);

@@ -106,7 +106,7 @@ impl Dialogs {
         };
         let id = match known {
             Some(id) => id,
-            None if opens_a_call(heard) => self.open(heard.call_id(), out, oddities),
+            None if opens_a_call(heard) => self.open(heard, out, oddities),
             None => return,
         };
         self.step(id, heard.frame, out, |call, context| call.handle(heard, context));
@@ -156,11 +156,12 @@ impl Dialogs {
         }
     }
 
-    fn open(&mut self, call_id: Arc<str>, out: &mut Findings, oddities: &mut Oddities) -> u32 {
+    fn open(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) -> u32 {
         if self.calls.len() >= self.limits.calls {
             oddities.note(Oddity::TableFull);
-            self.evict_oldest(out);
+            self.evict_oldest(heard.frame, out);
         }
+        let call_id = heard.call_id();
         self.born += 1;
         let hash = self.hasher.hash_one(&*call_id);
         let id = self.calls.insert(Call::new(call_id, self.born)) as u32;
@@ -177,10 +178,11 @@ impl Dialogs {
         id
     }
 
-    fn evict_oldest(&mut self, out: &mut Findings) {
+    /// `frame` is of the message that needs the room.
+    fn evict_oldest(&mut self, frame: FrameId, out: &mut Findings) {
         while let Some((id, born)) = self.order.pop_front() {
             if self.calls.get(id as usize).is_some_and(|call| call.born == born) {
-                self.step(id, FrameId::default(), out, Call::evict);
+                self.step(id, frame, out, Call::evict);
                 self.remove(id);
                 return;
             }
@@ -235,5 +237,46 @@ fn opens_a_call(heard: &Heard<'_, '_>) -> bool {
     match message.status() {
         None => matches!(method, Method::Invite | Method::Info),
         Some(status) => method == Method::Invite && matches!(status, 180 | 200..300),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Texts, Transport};
+    use crate::sip::Scanner;
+    use crate::track::{DialogState, Fact, Rule};
+
+    #[test]
+    fn a_call_that_has_to_go_says_for_which_message() {
+        let limits = Limits { calls: 1, ..Limits::default() };
+        let mut dialogs = Dialogs::new(&Rules::default(), &limits);
+        let mut out = Findings { at: Timestamp::from_secs(1), sequence: 0, queue: VecDeque::new() };
+        for number in 1..=2 {
+            let text = format!(
+                "INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bK{number}\r\n\
+                 From: <sip:alice@example.com>;tag=1\r\nTo: <sip:bob@example.com>\r\nCall-ID: call-{number}\r\n\
+                 CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+            );
+            let mut scanner = Scanner::new(&limits);
+            let heard = Heard {
+                at: out.at,
+                frame: FrameId::new(0, number),
+                source: "192.0.2.11:5060".parse().expect("an address"),
+                destination: "192.0.2.1:5060".parse().expect("an address"),
+                transport: Transport::Udp,
+                whole: true,
+                message: &scanner.scan(text.as_bytes()).expect("a message"),
+                texts: &Texts::default(),
+            };
+            dialogs.handle(&heard, &mut out, &mut Oddities::default());
+        }
+        let gone = out.queue.iter().find(|observation| match &observation.fact {
+            Fact::Dialog(fact) => fact.state == DialogState::Terminated,
+            _ => false,
+        });
+        let evidence = &gone.expect("the first call has ended").evidence;
+        assert_eq!((evidence.rule, evidence.frame.number()), (Rule::Evicted, 2));
+        assert_eq!(&*evidence.call_id, "call-1");
     }
 }
