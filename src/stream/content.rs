@@ -104,10 +104,10 @@ fn is_request_line(line: &[u8]) -> bool {
     let Some((before, version)) = line.split_last_chunk::<7>() else {
         return false;
     };
-    if !version.eq_ignore_ascii_case(VERSION) {
+    if version != VERSION && !version.eq_ignore_ascii_case(VERSION) {
         return false;
     }
-    let method = before.iter().take_while(|&&byte| is_token(byte)).count();
+    let method = before.iter().position(|&byte| !is_token(byte)).unwrap_or(before.len());
     let behind = before.get(method..).unwrap_or_default();
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     method > 0 && is_space(behind.first()) && is_space(behind.last()) && !behind.trim_ascii().is_empty()

@@ -9,8 +9,9 @@ use memchr::{memchr, memrchr};
 
 use super::content::StartLine;
 
-/// Finds the empty line; made once, since making it costs as much as a search.
-static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+/// Finds a line end and an empty line; made once, since making it costs as much as a search. Without the CR in front: LF
+/// and CR are side by side nowhere else, so that nothing is found in vain.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n\r\n"));
 
 /// The part of a message before its body.
 pub(crate) struct Head {
@@ -35,13 +36,24 @@ pub(crate) fn head(bytes: &[u8], start_line: &StartLine) -> Option<Head> {
     // The empty line may follow the start line at once: then its CRLF is part of the pattern searched for.
     let from = start_line.end.checked_sub(if start_line.bare_lf { 1 } else { 2 })?;
     let searched = bytes.get(from..)?;
-    let end_of_fields =
-        if start_line.bare_lf { empty_line(searched)? } else { HEAD_END.find(searched).map(|at| at + 4)? };
+    let end_of_fields = if start_line.bare_lf { empty_line(searched)? } else { empty_crlf_line(searched)? };
     let length = from + end_of_fields;
     Some(Head {
         length,
         content_length: content_length(bytes.get(start_line.end..length).unwrap_or_default()),
     })
+}
+
+/// The end of the first empty line between lines that end with CRLF.
+fn empty_crlf_line(bytes: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + HEAD_END.find(bytes.get(from..)?)?;
+        if at.checked_sub(1).and_then(|before| bytes.get(before)) == Some(&b'\r') {
+            return Some(at + 3);
+        }
+        from = at + 1;
+    }
 }
 
 /// The end of the first empty line, whatever ends the lines.
@@ -59,7 +71,7 @@ fn empty_line(bytes: &[u8]) -> Option<usize> {
 
 /// Searched from the end, since most senders put it there.
 fn content_length(fields: &[u8]) -> ContentLength {
-    let mut rest = fields;
+    let mut rest = fields.strip_suffix(b"\r\n").unwrap_or(fields);
     while !rest.is_empty() {
         let line_start =
             rest.split_last().and_then(|(_, before)| memrchr(b'\n', before)).map_or(0, |newline| newline + 1);
@@ -73,11 +85,11 @@ fn content_length(fields: &[u8]) -> ContentLength {
 
 /// What stands behind the colon, if the line is a Content-Length in its long or compact form.
 fn value_of_content_length(line: &[u8]) -> Option<&[u8]> {
-    const LONG: &[u8] = b"content-length";
+    const LONG: &[u8] = b"Content-Length";
     let behind_name = match line.first()? {
         b'c' | b'C' => {
             let (name, rest) = line.split_at_checked(LONG.len())?;
-            name.eq_ignore_ascii_case(LONG).then_some(rest)?
+            (name == LONG || name.eq_ignore_ascii_case(LONG)).then_some(rest)?
         }
         b'l' | b'L' => line.get(1..)?,
         _ => return None,
@@ -125,6 +137,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_head_ends_with_the_first_empty_line_between_crlf() {
+        let end = |text: &str| {
+            let start_line = StartLine { end: text.find('\n').unwrap() + 1, bare_lf: false };
+            head(text.as_bytes(), &start_line).map(|head| head.length)
+        };
+        assert_eq!(end("a\r\nb\r\n\r\nc\r\n\r\n"), Some(8));
+        assert_eq!(end("a\r\n\r\nc"), Some(5));
+        assert_eq!(end("a\r\nb\n\r\n\r\n"), Some(9));
+        assert_eq!(end("a\r\nb\n\r\nc\r\n"), None);
+        assert_eq!(end("a\r\nb\r\n\r"), None);
+    }
+
+    #[test]
     fn content_length_in_every_spelling() {
         let cases: &[(&str, ContentLength)] = &[
             ("Via: x\r\nContent-Length: 12\r\n\r\n", Bytes(12)),
@@ -140,6 +165,7 @@ mod tests {
             ("Content-Length:\r\n\r\n", Unreadable),
             ("Content-Length:\r\nVia: x\r\n\r\n", Unreadable),
             ("Content-Lengths: 12\r\n\r\n", Absent),
+            ("Content-Length: 12\r\n", Bytes(12)),
             ("Subject: x\r\n Content-Length: 12\r\n\r\n", Absent),
             ("Location: 12\r\n\r\n", Absent),
             ("\r\n", Absent),
