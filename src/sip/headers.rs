@@ -4,10 +4,8 @@
 
 use std::net::IpAddr;
 
-use memchr::memchr;
-
 use super::lex::{
-    closing_quote, exact_u32, find_outside_quotes, is_space, is_token, port, seconds, split_around,
+    closing_quote, exact_u32, find, find_outside_quotes, is_space, is_token, port, seconds, split_around,
     split_once, trim, trim_end, trim_start, unquote,
 };
 use super::uri::host_ip;
@@ -53,14 +51,14 @@ impl<'a> NameAddr<'a> {
             b'"' => {
                 let close = closing_quote(value, 0)?;
                 let rest = value.get(close + 1..)?;
-                let open = memchr(b'<', rest)?;
+                let open = find([b'<'], rest)?;
                 let (between, rest) = split_around(rest, open);
                 if !trim(between).is_empty() {
                     return None;
                 }
                 (value.get(1..close), rest)
             }
-            _ => match memchr(b'<', value).filter(|&open| !is_bare_uri(value, open)) {
+            _ => match find([b'<'], value).filter(|&open| !is_bare_uri(value, open)) {
                 Some(open) => {
                     let (display, rest) = split_around(value, open);
                     (Some(trim(display)), rest)
@@ -78,10 +76,10 @@ impl<'a> NameAddr<'a> {
     }
 
     fn parse_bare(value: &'a [u8]) -> Option<Self> {
-        let end = memchr(b';', value).unwrap_or(value.len());
+        let end = find([b';'], value).unwrap_or(value.len());
         let (uri, params) = value.split_at_checked(end)?;
         let uri = trim_end(uri);
-        if uri.is_empty() || memchr(b'>', uri).is_some() {
+        if uri.is_empty() || find([b'>'], uri).is_some() {
             return None;
         }
         Some(Self { display: None, uri, params: Params::new(params) })
@@ -100,7 +98,7 @@ fn is_bare_uri(value: &[u8], open: usize) -> bool {
     let begins_with_scheme = [&b"sip:"[..], b"sips:", b"tel:"]
         .iter()
         .any(|scheme| before.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)));
-    begins_with_scheme && memchr(b';', before).is_some()
+    begins_with_scheme && find([b';'], before).is_some()
 }
 
 /// One value of a Contact field.
@@ -177,18 +175,11 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// `None` when there is no protocol, transport or host, or a port that is none.
     pub(super) fn parse(value: &'a [u8]) -> Option<Self> {
-        let (mut via, params) = Self::parse_sent_by(value)?;
-        via.read(params);
-        Some(via)
+        Self::parse_sent_by(value).map(Self::with_params_read)
     }
 
-    /// Whether [`Self::parse`] can read it.
-    pub(super) fn is_readable(value: &'a [u8]) -> bool {
-        Self::parse_sent_by(value).is_some()
-    }
-
-    /// All before the parameters, and the parameters.
-    fn parse_sent_by(value: &'a [u8]) -> Option<(Self, Params<'a>)> {
+    /// All before the parameters, which are left for [`Self::with_params_read`].
+    pub(super) fn parse_sent_by(value: &'a [u8]) -> Option<Self> {
         // Nearly all begin so; others have white space around the slashes.
         let rest = match value.strip_prefix(b"SIP/2.0/") {
             Some(rest) => rest,
@@ -200,12 +191,16 @@ impl<'a> Via<'a> {
         let rest = trim_start(rest);
         let end = rest.iter().position(|&byte| !is_token(byte))?;
         let (transport, rest) = rest.split_at_checked(end)?;
-        let params_at = find_outside_quotes(rest, b';', false).unwrap_or(rest.len());
+        let params_at = match find([b';', b'"'], rest) {
+            Some(at) if rest.get(at) == Some(&b';') => at,
+            Some(_) => find_outside_quotes(rest, b';', false).unwrap_or(rest.len()),
+            None => rest.len(),
+        };
         let (sent_by, params) = rest.split_at_checked(params_at)?;
         let sent_by = trim(sent_by);
         let host_end = match sent_by.first()? {
-            b'[' => memchr(b']', sent_by)? + 1,
-            _ => sent_by.iter().position(|&byte| byte == b':' || is_space(byte)).unwrap_or(sent_by.len()),
+            b'[' => find([b']'], sent_by)? + 1,
+            _ => find([b':', b' ', b'\t', b'\r', b'\n'], sent_by).unwrap_or(sent_by.len()),
         };
         let (host, port_text) = sent_by.split_at_checked(host_end)?;
         let port = match trim_start(port_text) {
@@ -221,7 +216,7 @@ impl<'a> Via<'a> {
         if transport.is_empty() || host.is_empty() {
             return None;
         }
-        let via = Self {
+        Some(Self {
             transport,
             host,
             port,
@@ -230,12 +225,20 @@ impl<'a> Via<'a> {
             rport: None,
             asks_rport: false,
             params: Params::new(params),
-        };
-        Some((via, via.params))
+        })
     }
 
-    fn read(&mut self, params: Params<'a>) {
-        for (name, value) in params.iter() {
+    /// The branch alone.
+    pub(super) fn read_branch(&self) -> Option<&'a [u8]> {
+        let is_branch = |name: &[u8]| name == b"branch" || name.eq_ignore_ascii_case(b"branch");
+        let mut values =
+            self.params.iter().filter(|(name, _)| is_branch(name)).filter_map(|(_, value)| value);
+        values.find(|value| !value.is_empty())
+    }
+
+    /// With what the parameters say.
+    pub(super) fn with_params_read(mut self) -> Self {
+        for (name, value) in self.params.iter() {
             self.asks_rport |= name.eq_ignore_ascii_case(b"rport");
             let Some(value) = value.filter(|value| !value.is_empty()) else {
                 continue;
@@ -253,6 +256,7 @@ impl<'a> Via<'a> {
                 _ => {}
             }
         }
+        self
     }
 
     /// `received` as an address; with or without brackets (RFC 5118 section 4.5).

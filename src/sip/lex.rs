@@ -2,17 +2,67 @@
 //! In: bytes of a value. Out: parts of them. Knows nothing of fields.
 //! RFC 3261 section 25.1. White space may be a fold, so CR and LF count as such everywhere.
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr2, memchr3};
 
 /// SP, HTAB, and the CR and LF of a fold.
 pub(super) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+/// Which bytes are of a kind, as a table: looking one up is faster than asking what it is.
+pub(super) const fn table(bytes: &[u8], letters_and_digits: bool) -> [bool; 256] {
+    let mut of = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        of[at] = letters_and_digits && (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    at = 0;
+    while at < bytes.len() {
+        of[bytes[at] as usize] = true;
+        at += 1;
+    }
+    of
+}
+
 /// A byte of a `token`.
 pub(super) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    const TOKEN: [bool; 256] = table(b"-.!%*_+`'~", true);
+    TOKEN[byte as usize]
+}
+
+/// Where the first of these bytes stands. For what is near, as most things in a header field are: eight bytes at a time,
+/// without what memchr needs to get going.
+#[inline(always)]
+pub(super) fn find<const N: usize>(wanted: [u8; N], text: &[u8]) -> Option<usize> {
+    let (words, rest) = text.as_chunks();
+    for (number, word) in words.iter().enumerate() {
+        if let Some(found) = find_in_word(wanted, *word) {
+            return Some(number * 8 + found);
+        }
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    match text.last_chunk() {
+        // It begins among bytes that were looked at already, and have none.
+        Some(word) => find_in_word(wanted, *word).map(|found| text.len() - 8 + found),
+        None => rest.iter().position(|byte| wanted.contains(byte)),
+    }
+}
+
+#[inline(always)]
+fn find_in_word<const N: usize>(wanted: [u8; N], word: [u8; 8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xff;
+    let word = u64::from_le_bytes(word);
+    let mut found = 0;
+    for byte in wanted {
+        // Zero where the byte stands. Subtracting one from a zero byte sets its highest bit; a borrow may set further
+        // ones, but only behind it.
+        let differing = word ^ (ONES * u64::from(byte));
+        found |= differing.wrapping_sub(ONES) & !differing & (ONES << 7);
+    }
+    (found != 0).then(|| found.trailing_zeros() as usize / 8)
 }
 
 /// Without white space in front.
@@ -48,14 +98,14 @@ pub(super) fn split_around(text: &[u8], at: usize) -> (&[u8], &[u8]) {
 
 /// The text before and behind the first `byte`.
 pub(super) fn split_once(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
-    memchr(byte, text).map(|at| split_around(text, at))
+    find([byte], text).map(|at| split_around(text, at))
 }
 
 /// Where the quoted string ends that begins with the `"` at `open`: the place of its closing `"`.
 pub(super) fn closing_quote(text: &[u8], open: usize) -> Option<usize> {
     let mut at = open + 1;
     loop {
-        let next = at + memchr2(b'"', b'\\', text.get(at..)?)?;
+        let next = at + find([b'"', b'\\'], text.get(at..)?)?;
         match text.get(next)? {
             b'"' => return Some(next),
             _ => at = next + 2,
@@ -65,14 +115,16 @@ pub(super) fn closing_quote(text: &[u8], open: usize) -> Option<usize> {
 
 /// Where `separator` stands first outside quoted strings (and, if `angles`, outside `<…>`).
 pub(super) fn find_outside_quotes(text: &[u8], separator: u8, angles: bool) -> Option<usize> {
-    let open_angle = if angles { b'<' } else { b'"' };
     let mut at = 0;
     loop {
-        let next = at + memchr3(separator, b'"', open_angle, text.get(at..)?)?;
+        let rest = text.get(at..)?;
+        let found =
+            if angles { memchr3(separator, b'"', b'<', rest) } else { memchr2(separator, b'"', rest) };
+        let next = at + found?;
         match *text.get(next)? {
             found if found == separator => return Some(next),
             b'"' => at = closing_quote(text, next)? + 1,
-            _ => at = next + memchr(b'>', text.get(next..)?)? + 1,
+            _ => at = next + find([b'>'], text.get(next..)?)? + 1,
         }
     }
 }
@@ -145,4 +197,33 @@ pub(super) fn digits(text: &[u8]) -> Option<u64> {
 pub(super) fn leading_digits(text: &[u8]) -> &[u8] {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_found_wherever_it_stands_and_whatever_stands_around_it() {
+        for length in 0..40 {
+            // Bytes that differ from the wanted ones by one bit, and by one.
+            let text: Vec<u8> =
+                b"\xba:<\xbb".iter().copied().cycle().filter(|byte| *byte != b':').take(length).collect();
+            assert_eq!(find([b':', b';'], &text), None);
+            for at in 0..length {
+                for byte in [b':', b';'] {
+                    let mut text = text.clone();
+                    text[at] = byte;
+                    if let Some(behind) = text.get_mut(at + 1) {
+                        *behind = byte - 1;
+                    }
+                    if let Some(last) = text.last_mut().filter(|_| at + 2 < length) {
+                        *last = b';';
+                    }
+                    assert_eq!(find([b';', b':'], &text), Some(at), "{text:?}");
+                    assert_eq!(find([b':', b';', b','], &text), Some(at), "{text:?}");
+                }
+            }
+        }
+    }
 }

@@ -29,7 +29,9 @@ pub struct SipMessage<'a> {
     pub(super) from_tag: Option<&'a [u8]>,
     pub(super) to: NameAddr<'a>,
     pub(super) to_tag: Option<&'a [u8]>,
+    /// Its parameters are not read yet.
     pub(super) top_via: Via<'a>,
+    pub(super) top_branch: &'a [u8],
     pub(super) via_count: usize,
     pub(super) headers_are_whole: bool,
     /// All that follows the header section.
@@ -111,8 +113,8 @@ impl<'a> SipMessage<'a> {
     }
 
     /// The first Via: that of the hop the message is on.
-    pub const fn top_via(&self) -> Via<'a> {
-        self.top_via
+    pub fn top_via(&self) -> Via<'a> {
+        self.top_via.with_params_read()
     }
 
     /// All Via values of all Via fields that can be read, from the top.
@@ -126,8 +128,8 @@ impl<'a> SipMessage<'a> {
     }
 
     /// The branch of the first Via as written; empty when it has none.
-    pub fn top_branch(&self) -> &'a [u8] {
-        self.top_via.branch.unwrap_or(b"")
+    pub const fn top_branch(&self) -> &'a [u8] {
+        self.top_branch
     }
 
     /// All Contact values of all Contact fields.
@@ -141,14 +143,17 @@ impl<'a> SipMessage<'a> {
     }
 
     /// The first field of this name.
+    #[inline]
     pub fn header(&self, name: HeaderName) -> Option<&'a [u8]> {
-        self.fields.iter().find(|field| field.name == name).map(|field| field.value(self.bytes))
+        self.headers(name).next()
     }
 
     /// All fields of this name, in their order.
+    #[inline]
     pub fn headers(&self, name: HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let bytes = self.bytes;
-        self.fields.iter().filter(move |field| field.name == name).map(move |field| field.value(bytes))
+        let (bytes, wanted) = (self.bytes, name.wanted());
+        let fields = self.fields.iter().filter(move |field| field.is(&wanted, bytes));
+        fields.map(move |field| field.value(bytes))
     }
 
     /// All values of all fields of this name, split at commas outside quotes and angle brackets.

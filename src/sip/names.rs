@@ -2,6 +2,59 @@
 //! In: a name as written, long or compact, in any case. Out: `HeaderName`. Knows nothing of values.
 //! Compact forms: the IANA registry of SIP header fields.
 
+/// First letter and length of a name, all that is noted of it while a message is scanned: few names share them, and most
+/// fields are never asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape(u16);
+
+/// A name that is looked for among shapes.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    text: &'static [u8],
+    long: Shape,
+    /// The same where there is no compact form.
+    compact: Shape,
+}
+
+impl Wanted {
+    const fn new(name: &'static str, compact: &'static str) -> Self {
+        let (text, compact) = (name.as_bytes(), Shape::of(compact.as_bytes()));
+        Self { text, long: Shape::of(text), compact }
+    }
+
+    /// Whether a text of this shape is the name, long or compact.
+    #[inline]
+    pub(super) fn is<'t>(&self, shape: Shape, text: impl FnOnce() -> &'t [u8]) -> bool {
+        // A single letter is told by its shape.
+        (shape == self.long && is_spelled(self.text, text()))
+            || (shape == self.compact && self.compact.length() == 1)
+    }
+}
+
+/// Whether a text is a registered name, in any case.
+#[inline]
+fn is_spelled(registered: &[u8], text: &[u8]) -> bool {
+    // Nearly all are written as registered, and equal bytes are found faster than equal letters.
+    registered == text || registered.eq_ignore_ascii_case(text)
+}
+
+impl Shape {
+    /// The shape of a name as written. Very long names have the same length.
+    pub(super) const fn of(name: &[u8]) -> Self {
+        let Some(first) = name.first() else {
+            return Self(0);
+        };
+        let length = if name.len() < 0xff { name.len() as u16 } else { 0xff };
+        // In lower case if it is a letter.
+        Self(length << 8 | (*first | 0x20) as u16)
+    }
+
+    /// The length of the name.
+    pub(super) const fn length(self) -> usize {
+        (self.0 >> 8) as usize
+    }
+}
+
 macro_rules! header_names {
     ($($variant:ident = $name:literal $(| $compact:literal)?,)+) => {
         /// The header fields that are looked at; [`HeaderName::text`] is each one's registered name.
@@ -16,12 +69,22 @@ macro_rules! header_names {
                 match self { $(Self::$variant => $name,)+ Self::Other => "" }
             }
 
+            /// What to look for to find the name.
+            pub(super) const fn wanted(self) -> &'static Wanted {
+                const ALL: &[Wanted] =
+                    &[$(Wanted::new($name, header_names!(@shortest $name $(, $compact)?)),)+ NOBODYS];
+                const NOBODYS: Wanted = Wanted { text: b"", long: Shape(u16::MAX), compact: Shape(u16::MAX) };
+                &ALL[self as usize]
+            }
+
             /// All that have a name.
             #[cfg(test)]
             pub(super) const ALL: &'static [(Self, &'static str, Option<&'static str>)] =
                 &[$((Self::$variant, $name, header_names!(@compact $($compact)?)),)+];
         }
     };
+    (@shortest $name:literal) => { $name };
+    (@shortest $name:literal, $compact:literal) => { $compact };
     (@compact $compact:literal) => { Some($compact) };
     (@compact) => { None };
 }
@@ -147,12 +210,7 @@ impl HeaderName {
             (20, b'p') => &[N::PPreferredIdentity],
             _ => &[],
         };
-        // Nearly all are written as registered, and equal bytes are found faster than equal letters.
-        let is = |name: &N| {
-            let registered = name.text().as_bytes();
-            registered == text || registered.eq_ignore_ascii_case(text)
-        };
-        candidates.iter().copied().find(is).unwrap_or(N::Other)
+        candidates.iter().copied().find(|name| is_spelled(name.text().as_bytes(), text)).unwrap_or(N::Other)
     }
 
     const fn of_compact(letter: u8) -> Self {
@@ -190,6 +248,12 @@ mod tests {
     fn every_name_is_found_in_any_case_and_compact() {
         for &(name, text, compact) in HeaderName::ALL {
             assert_eq!(HeaderName::of(text.as_bytes()), name, "{text}");
+            let is = |text: &str| name.wanted().is(Shape::of(text.as_bytes()), || text.as_bytes());
+            assert!(is(text) && is(&text.to_uppercase()) && compact.is_none_or(is), "{text}");
+            assert!(
+                !is("X-Other") && !is("z") && !is("") && !is(&format!("{}_", &text[..text.len() - 1])),
+                "{text}"
+            );
             assert_eq!(HeaderName::of(text.to_uppercase().as_bytes()), name, "{text}");
             if let Some(compact) = compact {
                 assert_eq!(HeaderName::of(compact.as_bytes()), name, "{compact}");

@@ -1,7 +1,7 @@
 //! Parameters: `;name=value;flag`.
 //! In: the text behind a URI or a value. Out: names and values. Knows nothing of what they mean.
 
-use super::lex::{closing_quote, find_outside_quotes, split_around, trim, unquote};
+use super::lex::{closing_quote, find, find_outside_quotes, split_around, trim, unquote};
 
 /// The parameters of a URI or of a header field value, borrowed and read when asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,29 +73,31 @@ impl<'a> Iterator for ParamIterator<'a> {
     }
 }
 
-/// The first parameter, where its `=` is, and what follows its `;`. Byte by byte: parameters are too
-/// short for memchr to pay.
+/// The first parameter, where its `=` is, and what follows its `;`.
 #[inline]
 fn cut(text: &[u8]) -> (&[u8], Option<usize>, &[u8]) {
-    let mut equals = None;
-    let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        match byte {
-            b';' => {
-                let (parameter, rest) = split_around(text, at);
-                return (parameter, equals, rest);
-            }
-            b'=' => equals = equals.or(Some(at)),
-            // An unterminated quoted string takes all that follows.
-            b'"' => match closing_quote(text, at) {
-                Some(close) => at = close,
-                None => break,
-            },
-            _ => {}
-        }
-        at += 1;
+    let mut at = find([b';', b'=', b'"'], text);
+    let equals = at.filter(|&at| text.get(at) == Some(&b'='));
+    if let Some(equals) = equals {
+        at = find_from(equals + 1, text);
     }
-    (text, equals, b"")
+    while let Some(quote) = at.filter(|&at| text.get(at) == Some(&b'"')) {
+        // An unterminated quoted string takes all that follows.
+        at = closing_quote(text, quote).and_then(|close| find_from(close + 1, text));
+    }
+    match at {
+        Some(at) => {
+            let (parameter, rest) = split_around(text, at);
+            (parameter, equals, rest)
+        }
+        None => (text, equals, b""),
+    }
+}
+
+/// Where the next `;` or `"` stands.
+#[inline]
+fn find_from(begin: usize, text: &[u8]) -> Option<usize> {
+    find([b';', b'"'], text.get(begin..)?).map(|found| begin + found)
 }
 
 #[cfg(test)]

@@ -2,15 +2,17 @@
 //! In: the bytes of one message. Out: `SipMessage`, which borrows them and the scanner's table. Knows
 //! nothing of what the values mean, beyond the five fields that every message has.
 //!
-//! One pass over the header lines, driven by memchr, records which field is where. Nothing is copied;
-//! the table is used again, so scanning allocates only until it is as long as the longest message needs.
+//! One pass over the header lines records where each field is and the shape of its name; which field it is, is told when
+//! somebody asks for one. Nothing is copied; the table is used again, so scanning allocates only until it is as long as
+//! the longest message needs.
 //! RFC 3261 section 7, with the leniency that RFC 4475 and the wire ask for.
 
 use memchr::{memchr, memrchr};
 
 use super::headers::{NameAddr, Via, cseq};
-use super::lex::{Values, is_space, is_token, trim, trim_end, trim_start};
+use super::lex::{Values, find, is_space, is_token, trim, trim_end, trim_start};
 use super::message::{SipMessage, StartLine};
+use super::names::{Shape, Wanted};
 use super::{CSeq, HeaderName, Method};
 use crate::base::Limits;
 
@@ -64,18 +66,50 @@ pub enum ScanError {
     },
 }
 
-/// Which field, and where its trimmed value is.
+/// Where a field is, and what its name looks like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field {
-    pub(super) name: HeaderName,
-    pub(super) start: u32,
-    pub(super) end: u32,
+    shape: Shape,
+    begin: u32,
+    colon: u32,
+    end: u32,
 }
 
 impl Field {
-    pub(super) fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        bytes.get(self.start as usize..self.end as usize).unwrap_or(b"")
+    /// Whether it has this name.
+    #[inline]
+    pub(super) fn is(&self, name: &Wanted, bytes: &[u8]) -> bool {
+        let begin = self.begin as usize;
+        name.is(self.shape, || bytes.get(begin..begin + self.shape.length()).unwrap_or(b""))
     }
+
+    /// The value without white space around it.
+    pub(super) fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        trim(bytes.get(self.colon as usize + 1..self.end as usize).unwrap_or(b""))
+    }
+
+    /// Where the value begins.
+    fn value_at(&self, bytes: &[u8]) -> usize {
+        let value = bytes.get(self.colon as usize + 1..self.end as usize).unwrap_or(b"");
+        self.end as usize - trim_start(value).len()
+    }
+
+    /// Which of the fields it is that every message has.
+    fn required(&self, bytes: &[u8]) -> Option<HeaderName> {
+        const REQUIRED: [HeaderName; 5] =
+            [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
+        REQUIRED.into_iter().find(|name| self.is(name.wanted(), bytes))
+    }
+}
+
+/// The fields that every message has, the first of each.
+#[derive(Default)]
+struct Required {
+    call_id: Option<Field>,
+    cseq: Option<Field>,
+    from: Option<Field>,
+    to: Option<Field>,
+    via: Option<Field>,
 }
 
 /// Scans one message at a time and lends its table to each.
@@ -118,57 +152,48 @@ impl Scanner {
     }
 
     /// Records the fields from `at` up to the empty line or the end.
-    fn scan_fields(&mut self, bytes: &[u8], mut at: usize) -> Section {
-        let mut seen = 0;
-        loop {
-            match rest_of(bytes, at) {
-                [b'\n', ..] => {
-                    return Section { end: at + 1, whole: true };
-                }
-                [b'\r', b'\n', ..] => {
-                    return Section { end: at + 2, whole: true };
-                }
-                _ => {}
-            }
-            // A field ends with the first line that no white space follows. (memchr finds line ends:
-            // lines are long enough for it to pay.)
-            let line = at;
-            let mut search = at;
-            let end = loop {
-                let Some(found) = memchr(b'\n', rest_of(bytes, search)) else {
-                    return Section { end: bytes.len(), whole: false };
-                };
-                search += found + 1;
-                if !matches!(bytes.get(search), Some(b' ' | b'\t')) {
-                    break search;
-                }
-            };
-            at = end;
-            if seen < self.max_fields {
-                seen += 1;
-                self.record(bytes, line, end);
-            }
+    fn scan_fields(&mut self, bytes: &[u8], at: usize) -> Section {
+        let mut rest = rest_of(bytes, at);
+        if let Some(length) = empty_line(rest) {
+            return Section { end: at + length, whole: true };
         }
+        let mut left = self.max_fields;
+        let mut searched = 0;
+        while let Some(found) = memchr(b'\n', rest_of(rest, searched)) {
+            let length = searched + found + 1;
+            let Some((field, behind)) = rest.split_at_checked(length) else {
+                break;
+            };
+            // A field ends with the first line that no white space follows.
+            if let Some(b' ' | b'\t') = behind.first() {
+                searched = length;
+                continue;
+            }
+            if left > 0 {
+                left -= 1;
+                self.record(field, bytes.len() - rest.len());
+            }
+            if let Some(length) = empty_line(behind) {
+                return Section { end: bytes.len() - behind.len() + length, whole: true };
+            }
+            rest = behind;
+            searched = 0;
+        }
+        Section { end: bytes.len(), whole: false }
     }
 
-    fn record(&mut self, bytes: &[u8], line: usize, end: usize) {
-        let text = bytes.get(line..end).unwrap_or(b"");
-        // A line without a colon says nothing; neither does one that begins with white space, which
-        // can only be the first.
-        // Names are too short for memchr to pay.
-        let Some(colon) = text.iter().position(|&byte| byte == b':') else {
+    /// Notes a field that begins at this place, unless it has no colon: then it says nothing.
+    fn record(&mut self, field: &[u8], begin: usize) {
+        let Some((name, _)) = find([b':'], field).and_then(|colon| field.split_at_checked(colon)) else {
             return;
         };
-        let name = HeaderName::of(trim_end(text.get(..colon).unwrap_or(b"")));
-        if name == HeaderName::Other {
-            return;
-        }
-        let value = text.get(colon + 1..).unwrap_or(b"");
-        let from_value = trim_start(value);
-        let start = end - from_value.len();
-        let length = trim_end(from_value).len();
         // The message's length was checked to fit.
-        self.fields.push(Field { name, start: start as u32, end: (start + length) as u32 });
+        self.fields.push(Field {
+            shape: Shape::of(trim_end(name)),
+            begin: begin as u32,
+            colon: (begin + name.len()) as u32,
+            end: (begin + field.len()) as u32,
+        });
     }
 
     /// Checks the fields that every message has.
@@ -178,52 +203,57 @@ impl Scanner {
         start: StartLine<'s>,
         section: Section,
     ) -> Result<SipMessage<'s>, ScanError> {
-        const ABSENT: Field = Field { name: HeaderName::Other, start: 0, end: 0 };
-        let (mut call_id, mut cseq_at, mut from, mut to, mut via) = (ABSENT, ABSENT, ABSENT, ABSENT, ABSENT);
+        let mut required = Required::default();
+        let mut further_vias = 0;
         for &field in &self.fields {
-            let first = match field.name {
-                HeaderName::CallId => &mut call_id,
-                HeaderName::CSeq => &mut cseq_at,
-                HeaderName::From => &mut from,
-                HeaderName::To => &mut to,
-                HeaderName::Via => &mut via,
-                _ => continue,
+            let Some(name) = field.required(bytes) else {
+                continue;
             };
-            if first.name == HeaderName::Other {
-                *first = field;
-            } else if field.name != HeaderName::Via && field.value(bytes) != first.value(bytes) {
-                return Err(ScanError::Contradictory(field.name.text()));
+            let first = match name {
+                HeaderName::CallId => &mut required.call_id,
+                HeaderName::CSeq => &mut required.cseq,
+                HeaderName::From => &mut required.from,
+                HeaderName::To => &mut required.to,
+                _ => &mut required.via,
+            };
+            match first {
+                None => *first = Some(field),
+                Some(_) if name == HeaderName::Via => {
+                    further_vias += readable_vias(Values::new(field.value(bytes)))
+                }
+                Some(first) if field.value(bytes) != first.value(bytes) => {
+                    return Err(ScanError::Contradictory(name.text()));
+                }
+                Some(_) => {}
             }
         }
-        let required = [
-            (call_id, HeaderName::CallId),
-            (cseq_at, HeaderName::CSeq),
-            (from, HeaderName::From),
-            (to, HeaderName::To),
-            (via, HeaderName::Via),
-        ];
-        for (field, name) in required {
-            if field.name == HeaderName::Other {
-                return Err(ScanError::Missing(name.text()));
-            }
-        }
-        let malformed =
-            |field: Field| ScanError::Malformed { name: field.name.text(), offset: field.start as usize };
+        let missing = |name: HeaderName| ScanError::Missing(name.text());
+        let call_id = required.call_id.ok_or(missing(HeaderName::CallId))?;
+        let cseq_at = required.cseq.ok_or(missing(HeaderName::CSeq))?;
+        let from = required.from.ok_or(missing(HeaderName::From))?;
+        let to = required.to.ok_or(missing(HeaderName::To))?;
+        let via = required.via.ok_or(missing(HeaderName::Via))?;
+        let malformed = |name: HeaderName, field: Field| ScanError::Malformed {
+            name: name.text(),
+            offset: field.value_at(bytes),
+        };
         let call_id_text = call_id.value(bytes);
         if call_id_text.is_empty() {
-            return Err(malformed(call_id));
+            return Err(malformed(HeaderName::CallId, call_id));
         }
-        let (number, cseq_method) = cseq(cseq_at.value(bytes)).ok_or_else(|| malformed(cseq_at))?;
+        let (number, cseq_method) =
+            cseq(cseq_at.value(bytes)).ok_or_else(|| malformed(HeaderName::CSeq, cseq_at))?;
         if let StartLine::Request { method, .. } = start
             && method != cseq_method
         {
-            return Err(ScanError::MethodMismatch { offset: cseq_at.start as usize });
+            return Err(ScanError::MethodMismatch { offset: cseq_at.value_at(bytes) });
         }
+        let mut vias = Values::new(via.value(bytes));
         let top_via =
-            Values::new(via.value(bytes)).next().and_then(Via::parse).ok_or_else(|| malformed(via))?;
-        let from = NameAddr::parse(from.value(bytes)).ok_or_else(|| malformed(from))?;
-        let to = NameAddr::parse(to.value(bytes)).ok_or_else(|| malformed(to))?;
-        let mut message = SipMessage {
+            vias.next().and_then(Via::parse_sent_by).ok_or_else(|| malformed(HeaderName::Via, via))?;
+        let from = NameAddr::parse(from.value(bytes)).ok_or_else(|| malformed(HeaderName::From, from))?;
+        let to = NameAddr::parse(to.value(bytes)).ok_or_else(|| malformed(HeaderName::To, to))?;
+        Ok(SipMessage {
             bytes,
             fields: &self.fields,
             start,
@@ -235,15 +265,16 @@ impl Scanner {
             to,
             to_tag: to.tag(),
             top_via,
-            via_count: 0,
+            top_branch: top_via.read_branch().unwrap_or(b""),
+            via_count: 1 + readable_vias(vias) + further_vias,
             headers_are_whole: section.whole,
             rest: rest_of(bytes, section.end),
-        };
-        // The first was read already.
-        message.via_count =
-            1 + message.values(HeaderName::Via).skip(1).filter(|via| Via::is_readable(via)).count();
-        Ok(message)
+        })
     }
+}
+
+fn readable_vias(values: Values<'_>) -> usize {
+    values.filter(|via| Via::parse_sent_by(via).is_some()).count()
 }
 
 /// Where the header section ends, and whether an empty line ends it.
@@ -253,6 +284,15 @@ struct Section {
     whole: bool,
 }
 
+/// The length of the empty line that these bytes begin with, if they do.
+fn empty_line(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [b'\n', ..] => Some(1),
+        [b'\r', b'\n', ..] => Some(2),
+        _ => None,
+    }
+}
+
 fn rest_of(bytes: &[u8], at: usize) -> &[u8] {
     bytes.get(at..).unwrap_or(b"")
 }
@@ -260,13 +300,13 @@ fn rest_of(bytes: &[u8], at: usize) -> &[u8] {
 const VERSION: &[u8] = b"SIP/2.0";
 
 fn is_version(text: &[u8]) -> bool {
-    text.eq_ignore_ascii_case(VERSION)
+    text == VERSION || text.eq_ignore_ascii_case(VERSION)
 }
 
 /// Reads the first line, which stands at `offset` and has no white space behind it.
 fn start_line(line: &[u8], offset: usize) -> Result<StartLine<'_>, ScanError> {
     let none = ScanError::StartLine { offset };
-    let first_end = line.iter().position(|&byte| is_space(byte)).ok_or(none)?;
+    let first_end = find([b' ', b'\t', b'\r'], line).ok_or(none)?;
     let (first, rest) = line.split_at_checked(first_end).ok_or(none)?;
     let rest = trim_start(rest);
     let at = |part: &[u8]| offset + (line.len() - part.len());

@@ -5,10 +5,10 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use memchr::{memchr, memchr2, memchr3, memrchr};
+use memchr::memrchr;
 
 use super::Params;
-use super::lex::{port, split_around, split_once, trim};
+use super::lex::{find, port, split_around, split_once, table, trim};
 
 /// What a URI begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -83,22 +83,24 @@ impl<'a> Uri<'a> {
         let rest = match user_end(rest) {
             Some(at) => {
                 let (userinfo, rest) = split_around(rest, at);
-                if userinfo.iter().any(|&byte| is_never_in_uri(byte)) {
-                    return None;
+                self.user = Some(userinfo).filter(|user| !user.is_empty());
+                // Nearly all users are of letters and digits.
+                if !is_plain(userinfo) {
+                    if userinfo.iter().any(|&byte| is_never_in_uri(byte)) {
+                        return None;
+                    }
+                    if let Some((user, password)) = split_once(userinfo, b':') {
+                        self.user = Some(user).filter(|user| !user.is_empty());
+                        self.password = Some(password);
+                    }
                 }
-                let (user, password) = match split_once(userinfo, b':') {
-                    Some((user, password)) => (user, Some(password)),
-                    None => (userinfo, None),
-                };
-                self.user = Some(user).filter(|user| !user.is_empty());
-                self.password = password;
                 rest
             }
             None => rest,
         };
         let host_end = match rest.first()? {
-            b'[' => memchr(b']', rest)? + 1,
-            _ => memchr3(b':', b';', b'?', rest).unwrap_or(rest.len()),
+            b'[' => find([b']'], rest)? + 1,
+            _ => host_length(rest),
         };
         let (host, rest) = rest.split_at_checked(host_end)?;
         // White space before the parameters is tolerated: RFC 4475 section 3.1.2.8 shows such a URI.
@@ -106,7 +108,10 @@ impl<'a> Uri<'a> {
         if !is_host(self.host) {
             return None;
         }
-        let tail = memchr2(b';', b'?', rest).unwrap_or(rest.len());
+        if rest.is_empty() {
+            return Some(());
+        }
+        let tail = find([b';', b'?'], rest).unwrap_or(rest.len());
         let (port_text, tail) = rest.split_at_checked(tail)?;
         match trim(port_text) {
             [] | [b':'] => {}
@@ -118,7 +123,7 @@ impl<'a> Uri<'a> {
     }
 
     fn read_tel(&mut self, rest: &'a [u8]) -> Option<()> {
-        let end = memchr2(b';', b'?', rest).unwrap_or(rest.len());
+        let end = find([b';', b'?'], rest).unwrap_or(rest.len());
         let (number, tail) = rest.split_at_checked(end)?;
         if !number.iter().all(|&byte| is_phone_digit(byte) || is_visual_separator(byte))
             || !number.iter().any(|&byte| is_phone_digit(byte) && byte != b'+')
@@ -131,6 +136,9 @@ impl<'a> Uri<'a> {
     }
 
     fn read_tail(&mut self, tail: &'a [u8]) {
+        if tail.is_empty() {
+            return;
+        }
         let (params, headers) = split_once(tail, b'?').unwrap_or((tail, b""));
         self.params = Params::new(params);
         self.headers = headers;
@@ -267,13 +275,15 @@ fn scheme_of(text: &[u8]) -> Option<Scheme> {
 /// Where the `@` is that ends the user. The grammar allows but one; of several, as in a user that is
 /// a mail address, the last counts that stands before the host's end.
 fn user_end(text: &[u8]) -> Option<usize> {
-    let first = memchr(b'@', text)?;
+    let first = find([b'@'], text)?;
     let rest = text.get(first + 1..)?;
-    let host_end = memchr3(b':', b';', b'?', rest).unwrap_or(rest.len());
-    Some(match memrchr(b'@', rest.get(..host_end)?) {
-        Some(last) => first + 1 + last,
-        None => first,
-    })
+    let host = rest.get(..host_length(rest))?;
+    Some(memrchr(b'@', host).map_or(first, |last| first + 1 + last))
+}
+
+/// How long the host is that stands here, with what white space is behind it.
+fn host_length(text: &[u8]) -> usize {
+    find([b':', b';', b'?'], text).unwrap_or(text.len())
 }
 
 const fn is_never_in_uri(byte: u8) -> bool {
@@ -284,12 +294,12 @@ const fn is_never_in_uri(byte: u8) -> bool {
 fn is_host(host: &[u8]) -> bool {
     match host {
         [b'[', inside @ .., b']'] => {
-            memchr(b':', inside).is_some()
+            find([b':'], inside).is_some()
                 && inside.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
         }
         _ => {
-            host.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
-                && host.iter().any(u8::is_ascii_alphanumeric)
+            const OF_NAMES: [bool; 256] = table(b"-._", true);
+            host.iter().all(|&byte| OF_NAMES[usize::from(byte)]) && host.iter().any(u8::is_ascii_alphanumeric)
         }
     }
 }
@@ -303,8 +313,13 @@ const fn is_visual_separator(byte: u8) -> bool {
 }
 
 const fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')')
+    const UNRESERVED: [bool; 256] = table(b"-_.!~*'()", true);
+    UNRESERVED[byte as usize]
+}
+
+/// Nothing is to be escaped, unescaped or split.
+fn is_plain(user: &[u8]) -> bool {
+    user.iter().all(|&byte| is_unreserved(byte))
 }
 
 const fn is_reserved(byte: u8) -> bool {
@@ -345,9 +360,8 @@ const fn hex_value(digit: u8) -> Option<u8> {
 
 /// The user in its one spelling: needless escapes decoded, the others in upper-case hex.
 pub(super) fn push_user(out: &mut String, user: &[u8]) {
-    // Nearly all users are of letters and digits.
-    if let Ok(plain) = std::str::from_utf8(user)
-        && user.iter().all(|&byte| is_unreserved(byte))
+    if is_plain(user)
+        && let Ok(plain) = std::str::from_utf8(user)
     {
         return out.push_str(plain);
     }
@@ -367,8 +381,14 @@ pub(super) fn push_user(out: &mut String, user: &[u8]) {
 
 /// The host in lower case, an IPv6 address in brackets as RFC 5952 writes it.
 pub(super) fn push_host(out: &mut String, host: &[u8]) {
-    // An IPv4 address has but one spelling: the text itself.
-    let v6 = memchr(b':', host).and_then(|_| host_ip(host));
+    const SMALL: [bool; 256] = table(b"-._abcdefghijklmnopqrstuvwxyz0123456789", false);
+    // A name in lower case has but one spelling, and an IPv4 address: the text itself.
+    if host.iter().all(|&byte| SMALL[usize::from(byte)])
+        && let Ok(text) = std::str::from_utf8(host)
+    {
+        return out.push_str(text);
+    }
+    let v6 = find([b':'], host).and_then(|_| host_ip(host));
     if let Some(IpAddr::V6(address)) = v6 {
         // Writing to a String does not fail.
         let _ = write!(out, "[{address}]");
