@@ -2,9 +2,12 @@
 //! In: the text of a description. Out: `Sdp`. Knows nothing of messages.
 //! RFC 8866, RFC 3264; a lenient scan of the lines that matter.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::lex::{split_once, trim};
+use smallvec::SmallVec;
+
+use super::lex::{find, split_around, split_once, trim};
 
 /// Media sections that are kept; further ones are not looked at.
 const MAX_MEDIA: usize = 16;
@@ -33,7 +36,7 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SdpMedia {
     /// `audio`, `video`, … in lower case.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// The port; 0 means refused or switched off.
     pub port: u16,
     /// The section's own direction, else the session's.
@@ -42,7 +45,7 @@ pub struct SdpMedia {
     pub connection_is_zero: bool,
     /// The encoding name of the first format that is neither telephone-event nor comfort noise, as
     /// written in its rtpmap, else from the table of RFC 3551.
-    pub codec: Option<String>,
+    pub codec: Option<Cow<'static, str>>,
     /// The clock rate of that format.
     pub clock_rate_hz: Option<u32>,
     /// Bits per second: `b=TIAS`, else the codec's own rate if it has but one, else `b=AS`.
@@ -53,7 +56,7 @@ pub struct SdpMedia {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sdp {
     /// Its media sections, in their order: the same place in offer and answer is the same stream.
-    pub media: Vec<SdpMedia>,
+    pub media: SmallVec<[SdpMedia; 1]>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -75,29 +78,52 @@ struct Section<'a> {
     port: u16,
     formats: &'a [u8],
     level: Level,
-    maps: Vec<(&'a [u8], &'a [u8])>,
+    maps: SmallVec<[(&'a [u8], &'a [u8]); 4]>,
+}
+
+/// Lines that say something, trimmed.
+struct Lines<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while !self.rest.is_empty() {
+            let (line, rest) = match find([b'\n'], self.rest) {
+                Some(end) => split_around(self.rest, end),
+                None => (self.rest, &b""[..]),
+            };
+            self.rest = rest;
+            let line = trim(line);
+            if !line.is_empty() {
+                return Some(line);
+            }
+        }
+        None
+    }
 }
 
 impl Sdp {
     /// Reads a description; `None` if it has no `v=0` line first or a media line that cannot be read.
     /// Unknown lines are skipped; LF line ends are as good as CRLF.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let mut lines =
-            text.split(|&byte| byte == b'\n').map(trim).filter(|line| !line.is_empty()).take(MAX_LINES);
-        let (b"v", version) = split_once(lines.next()?, b'=')? else {
+        let mut lines = Lines { rest: text }.take(MAX_LINES);
+        let [b'v', b'=', version @ ..] = lines.next()? else {
             return None;
         };
         if trim(version) != b"0" {
             return None;
         }
         let mut session = Level::default();
-        let mut sections: Vec<Section<'_>> = Vec::new();
+        let mut sections: SmallVec<[Section<'_>; 1]> = SmallVec::new();
         for line in lines {
-            let Some((kind, value)) = split_once(line, b'=') else {
+            let [kind, b'=', value @ ..] = line else {
                 continue;
             };
-            let value = trim(value);
-            if kind == b"m" {
+            let (kind, value) = (*kind, trim(value));
+            if kind == b'm' {
                 if sections.len() == MAX_MEDIA {
                     break;
                 }
@@ -117,9 +143,9 @@ impl Sdp {
 }
 
 impl Level {
-    fn read(&mut self, kind: &[u8], value: &[u8]) {
+    fn read(&mut self, kind: u8, value: &[u8]) {
         match kind {
-            b"c" => {
+            b'c' => {
                 // Of several connection lines in a section (layered multicast) the first counts.
                 let address = value.rsplit(|&byte| byte == b' ').next().unwrap_or(b"");
                 let address = split_once(address, b'/').map_or(address, |(before, _)| before);
@@ -127,7 +153,7 @@ impl Level {
                 let is_zero = address.is_some_and(|address| address.is_unspecified());
                 self.connection_is_zero.get_or_insert(is_zero);
             }
-            b"b" => {
+            b'b' => {
                 let Some((modifier, number)) = split_once(value, b':') else {
                     return;
                 };
@@ -138,7 +164,7 @@ impl Level {
                     _ => {}
                 }
             }
-            b"a" => {
+            b'a' => {
                 let direction = match value {
                     b"sendrecv" => Direction::SendRecv,
                     b"sendonly" => Direction::SendOnly,
@@ -160,13 +186,14 @@ impl<'a> Section<'a> {
         let (port, rest) = split_once(super::lex::trim_start(rest), b' ')?;
         let (_protocol, formats) = split_once(super::lex::trim_start(rest), b' ').unwrap_or((rest, b""));
         let port = split_once(port, b'/').map_or(port, |(before, _)| before);
-        Some(Self { kind, port: super::lex::port(port)?, formats, level: Level::default(), maps: Vec::new() })
+        let (port, level) = (super::lex::port(port)?, Level::default());
+        Some(Self { kind, port, formats, level, maps: SmallVec::new() })
     }
 
     /// `a=rtpmap:96 opus/48000/2`
-    fn read_map(&mut self, kind: &[u8], value: &'a [u8]) {
-        if kind == b"a"
-            && let Some((b"rtpmap", map)) = split_once(value, b':')
+    fn read_map(&mut self, kind: u8, value: &'a [u8]) {
+        if kind == b'a'
+            && let Some(map) = value.strip_prefix(b"rtpmap:")
             && let Some((format, encoding)) = split_once(trim(map), b' ')
             && self.maps.len() < MAX_FORMATS
         {
@@ -183,10 +210,8 @@ impl<'a> Section<'a> {
             .tias
             .or_else(|| codec.as_deref().and_then(fixed_bit_rate))
             .or(bandwidth.application_specific.map(|kilobits| kilobits.saturating_mul(1_000)));
-        let mut kind = lossy(self.kind);
-        kind.make_ascii_lowercase();
         SdpMedia {
-            kind,
+            kind: kind_of_media(self.kind),
             port: self.port,
             direction: self.level.direction.or(session.direction).unwrap_or_default(),
             connection_is_zero: self.level.connection_is_zero.or(session.connection_is_zero).unwrap_or(false),
@@ -197,31 +222,49 @@ impl<'a> Section<'a> {
     }
 
     /// Name and clock rate of the first format that carries the media itself.
-    fn codec(&self) -> Option<(String, Option<u32>)> {
+    fn codec(&self) -> Option<(Cow<'static, str>, Option<u32>)> {
         self.formats
             .split(|&byte| byte == b' ')
             .filter(|format| !format.is_empty())
             .take(MAX_FORMATS)
             .find_map(|format| {
                 let (name, clock_rate_hz) = self.encoding(format)?;
-                let is_aside = ["telephone-event", "CN", "tone", "red"]
-                    .iter()
-                    .any(|aside| name.eq_ignore_ascii_case(aside));
-                (!is_aside).then_some((name, clock_rate_hz))
+                let is_aside = ASIDES.iter().any(|aside| name.eq_ignore_ascii_case(aside.as_bytes()));
+                (!is_aside).then(|| (codec_name(name), clock_rate_hz))
             })
     }
 
-    fn encoding(&self, format: &[u8]) -> Option<(String, Option<u32>)> {
+    fn encoding(&self, format: &[u8]) -> Option<(&'a [u8], Option<u32>)> {
         if let Some((_, encoding)) = self.maps.iter().find(|(mapped, _)| *mapped == format) {
             let mut parts = encoding.split(|&byte| byte == b'/').map(trim);
-            let name = lossy(parts.next().filter(|name| !name.is_empty())?);
+            let name = parts.next().filter(|name| !name.is_empty())?;
             return Some((name, parts.next().and_then(super::lex::exact_u32)));
         }
         let payload_type = super::lex::exact_u32(format)?;
         STATIC_PAYLOAD_TYPES
             .iter()
             .find(|(number, _, _)| *number == payload_type)
-            .map(|(_, name, clock_rate_hz)| ((*name).to_owned(), Some(*clock_rate_hz)))
+            .map(|(_, name, clock_rate_hz)| (name.as_bytes(), Some(*clock_rate_hz)))
+    }
+}
+
+/// Formats beside the media itself.
+const ASIDES: [&str; 4] = ["telephone-event", "CN", "tone", "red"];
+
+/// The kind in lower case; those of RFC 8866 section 5.14 are not copied.
+fn kind_of_media(kind: &[u8]) -> Cow<'static, str> {
+    let is = |known: &&str| kind.eq_ignore_ascii_case(known.as_bytes());
+    match ["audio", "video", "text", "application", "message"].into_iter().find(is) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(lossy(kind).to_ascii_lowercase()),
+    }
+}
+
+/// The name as written; those of RFC 3551 are not copied.
+fn codec_name(name: &[u8]) -> Cow<'static, str> {
+    match STATIC_PAYLOAD_TYPES.iter().find(|(_, known, _)| known.as_bytes() == name) {
+        Some((_, known, _)) => Cow::Borrowed(known),
+        None => Cow::Owned(lossy(name)),
     }
 }
 

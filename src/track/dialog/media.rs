@@ -63,7 +63,7 @@ impl MediaTable {
         }
         let media: Arc<[Media]> = lines()
             .map(|line| Media {
-                kind: Arc::from(line.kind.as_str()),
+                kind: Arc::from(&*line.kind),
                 codec: line.codec.as_deref().map(Arc::from),
                 clock_rate_hz: line.clock_rate_hz,
                 bit_rate: line.bit_rate,
