@@ -368,3 +368,38 @@ proptest! {
         }
     }
 }
+
+/// Plain IPv4 in an Ethernet frame has a shorter way than behind any other link header.
+#[test]
+fn the_short_way_leads_where_the_long_one_does() {
+    const RAW_IP: u16 = 101;
+    const ETHERNET: u16 = 1;
+    let seen = |link: u16, bytes: &[u8], uncaptured: usize| {
+        let mut oddities = Oddities::default();
+        let frame = Frame { wire_length: bytes.len() + uncaptured, ..frame(link, bytes) };
+        let segment = decoder().decode(&frame, &mut oddities).map(|segment| format!("{segment:?}"));
+        (segment, oddities.counts().collect::<Vec<_>>())
+    };
+    let mut different = std::collections::BTreeSet::new();
+    let mut compare = |packet: &[u8], uncaptured: usize| {
+        let long = seen(RAW_IP, packet, uncaptured);
+        let short = seen(ETHERNET, &ethernet(0x0800, packet), uncaptured);
+        assert_eq!(short, long, "{packet:?}, {uncaptured} not captured");
+        different.insert(long);
+    };
+    for packet in [ipv4_udp(b"twelve bytes"), ipv4_tcp(b"twelve bytes")] {
+        let padded = [&packet[..], &[0; 6]].concat();
+        for uncaptured in [0, 4] {
+            compare(&padded, uncaptured);
+            for length in 0..=packet.len() {
+                compare(&packet[..length], uncaptured);
+            }
+            for (at, value) in (0..packet.len()).flat_map(|at| (0..=255).map(move |value| (at, value))) {
+                let mut changed = packet.clone();
+                changed[at] = value;
+                compare(&changed, uncaptured);
+            }
+        }
+    }
+    assert!(different.len() > 1_000, "{}", different.len());
+}

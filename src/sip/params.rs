@@ -24,7 +24,9 @@ impl<'a> Params<'a> {
     /// The first parameter of this name (compared without case): `None` when there is none,
     /// `Some(None)` when it has no value. Quotes around the value are taken off, escapes inside left.
     pub fn get(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        // Nearly all are written in small letters, and equal bytes are found faster than equal letters.
+        let is = |found: &[u8]| found == name || found.eq_ignore_ascii_case(name);
+        self.iter().find(|(found, _)| is(found)).map(|(_, value)| value)
     }
 
     /// The value of the first parameter of this name, if it has one that is not empty.

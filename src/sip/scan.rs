@@ -10,7 +10,7 @@
 use memchr::{memchr, memrchr};
 
 use super::headers::{NameAddr, Via, cseq};
-use super::lex::{Values, find, is_space, is_token, trim, trim_end, trim_start};
+use super::lex::{Values, find, is_space, is_token, line_end, trim, trim_end, trim_start};
 use super::message::{SipMessage, StartLine};
 use super::names::{Shape, Wanted};
 use super::{CSeq, HeaderName, Method};
@@ -159,7 +159,7 @@ impl Scanner {
         }
         let mut left = self.max_fields;
         let mut searched = 0;
-        while let Some(found) = memchr(b'\n', rest_of(rest, searched)) {
+        while let Some(found) = line_end(rest_of(rest, searched)) {
             let length = searched + found + 1;
             let Some((field, behind)) = rest.split_at_checked(length) else {
                 break;

@@ -144,7 +144,7 @@ mod tests {
         };
         assert_eq!(end("a\r\nb\r\n\r\nc\r\n\r\n"), Some(8));
         assert_eq!(end("a\r\n\r\nc"), Some(5));
-        assert_eq!(end("a\r\nb\n\r\n\r\n"), Some(10));
+        assert_eq!(end("a\r\nb\n\r\n\r\n"), Some(9));
         assert_eq!(end("a\r\nb\n\r\nc\r\n"), None);
         assert_eq!(end("a\r\nb\r\n\r"), None);
     }

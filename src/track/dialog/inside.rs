@@ -149,7 +149,7 @@ impl Call {
             return;
         };
         // Of two dialogs that pass the same hop neither is the other's copy, whichever of their messages showed it.
-        hops.push(hop_mark(heard.source, heard.destination));
+        hops.push(HopMark::of(heard));
         let until = Some((heard.at.after_s(RETRY_S), heard.frame));
         for (other, dialog) in self.dialogs.iter_mut().enumerate() {
             let is_copy = other != at
