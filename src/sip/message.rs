@@ -152,7 +152,7 @@ impl<'a> SipMessage<'a> {
     #[inline]
     pub fn headers(&self, name: HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (bytes, wanted) = (self.bytes, name.wanted());
-        let fields = self.fields.iter().filter(move |field| field.is(&wanted, bytes));
+        let fields = self.fields.iter().filter(move |field| field.is(wanted, bytes));
         fields.map(move |field| field.value(bytes))
     }
 
