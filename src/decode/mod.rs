@@ -78,6 +78,7 @@ const UDP: u8 = 17;
 const IPV6_HOP_BY_HOP: u8 = 0;
 const IPV6_ROUTING: u8 = 43;
 const IPV6_FRAGMENT: u8 = 44;
+const AUTHENTICATION_HEADER: u8 = 51;
 const IPV6_DESTINATION_OPTIONS: u8 = 60;
 
 /// What is left of a frame once some headers are taken off.
@@ -208,8 +209,8 @@ impl Decoder {
     }
 }
 
-/// Nearly all frames: over Ethernet, a whole IPv4 packet without tags, options and fragments. What it carries; `None` for
-/// all others.
+/// Nearly all frames: over Ethernet, a whole IPv4 packet without tags, options, fragments and AH. What it carries;
+/// `None` for all others.
 fn plain_ipv4<'a>(frame: &Frame<'a>) -> Option<Layer<'a>> {
     const HEADERS: usize = 14 + 20;
     if frame.link != link::ETHERNET_LINK {
@@ -223,7 +224,7 @@ fn plain_ipv4<'a>(frame: &Frame<'a>) -> Option<Layer<'a>> {
     };
     // More fragments, or an offset.
     let is_fragment = u16::from_be_bytes([f1, f2]) & 0x3fff != 0;
-    if is_fragment {
+    if is_fragment || protocol == AUTHENTICATION_HEADER {
         return None;
     }
     let length = usize::from(u16::from_be_bytes([l1, l2])).checked_sub(20)?;
