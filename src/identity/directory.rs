@@ -39,6 +39,10 @@ pub(super) struct Multimap {
 /// address), and one of them must be found among the others without walking them.
 enum Ids {
     One(u64),
+    #[expect(
+        clippy::box_collection,
+        reason = "few keys have several ids: the entries of the others stay small"
+    )]
     Several(Box<BTreeSet<u64>>),
 }
 

@@ -4,8 +4,6 @@
 
 use std::net::IpAddr;
 
-use memchr::memchr_iter;
-
 use super::lex::{split_once, trim};
 
 /// Media sections that are kept; further ones are not looked at.
@@ -84,13 +82,8 @@ impl Sdp {
     /// Reads a description; `None` if it has no `v=0` line first or a media line that cannot be read.
     /// Unknown lines are skipped; LF line ends are as good as CRLF.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let mut at = 0;
-        let mut lines = memchr_iter(b'\n', text)
-            .chain([text.len()])
-            .filter_map(|end| text.get(std::mem::replace(&mut at, end + 1)..end))
-            .map(trim)
-            .filter(|line| !line.is_empty())
-            .take(MAX_LINES);
+        let mut lines =
+            text.split(|&byte| byte == b'\n').map(trim).filter(|line| !line.is_empty()).take(MAX_LINES);
         let (b"v", version) = split_once(lines.next()?, b'=')? else {
             return None;
         };
@@ -100,11 +93,11 @@ impl Sdp {
         let mut session = Level::default();
         let mut sections: Vec<Section<'_>> = Vec::new();
         for line in lines {
-            let [kind @ (b'm' | b'c' | b'b' | b'a'), b'=', value @ ..] = line else {
+            let Some((kind, value)) = split_once(line, b'=') else {
                 continue;
             };
             let value = trim(value);
-            if *kind == b'm' {
+            if kind == b"m" {
                 if sections.len() == MAX_MEDIA {
                     break;
                 }
@@ -113,10 +106,10 @@ impl Sdp {
             }
             match sections.last_mut() {
                 Some(section) => {
-                    section.level.read(*kind, value);
-                    section.read_map(*kind, value);
+                    section.level.read(kind, value);
+                    section.read_map(kind, value);
                 }
-                None => session.read(*kind, value),
+                None => session.read(kind, value),
             }
         }
         Some(Self { media: sections.into_iter().map(|section| section.finish(session)).collect() })
@@ -124,19 +117,17 @@ impl Sdp {
 }
 
 impl Level {
-    fn read(&mut self, kind: u8, value: &[u8]) {
+    fn read(&mut self, kind: &[u8], value: &[u8]) {
         match kind {
-            b'c' => {
+            b"c" => {
                 // Of several connection lines in a section (layered multicast) the first counts.
                 let address = value.rsplit(|&byte| byte == b' ').next().unwrap_or(b"");
                 let address = split_once(address, b'/').map_or(address, |(before, _)| before);
-                let may_be_zero = address.iter().all(|byte| matches!(byte, b'0' | b'.' | b':'));
-                let address = std::str::from_utf8(address).ok().filter(|_| may_be_zero);
-                let address = address.and_then(|text| text.parse::<IpAddr>().ok());
+                let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<IpAddr>().ok());
                 let is_zero = address.is_some_and(|address| address.is_unspecified());
                 self.connection_is_zero.get_or_insert(is_zero);
             }
-            b'b' => {
+            b"b" => {
                 let Some((modifier, number)) = split_once(value, b':') else {
                     return;
                 };
@@ -147,7 +138,7 @@ impl Level {
                     _ => {}
                 }
             }
-            b'a' => {
+            b"a" => {
                 let direction = match value {
                     b"sendrecv" => Direction::SendRecv,
                     b"sendonly" => Direction::SendOnly,
@@ -173,9 +164,9 @@ impl<'a> Section<'a> {
     }
 
     /// `a=rtpmap:96 opus/48000/2`
-    fn read_map(&mut self, kind: u8, value: &'a [u8]) {
-        if kind == b'a'
-            && let Some(map) = value.strip_prefix(b"rtpmap:")
+    fn read_map(&mut self, kind: &[u8], value: &'a [u8]) {
+        if kind == b"a"
+            && let Some((b"rtpmap", map)) = split_once(value, b':')
             && let Some((format, encoding)) = split_once(trim(map), b' ')
             && self.maps.len() < MAX_FORMATS
         {
