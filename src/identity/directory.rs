@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use hashbrown::hash_map::Entry;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use smallvec::{SmallVec, smallvec};
 
@@ -28,30 +29,66 @@ pub(super) type Keys = SmallVec<[Key; 6]>;
 /// More ids than this of one key are more than one phone, or one AOR, has.
 const FEW: usize = 32;
 
-/// Many ids by key. A tree, not a hash table: thousands of ends may wait for the same key (a gateway's address),
-/// and one of them must be found among the others without walking them.
+/// Many ids by key.
 #[derive(Default)]
 pub(super) struct Multimap {
-    entries: BTreeSet<(Key, u64)>,
+    entries: HashMap<Key, Ids>,
+}
+
+/// The ids of one key. A tree where they are several: thousands of ends may wait for the same key (a gateway's
+/// address), and one of them must be found among the others without walking them.
+enum Ids {
+    One(u64),
+    #[expect(
+        clippy::box_collection,
+        reason = "few keys have several ids: the entries of the others stay small"
+    )]
+    Several(Box<BTreeSet<u64>>),
 }
 
 impl Multimap {
     pub(super) fn insert(&mut self, key: Key, id: u64) {
-        self.entries.insert((key, id));
+        match self.entries.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Ids::One(id));
+            }
+            Entry::Occupied(mut entry) => match entry.get_mut() {
+                Ids::One(known) if *known == id => {}
+                Ids::One(known) => {
+                    let several = BTreeSet::from([*known, id]);
+                    entry.insert(Ids::Several(Box::new(several)));
+                }
+                Ids::Several(several) => {
+                    several.insert(id);
+                }
+            },
+        }
     }
 
     pub(super) fn remove(&mut self, key: Key, id: u64) {
-        self.entries.remove(&(key, id));
+        let Entry::Occupied(mut entry) = self.entries.entry(key) else { return };
+        let was_last = match entry.get_mut() {
+            Ids::One(known) => *known == id,
+            Ids::Several(several) => several.remove(&id) && several.is_empty(),
+        };
+        if was_last {
+            entry.remove();
+        }
     }
 
     /// More ids than one phone could have.
     pub(super) fn is_crowded(&self, key: Key) -> bool {
-        self.ids(key).nth(FEW).is_some()
+        matches!(self.entries.get(&key), Some(Ids::Several(several)) if several.len() > FEW)
     }
 
     /// The ids of a key, smallest first: the order in which they came.
     pub(super) fn ids(&self, key: Key) -> impl Iterator<Item = u64> + '_ {
-        self.entries.range((key, 0)..=(key, u64::MAX)).map(|&(_, id)| id)
+        let (one, several) = match self.entries.get(&key) {
+            Some(Ids::One(one)) => (Some(*one), None),
+            Some(Ids::Several(several)) => (None, Some(several)),
+            None => (None, None),
+        };
+        one.into_iter().chain(several.into_iter().flat_map(|several| several.iter().copied()))
     }
 }
 
@@ -110,15 +147,14 @@ impl Directory {
         self.key(4, aor)
     }
 
-    /// All by which ends of this binding may be told.
+    /// All by which this binding is found.
     fn keys_of(&self, binding: &Binding) -> Keys {
         let mut keys: Keys = uris(binding).filter_map(|uri| self.contact_key(uri)).collect();
         keys.extend(binding.flow.map(|flow| self.key(1, flow)));
-        keys.extend(binding.auth.as_ref().map(|auth| self.key(2, auth)));
         keys
     }
 
-    /// Enters a binding or what changed of it; gives its keys if ends may be told by it that were not before.
+    /// Enters a binding or what changed of it; gives the keys of ends that may be told by it and were not before.
     pub(super) fn put(&mut self, binding: &Arc<Binding>, oddities: &mut Oddities) -> Option<Keys> {
         if let Some(known) = self.bindings.get(&binding.id) {
             if Arc::ptr_eq(known, binding) || known == binding {
@@ -132,11 +168,12 @@ impl Directory {
         if let Some(auth) = &binding.auth {
             self.remember_user(auth, &binding.aor);
         }
-        let keys = self.keys_of(binding);
+        let mut keys = self.keys_of(binding);
         for &key in keys.iter().chain([&self.aor_key(&binding.aor)]) {
             self.by_key.insert(key, binding.id);
         }
         self.bindings.insert(binding.id, Arc::clone(binding));
+        keys.extend(binding.auth.as_ref().map(|auth| self.key(2, auth)));
         Some(keys)
     }
 
@@ -206,4 +243,32 @@ impl Directory {
 
 fn uris(binding: &Binding) -> impl Iterator<Item = &Arc<str>> + '_ {
     std::iter::once(&binding.contact).chain(&binding.aliases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_a_key_come_in_their_order_and_go_one_by_one() {
+        let mut map = Multimap::default();
+        let (key, other) = (Key(1), Key(2));
+        map.insert(other, 7);
+        for id in (0..=FEW as u64).rev() {
+            assert!(!map.is_crowded(key));
+            map.insert(key, id);
+            map.insert(key, id);
+        }
+        assert!(map.is_crowded(key));
+        assert!(map.ids(key).eq(0..=FEW as u64));
+        for id in 0..=FEW as u64 {
+            map.remove(key, id);
+            map.remove(key, id);
+            assert!(map.ids(key).eq(id + 1..=FEW as u64));
+        }
+        map.remove(other, 8);
+        assert!(map.ids(other).eq([7]));
+        map.remove(other, 7);
+        assert!(map.entries.is_empty());
+    }
 }
