@@ -110,7 +110,7 @@ impl Dialogs {
         };
         let id = match known {
             Some(id) => id,
-            None if opens_a_call(heard) => self.open(heard.call_id(), out, oddities),
+            None if opens_a_call(heard) => self.open(heard, out, oddities),
             None => return,
         };
         self.step(id, heard.frame, out, |call, context| call.handle(heard, context));
@@ -155,10 +155,11 @@ impl Dialogs {
         }
     }
 
-    fn open(&mut self, call_id: Arc<str>, out: &mut Findings, oddities: &mut Oddities) -> u32 {
+    fn open(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) -> u32 {
+        let call_id = heard.call_id();
         if self.calls.len() >= self.limits.calls {
             oddities.note(Oddity::TableFull);
-            self.evict_oldest(out);
+            self.evict_oldest(heard.frame, out);
         }
         self.born += 1;
         let hash = self.hasher.hash_one(&*call_id);
@@ -176,10 +177,10 @@ impl Dialogs {
         id
     }
 
-    fn evict_oldest(&mut self, out: &mut Findings) {
+    fn evict_oldest(&mut self, frame: FrameId, out: &mut Findings) {
         while let Some((id, born)) = self.order.pop_front() {
             if self.calls.get(id as usize).is_some_and(|call| call.born == born) {
-                self.step(id, FrameId::default(), out, Call::evict);
+                self.step(id, frame, out, Call::evict);
                 self.remove(id);
                 return;
             }
