@@ -76,7 +76,7 @@ impl Kind {
 /// A dialog without a sign of life is believed so long in these runs: longer than any call, shorter than the run.
 const CAP_S: u32 = 600;
 /// From a message to what it means nothing takes longer, as long as everything is shown.
-const LAG_US: u64 = 60_000;
+const LAG_US: u64 = 20_000;
 /// From a status to what the server holds of it, and from there to the lamp, it takes no longer where all is well.
 const HANDED_ON_US: u64 = 300_000;
 /// Until then the mirror and the server are bad.
@@ -278,8 +278,9 @@ fn handed_on(kind: Kind, user: usize, told: &[Told], heard: &Heard, end_us: u64)
         .collect();
     let (held, lamp) = (&heard.held[user], &heard.lamp[user]);
     if kind != Kind::Rough {
-        let mut breaches = judge::follows("the server holds", user, held, &published, HANDED_ON_US, end_us);
-        breaches.extend(judge::follows("the lamp was told", user, lamp, held, HANDED_ON_US, end_us));
+        let mut breaches =
+            judge::follows("the server holds", heard.separate, user, held, &published, HANDED_ON_US, end_us);
+        breaches.extend(judge::follows("the lamp was told", false, user, lamp, held, HANDED_ON_US, end_us));
         return breaches;
     }
     let last = |entries: &[(u64, Status)]| {
