@@ -72,6 +72,17 @@ fn a_rough_day_behind_a_b2bua() {
 }
 
 #[test]
+fn a_proxy_that_leaves_the_path_hides_only_what_it_hides() {
+    all_hold(Kind::Bypass, 1, 16);
+}
+
+#[test]
+fn tables_that_hold_next_to_nothing_invent_nothing() {
+    all_hold(Kind::Cramped, 1, 16);
+    all_hold(Kind::Cramped, 2, 16);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     for (seed, kind) in [(4, Kind::Rough), (5, Kind::Rough), (6, Kind::Perfect)] {
         let [one, other] = [0, 1].map(|_| run(seed, kind, Sabotage::Nothing));

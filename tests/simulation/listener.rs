@@ -14,7 +14,7 @@ use offhook::compositor::{PresenceServer, PresenceServerOptions};
 use offhook::decode::Frame;
 use offhook::io::output::{JsonLines, Outlet, PublicationCounts, Sources, Summary};
 use offhook::presence::{ChangeKind, DialogView, EventPackage, PresentityChange, Session, Terminal};
-use offhook::publish::{PublishOptions, Publisher, Server};
+use offhook::publish::{Facets, PublishOptions, Publisher, Server};
 use offhook::sip::transaction::TIMER_F;
 use offhook::sip::write::{header, response_to};
 use offhook::sip::{Aor, HeaderName, Method, Scanner};
@@ -87,6 +87,7 @@ struct Asked {
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub rules: Rules,
+    /// Of the tap; the others have their usual ones.
     pub limits: Limits,
     pub publish: PublishOptions,
     /// Sorted by time.
@@ -172,6 +173,8 @@ pub struct Heard {
     pub held: Vec<Vec<(u64, Status)>>,
     pub lamp: Vec<Vec<(u64, Status)>>,
     pub settled: bool,
+    /// Terminal and session are published apart.
+    pub separate: bool,
     pub breaches: Vec<String>,
 }
 
@@ -207,7 +210,7 @@ fn seed32(seed: u64) -> [u8; 32] {
 impl Listener {
     pub fn new(seed: u64, setup: Setup) -> Self {
         let now = timestamp(0);
-        let limits = setup.limits.clone();
+        let limits = Limits::default();
         let mut watching = WatchOptions::new(way_of(WATCHER));
         (watching.seed, watching.expires_s) = (seed ^ 0xa11, 300);
         let mut watcher = Watcher::new(watching, &limits);
@@ -221,7 +224,7 @@ impl Listener {
         Self {
             now,
             random: Random::new(seed ^ 0x11),
-            tap: Tap::new(tap_options, limits.clone()),
+            tap: Tap::new(tap_options, setup.limits.clone()),
             publisher: Publisher::new(PublishOptions { seed, ..setup.publish.clone() }, &limits),
             server: PresenceServer::new(PresenceServerOptions::new(seed32(seed)), &limits),
             mood: Mood::Well,
@@ -326,7 +329,7 @@ impl Listener {
             Trouble::ServerRestarts => {
                 self.restarts += 1;
                 let seed = seed32(self.random.next() ^ self.restarts);
-                self.server = PresenceServer::new(PresenceServerOptions::new(seed), &self.setup.limits);
+                self.server = PresenceServer::new(PresenceServerOptions::new(seed), &Limits::default());
             }
             Trouble::TapRestarts => {
                 self.restarts += 1;
@@ -335,7 +338,7 @@ impl Listener {
                 self.tap = Tap::new(TapOptions { rules, ..TapOptions::default() }, limits.clone());
                 let seed = self.random.next();
                 self.publisher =
-                    Publisher::new(PublishOptions { seed, ..self.setup.publish.clone() }, limits);
+                    Publisher::new(PublishOptions { seed, ..self.setup.publish.clone() }, &Limits::default());
                 self.asked.clear();
                 self.register_seen = false;
                 for statuses in &mut self.statuses {
@@ -482,7 +485,7 @@ impl Listener {
         let limits = &self.setup.limits;
         let presentities = self.tap.counters().presentities as usize;
         let publications = self.server.counters().publications;
-        let most = limits.publications_per_presentity * (USERS.len() + self.strangers.len());
+        let most = Limits::default().publications_per_presentity * (USERS.len() + self.strangers.len());
         let known = USERS.len() + self.strangers.len();
         if presentities > limits.presentities.min(known) || publications > most {
             self.breach(format!("{presentities} presentities, {publications} publications"));
@@ -630,6 +633,13 @@ impl Listener {
     /// The end: what everybody believes now.
     pub fn finish(mut self) -> Heard {
         self.drain();
+        // What is in flight arrives.
+        let until = self.now.after_s(2);
+        while !self.publisher.is_settled()
+            && let Some(at) = self.next_moment().filter(|&at| at <= until)
+        {
+            self.run_until(at);
+        }
         let settled = self.publisher.is_settled();
         self.look_at_server();
         let summary =
@@ -642,6 +652,7 @@ impl Listener {
             held: self.held,
             lamp: self.lamp,
             settled,
+            separate: self.setup.publish.facets == Facets::Separate,
             breaches: self.breaches,
         }
     }

@@ -631,17 +631,27 @@ impl Call {
             .all(|branch| branch.final_status.is_some_and(|status| status >= 300))
     }
 
-    /// The table is full and this call has to go.
+    /// The table is full and this call has to go. Cited is what was heard of it last.
     pub(super) fn evict(&mut self, context: &mut Context<'_>) {
+        let evicted = |frame| Ending::new(EndReason::Evicted, Rule::Evicted, frame);
+        let frame = self.last_frame().unwrap_or(context.frame);
         for at in 0..self.dialogs.len() {
-            self.end_dialog(at, Ending::new(EndReason::Evicted, Rule::Evicted, context.frame), context);
+            self.end_dialog(at, evicted(frame), context);
         }
         for at in 0..self.attempts.len() {
-            self.end_attempt(at, Ending::new(EndReason::Evicted, Rule::Evicted, context.frame), context);
+            self.end_attempt(at, evicted(frame), context);
         }
         for at in 0..self.ends.len() {
-            self.end_end(at, Ending::new(EndReason::Evicted, Rule::Evicted, context.frame));
+            self.end_end(at, evicted(frame));
         }
+    }
+
+    /// The newest frame that armed one of its timers.
+    fn last_frame(&self) -> Option<FrameId> {
+        let attempts = self.attempts.iter().map(|attempt| attempt.retry_until);
+        let branches = self.branches.iter().flat_map(|branch| [branch.no_response_at, branch.lost_at]);
+        let dialogs = self.dialogs.iter().flat_map(|dialog| [dialog.cap_at, dialog.forget_at]);
+        attempts.chain(branches).chain(dialogs).flatten().map(|(_, frame)| frame).max()
     }
 }
 

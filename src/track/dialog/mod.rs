@@ -247,7 +247,7 @@ mod tests {
     use crate::track::{DialogState, Fact, Rule};
 
     #[test]
-    fn a_call_that_has_to_go_says_for_which_message() {
+    fn a_call_that_has_to_go_cites_what_was_heard_of_it_last() {
         let limits = Limits { calls: 1, ..Limits::default() };
         let mut dialogs = Dialogs::new(&Rules::default(), &limits);
         let mut out = Findings { at: Timestamp::from_secs(1), sequence: 0, queue: VecDeque::new() };
@@ -275,7 +275,7 @@ mod tests {
             _ => false,
         });
         let evidence = &gone.expect("the first call has ended").evidence;
-        assert_eq!((evidence.rule, evidence.frame.number()), (Rule::Evicted, 2));
+        assert_eq!((evidence.rule, evidence.frame.number()), (Rule::Evicted, 1));
         assert_eq!(&*evidence.call_id, "call-1");
     }
 }
