@@ -20,7 +20,6 @@ pub const MUST_REACH: &[&str] = &[
     "same in any order",
     "stream_gap",
     "stream_evicted",
-    "stream_overflow",
     "stream_not_sip",
     "message_too_long",
     "message_cut",

@@ -602,7 +602,7 @@ fn steps(mut input: Input<'_>, watch: &mut Watch) {
                 };
                 watch.hear(request.source, request.destination, &request.write());
                 sent.push(request.clone());
-                (how & 128 == 0).then(|| Message {
+                (how & 128 == 0).then_some(Message {
                     status: Some(200),
                     source: request.destination,
                     destination: request.source,
