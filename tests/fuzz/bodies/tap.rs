@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use offhook::base::{EndedOn, FrameId, Limits, LinkType, Rules, TalkingOn, Timestamp};
 use offhook::decode::Frame;
-use offhook::presence::{ChangeKind, PresentityChange, Session, Terminal};
+use offhook::presence::{ChangeKind, ChangesWanted, PresentityChange, Session, Terminal};
 use offhook::sip::{Aor, Scanner};
 use offhook::tap::{Tap, TapOptions, TapOutput};
 use offhook::track::{BindingEvent, DialogState, EndId, Evidence, Fact, Observation, Rule};
@@ -249,7 +249,12 @@ impl Watch {
         };
         let limits = if choices[1] & 1 == 0 { Limits::default() } else { small };
         let dialog_cap_s = rules.dialog_cap_s;
-        let options = TapOptions { rules, trace_messages: choices[1] & 2 != 0, trace_observations: true };
+        let options = TapOptions {
+            rules,
+            changes: if choices[1] & 4 == 0 { ChangesWanted::All } else { ChangesWanted::Lines },
+            trace_messages: choices[1] & 2 != 0,
+            trace_observations: true,
+        };
         Self {
             tap: Tap::new(options, limits.clone()),
             limits,
