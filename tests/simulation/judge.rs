@@ -99,7 +99,7 @@ pub fn told_spans(told: &[Told], from_us: u64, to_us: u64) -> Vec<(u64, u64, Sta
 }
 
 /// Whether the stretches cover all of this time.
-fn covers(stretches: &mut Vec<(u64, u64)>, from_us: u64, to_us: u64) -> Result<(), u64> {
+fn covers(stretches: &mut [(u64, u64)], from_us: u64, to_us: u64) -> Result<(), u64> {
     stretches.sort_unstable();
     let mut until = from_us;
     for &(begin, end) in stretches.iter() {

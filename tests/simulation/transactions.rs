@@ -25,6 +25,7 @@ pub enum Wake {
 
 /// What somebody does.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are messages")]
 pub enum Out {
     Send { to: SocketAddr, message: Message },
     Wake { at_us: u64, wake: Wake },
