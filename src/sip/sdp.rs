@@ -12,7 +12,7 @@ const MAX_MEDIA: usize = 16;
 const MAX_LINES: usize = 2_048;
 /// Formats of one section among which the codec is sought.
 const MAX_FORMATS: usize = 64;
-/// Bytes of a name that is kept; longer ones count as unknown.
+/// Bytes of a name that is kept; a longer codec counts as unknown, a longer kind of media is cut.
 const MAX_NAME_BYTES: usize = 32;
 
 /// Which way media flows, as the sender of the description sees it (RFC 3264 section 5.1).
@@ -183,7 +183,7 @@ impl<'a> Section<'a> {
             .tias
             .or_else(|| codec.as_deref().and_then(fixed_bit_rate))
             .or(bandwidth.application_specific.map(|kilobits| kilobits.saturating_mul(1_000)));
-        let mut kind = lossy(self.kind);
+        let mut kind = lossy(self.kind.get(..MAX_NAME_BYTES).unwrap_or(self.kind));
         kind.make_ascii_lowercase();
         SdpMedia {
             kind,
