@@ -15,7 +15,7 @@ const MAX_MEDIA: usize = 16;
 const MAX_LINES: usize = 2_048;
 /// Formats of one section among which the codec is sought.
 const MAX_FORMATS: usize = 64;
-/// Bytes of a name that is kept; longer ones count as unknown.
+/// Bytes of a name that is kept; a longer codec counts as unknown, a longer kind of media is cut.
 const MAX_NAME_BYTES: usize = 32;
 
 /// Which way media flows, as the sender of the description sees it (RFC 3264 section 5.1).
@@ -256,7 +256,7 @@ fn kind_of_media(kind: &[u8]) -> Cow<'static, str> {
     let is = |known: &&str| kind.eq_ignore_ascii_case(known.as_bytes());
     match ["audio", "video", "text", "application", "message"].into_iter().find(is) {
         Some(known) => Cow::Borrowed(known),
-        None => Cow::Owned(lossy(kind).to_ascii_lowercase()),
+        None => Cow::Owned(lossy(kind.get(..MAX_NAME_BYTES).unwrap_or(kind)).to_ascii_lowercase()),
     }
 }
 

@@ -620,15 +620,17 @@ impl Call {
         self.ends = kept;
     }
 
-    /// Every INVITE that the caller itself sent last was refused.
+    /// Every INVITE that the caller itself sent last was refused. A 2xx of which no dialog came is as good as that: the
+    /// caller began anew after it.
     pub(super) fn all_roots_failed(&self, attempt: usize) -> bool {
-        let Some(cseq) = self.attempts.get(attempt).map(|attempt| attempt.cseq) else {
+        let Some((cseq, bound)) = self.attempts.get(attempt).map(|attempt| (attempt.cseq, attempt.bound))
+        else {
             return false;
         };
         self.branches
             .iter()
             .filter(|branch| branch.attempt == attempt && branch.cseq == cseq && branch.parent.is_none())
-            .all(|branch| branch.final_status.is_some_and(|status| status >= 300))
+            .all(|branch| branch.final_status.is_some_and(|status| status >= 300 || !bound))
     }
 
     /// The table is full and this call has to go. Cited is what was heard of it last.

@@ -86,7 +86,9 @@ pub fn target(data: &[u8]) -> Reached {
         Ok(again) => again,
         Err(why) => panic!("what was scanned and written anew is refused: {why}\n{}", text(&once)),
     };
-    assert_eq!(view(&again), view(&message), "{}", text(&once));
+    // A boundary with a fold in it is another one without.
+    let folded = message.headers(HeaderName::ContentType).any(|value| value.contains(&b'\n'));
+    assert_eq!(view(&again, !folded), view(&message, !folded), "{}", text(&once));
     assert_eq!(text(&rewritten(&again)), text(&once));
     if message.is_request() {
         answers(&message, &mut reached);
@@ -208,7 +210,7 @@ fn rewritten(message: &SipMessage<'_>) -> Vec<u8> {
 }
 
 /// All that can be asked of a message, without its folds.
-fn view(message: &SipMessage<'_>) -> Vec<String> {
+fn view(message: &SipMessage<'_>, with_sdp: bool) -> Vec<String> {
     let show = |bytes: &[u8]| String::from_utf8_lossy(&plain(bytes)).into_owned();
     let some = |bytes: Option<&[u8]>| format!("{:?}", bytes.map(show));
     let params = |params: Params<'_>| -> String {
@@ -260,8 +262,7 @@ fn view(message: &SipMessage<'_>) -> Vec<String> {
             asked.stale
         ));
     }
-    // A boundary with a fold in it is another one without.
-    if !message.header(HeaderName::ContentType).unwrap_or_default().contains(&b'\n') {
+    if with_sdp {
         all.push(format!("{:?}", message.sdp().map(Sdp::parse)));
     }
     all

@@ -133,6 +133,10 @@ fn cuts(mut input: Input<'_>, reached: &mut Reached) {
         // It does not begin like SIP and is forgotten; a segment in the middle of it may begin so.
         return;
     }
+    if stream.split(|&byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).any(|word| word.len() > 64) {
+        // A method so long is only taken when it comes with the rest of its line.
+        return;
+    }
     assert_eq!(messages(&pieces), whole, "cut at {places:?}");
     let mut shuffled: Vec<_> = order.iter().zip(&pieces).collect();
     shuffled.sort_by_key(|(rank, _)| **rank);

@@ -137,8 +137,9 @@ fn challenge(value: &[u8], reached: &mut Reached) {
     let Some(asked) = response.challenges().find(|asked| {
         // The one that was answered.
         fields.iter().any(|field| {
-            let nonce = String::from_utf8_lossy(asked.nonce).into_owned();
-            field.to_string().contains(&format!("nonce=\"{nonce}\""))
+            let [realm, nonce] =
+                [asked.realm, asked.nonce].map(|text| String::from_utf8_lossy(text).into_owned());
+            field.to_string().contains(&format!("realm=\"{realm}\", nonce=\"{nonce}\""))
         })
     }) else {
         panic!("{fields:?} answers nothing in {}", String::from_utf8_lossy(&bytes));

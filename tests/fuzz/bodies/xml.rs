@@ -65,17 +65,8 @@ fn write(document: &PresenceDocument) -> Option<Vec<u8>> {
         ..PresentityState::default()
     };
     let handed_on = |activity: &&String| !matches!(activity.as_str(), "on-the-phone" | "unknown");
-    let mut tuples = document.tuples.clone();
-    for (number, tuple) in tuples.iter_mut().enumerate() {
-        // The compositor gives ids of its own.
-        let is_id = tuple.id.starts_with(|first: char| first.is_ascii_alphabetic())
-            && tuple.id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if !is_id {
-            tuple.id = format!("f{number}");
-        }
-    }
     let foreign = Foreign {
-        tuples,
+        tuples: document.tuples.clone(),
         activities: document.activities.iter().filter(handed_on).cloned().collect(),
         notes: document.notes.clone(),
     };
@@ -92,6 +83,14 @@ fn presence_again(document: &PresenceDocument, reached: &mut Reached) {
         reached.note("status");
         reached.note_if(!status.media.is_empty(), "media");
         reached.note_if(!status.dialogs.is_empty(), "marks");
+    }
+    // The compositor gives ids of its own to tuples whose ids are none.
+    let is_id = |id: &str| {
+        id.starts_with(|first: char| first.is_ascii_alphabetic())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    if !document.tuples.iter().all(|tuple| is_id(&tuple.id)) {
+        return;
     }
     // What is written has a tuple of our own besides.
     if document.tuples.len() >= pidf_read::MAX_TUPLES {
