@@ -27,6 +27,11 @@ const UNDECIDABLE: &[(&str, &str)] = &[
         "a registrar that registers its phones at the next one, under another domain: a server is known by its answers, \
          and with those lost it is a phone of the next one",
     ),
+    (
+        "forks-answer-at-once-200-unseen",
+        "two forks that answered: with more of their 200s lost, each passes hops of its own with one 200 on each, as \
+         the copies of one call do (SPEC section 5)",
+    ),
 ];
 
 /// What the whole capture shows.

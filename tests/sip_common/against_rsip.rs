@@ -215,6 +215,13 @@ pub const NAMED: &[Named] = &[
         is: |_, ours, theirs| ours.starts_with(theirs) && ours.contains('^'),
     },
     Named {
+        name: "a short number with its +: rsip takes it for a figure and drops the +",
+        met: Met::Texts,
+        section: "RFC 3966 section 3: global-number-digits",
+        fields: URIS,
+        is: |_, ours, theirs| ours.starts_with("tel:+") && ours.replacen('+', "", 1) == theirs,
+    },
+    Named {
         name: "an empty tag is none",
         met: Met::Texts,
         section: "RFC 3261 section 25.1: a tag is a token, and a token has a character",
