@@ -210,8 +210,8 @@ impl Call {
         self.pending.push(Pending {
             method,
             cseq,
-            from_tag: text(from_tag),
-            to_tag: text(to_tag),
+            from_tag: self.tag_of_a_dialog(from_tag),
+            to_tag: self.tag_of_a_dialog(to_tag),
             offer: Description::of(heard),
             vias,
             sender: heard.sender_identity(),
@@ -219,6 +219,12 @@ impl Call {
             answered_vias: None,
             at: heard.at,
         });
+    }
+
+    /// The tag, which a dialog mostly has.
+    fn tag_of_a_dialog(&self, tag: &[u8]) -> Arc<str> {
+        let mut tags = self.dialogs.iter().flat_map(|dialog| [&dialog.caller_tag, &dialog.called_tag]);
+        tags.find(|known| known.as_bytes() == tag).cloned().unwrap_or_else(|| text(tag))
     }
 
     /// A response to INVITE that belongs to a re-INVITE.

@@ -339,10 +339,14 @@ impl Call {
         nearest_the_caller.cloned()
     }
 
-    /// This 180 says what another said before.
+    /// This 180 says what another said before, or comes on a hop that is behind: its dialog has answered.
     fn rings_already(&self, at: usize, heard: &Heard<'_, '_>) -> bool {
         let message = heard.message;
         let (Some(branch), Some(tag)) = (self.branches.get(at), message.to_tag()) else { return false };
+        let attempt = self.attempts.get(branch.attempt);
+        if attempt.is_some_and(|attempt| self.find_dialog(attempt.from_tag.as_bytes(), tag).is_some()) {
+            return true;
+        }
         let mut contacts = message.contacts().filter(|contact| !contact.star);
         let contact = contacts.next().map(|contact| contact.addr.uri);
         let mut called = branch.called.iter().filter_map(|&called| self.ends.get(called));
@@ -503,6 +507,11 @@ impl Call {
         }
         match status {
             180 => {
+                let [from_tag, to_tag] =
+                    [heard.message.from_tag(), heard.message.to_tag()].map(Option::unwrap_or_default);
+                if self.find_dialog(from_tag, to_tag).is_some() {
+                    return; // it has answered
+                }
                 let id = heard.message.top_branch().into();
                 let cseq = heard.message.cseq().number;
                 self.overtaken =
