@@ -21,7 +21,7 @@ pub struct Flight<C> {
 }
 
 impl<C> Flight<C> {
-    /// When [`Flights::handle_timeout`] is due.
+    /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         self.transaction.poll_timeout()
     }

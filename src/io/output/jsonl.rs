@@ -1,11 +1,9 @@
 //! JSON lines: the contract with other programs.
 //! In: `TapOutput`, publication outcomes, counters. Out: one JSON object a line, to a writer or to who else takes lines. Knows nothing of captures and sockets.
-//! The README lists every key. Keys are never renamed; a value that is not known is absent, never null. Changes are
-//! by far the most lines: they are written by hand, the others by serde.
+//! The README lists every key. Keys are never renamed; a value that is not known is absent, never null.
 
 use std::io::{self, Write};
 
-use super::jsonl_object::Object;
 use super::jsonl_told::ToldLine;
 use super::{Outlet, Sources, Summary};
 use crate::base::{FrameId, Oddity, Timestamp};
@@ -13,10 +11,71 @@ use crate::presence::pidf::Facet;
 use crate::presence::{ChangeKind, PresentityChange, PresentityState, Session};
 use crate::publish::{Line, LineKind, PublicationOutcome};
 use crate::tap::TapOutput;
-use crate::track::Evidence;
+use crate::track::{Evidence, Media};
 use crate::watch::Told;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
+
+#[derive(Serialize)]
+struct StatusLine<'a> {
+    kind: &'static str,
+    time: Timestamp,
+    presentity: &'a str,
+    terminal: &'static str,
+    session: &'static str,
+    previous: Status,
+    because: Because<'a>,
+    confidence: &'static str,
+    watching: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[Media]>::is_empty", serialize_with = "as_objects")]
+    media: &'a [Media],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contact: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    terminal: &'static str,
+    session: &'static str,
+}
+
+#[derive(Serialize)]
+struct Because<'a> {
+    rule: &'static str,
+    frame: u64,
+    call_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct MediaObject<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codec: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_rate: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bit_rate: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct ContactLine<'a> {
+    kind: &'static str,
+    time: Timestamp,
+    presentity: &'a str,
+    contact: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_contact: Option<&'a str>,
+    because: Because<'a>,
+}
 
 #[derive(Serialize)]
 struct OddityLine<'a> {
@@ -74,6 +133,15 @@ fn as_object<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Res
     object.end()
 }
 
+fn as_objects<S: Serializer>(media: &[Media], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(media.iter().map(|media| MediaObject {
+        kind: &media.kind,
+        codec: media.codec.as_deref(),
+        clock_rate: media.clock_rate_hz,
+        bit_rate: media.bit_rate,
+    }))
+}
+
 /// Takes lines, one by one, in order.
 pub trait LineSink {
     /// Takes one.
@@ -106,13 +174,13 @@ pub struct JsonLines<S: LineSink> {
     out: S,
     sources: Sources,
     /// The line being written, its room used again.
-    json: String,
+    json: Vec<u8>,
 }
 
 impl<S: LineSink> JsonLines<S> {
     /// Lines to `out`.
     pub fn new(out: S, sources: Sources) -> Self {
-        Self { out, sources, json: String::new() }
+        Self { out, sources, json: Vec::new() }
     }
 
     fn line(
@@ -122,26 +190,31 @@ impl<S: LineSink> JsonLines<S> {
         presentity: Option<&str>,
         line: &impl Serialize,
     ) -> io::Result<()> {
-        let json = serde_json::to_string(line)?;
-        self.out.take(&Line { kind, time, presentity, json: &json })
+        self.json.clear();
+        serde_json::to_writer(&mut self.json, line)?;
+        let json = std::str::from_utf8(&self.json).map_err(io::Error::other)?;
+        self.out.take(&Line { kind, time, presentity, json })
     }
 
     fn change(&mut self, change: &PresentityChange) -> io::Result<()> {
-        let Self { out, sources, json } = self;
-        json.clear();
-        let kind = match change.kind {
-            ChangeKind::Status => {
-                status_line(Object::begin(json), change, sources);
-                LineKind::Status
-            }
+        let sources = self.sources.clone();
+        let (at, presentity) = (Some(change.at), Some(change.aor.as_str()));
+        match change.kind {
+            ChangeKind::Status => self.line(LineKind::Status, at, presentity, &status_line(change, &sources)),
             ChangeKind::Contact => {
                 let Some(newest) = change.state.bindings.last() else { return Ok(()) };
-                contact_line(Object::begin(json), change, &newest.contact, sources);
-                LineKind::Contact
+                let line = ContactLine {
+                    kind: LineKind::Contact.name(),
+                    time: change.at,
+                    presentity: change.aor.as_str(),
+                    contact: &newest.contact,
+                    previous_contact: change.previous_contact.as_deref(),
+                    because: because(&change.because, &sources),
+                };
+                self.line(LineKind::Contact, at, presentity, &line)
             }
-            ChangeKind::Document => return Ok(()),
-        };
-        out.take(&Line { kind, time: Some(change.at), presentity: Some(change.aor.as_str()), json })
+            ChangeKind::Document => Ok(()),
+        }
     }
 
     fn oddity(&mut self, oddity: Oddity, at: Timestamp, frame: FrameId) -> io::Result<()> {
@@ -157,53 +230,34 @@ impl<S: LineSink> JsonLines<S> {
     }
 }
 
-fn status_line(mut line: Object<'_>, change: &PresentityChange, sources: &Sources) {
+fn status_line<'a>(change: &'a PresentityChange, sources: &'a Sources) -> StatusLine<'a> {
     let state: &PresentityState = &change.state;
     let engaged = state.session != Session::Idle;
-    line.word("kind", LineKind::Status.name());
-    line.time("time", change.at);
-    line.text("presentity", change.aor.as_str());
-    line.word("terminal", state.terminal.name());
-    line.word("session", state.session.name());
-    line.object("previous", |previous| {
-        previous.word("terminal", change.previous.0.name());
-        previous.word("session", change.previous.1.name());
-    });
-    because(&mut line, &change.because, sources);
-    line.word("confidence", state.confidence.name());
-    line.bool("watching", state.watching);
-    if engaged {
-        line.text_if_known("peer", state.peer.as_deref());
-        line.text_if_known("session_type", state.session_type.as_deref());
-        line.objects("media", &state.media, |object, media| {
-            object.text("type", &media.kind);
-            object.text_if_known("codec", media.codec.as_deref());
-            object.number_if_known("clock_rate", media.clock_rate_hz);
-            object.number_if_known("bit_rate", media.bit_rate);
-        });
+    StatusLine {
+        kind: LineKind::Status.name(),
+        time: change.at,
+        presentity: change.aor.as_str(),
+        terminal: state.terminal.name(),
+        session: state.session.name(),
+        previous: Status { terminal: change.previous.0.name(), session: change.previous.1.name() },
+        because: because(&change.because, sources),
+        confidence: state.confidence.name(),
+        watching: state.watching,
+        peer: state.peer.as_deref().filter(|_| engaged),
+        session_type: state.session_type.as_deref().filter(|_| engaged),
+        media: if engaged { &state.media } else { &[] },
+        contact: state.contact.as_deref(),
+        user_agent: state.user_agent.as_deref(),
     }
-    line.text_if_known("contact", state.contact.as_deref());
-    line.text_if_known("user_agent", state.user_agent.as_deref());
-    line.end();
 }
 
-fn contact_line(mut line: Object<'_>, change: &PresentityChange, contact: &str, sources: &Sources) {
-    line.word("kind", LineKind::Contact.name());
-    line.time("time", change.at);
-    line.text("presentity", change.aor.as_str());
-    line.text("contact", contact);
-    line.text_if_known("previous_contact", change.previous_contact.as_deref());
-    because(&mut line, &change.because, sources);
-    line.end();
-}
-
-fn because(line: &mut Object<'_>, evidence: &Evidence, sources: &Sources) {
-    line.object("because", |because| {
-        because.word("rule", evidence.rule.name());
-        because.number("frame", evidence.frame.number());
-        because.text("call_id", &evidence.call_id);
-        because.text_if_known("source", sources.name(evidence.frame));
-    });
+fn because<'a>(evidence: &'a Evidence, sources: &'a Sources) -> Because<'a> {
+    Because {
+        rule: evidence.rule.name(),
+        frame: evidence.frame.number(),
+        call_id: &evidence.call_id,
+        source: sources.name(evidence.frame),
+    }
 }
 
 impl<S: LineSink> Outlet for JsonLines<S> {

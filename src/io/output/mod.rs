@@ -3,7 +3,6 @@
 
 pub mod explain;
 mod jsonl;
-mod jsonl_object;
 mod jsonl_told;
 mod style;
 mod text;
