@@ -75,7 +75,20 @@ pub fn windows(cap_s: u32, granted_s: u32) -> Vec<Window> {
     ]
 }
 
+/// What was so from when to when.
 fn spans<T: Clone>(entries: impl Iterator<Item = (u64, T)>, from_us: u64, to_us: u64) -> Vec<(u64, u64, T)> {
+    let mut spans = spans_and_instants(entries, from_us, to_us);
+    spans.retain(|(begin, end, _)| begin < end);
+    spans
+}
+
+/// As [`spans`]; what was so for no time at all is among it: whoever calls off a call that has just been answered has
+/// talked.
+fn spans_and_instants<T: Clone>(
+    entries: impl Iterator<Item = (u64, T)>,
+    from_us: u64,
+    to_us: u64,
+) -> Vec<(u64, u64, T)> {
     let mut all: Vec<(u64, u64, T)> = Vec::new();
     for (at_us, what) in entries {
         if let Some(last) = all.last_mut() {
@@ -85,7 +98,7 @@ fn spans<T: Clone>(entries: impl Iterator<Item = (u64, T)>, from_us: u64, to_us:
     }
     all.into_iter()
         .map(|(begin, end, what)| (begin.max(from_us), end.min(to_us), what))
-        .filter(|(begin, end, _)| begin < end)
+        .filter(|(begin, end, _)| begin <= end)
         .collect()
 }
 
@@ -181,7 +194,7 @@ pub fn safe(
 ) -> Vec<String> {
     let mut breaches = Vec::new();
     let claims = |(terminal, session): Status| [Claim::Terminal(terminal), Claim::Session(session)];
-    let true_spans = spans(truth.iter().map(|it| (it.at_us, it)), 0, u64::MAX);
+    let true_spans = spans_and_instants(truth.iter().map(|it| (it.at_us, it)), 0, u64::MAX);
     for (begin, end, status) in told_spans(told, 0, to_us) {
         for claim in claims(status) {
             let Some(window) = windows.iter().find(|window| window.claim == claim) else { continue };
