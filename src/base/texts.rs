@@ -31,14 +31,23 @@ impl Texts {
     /// The shared copy of this text.
     pub fn shared(&self, text: &str) -> Arc<str> {
         let mut pool = self.pool.borrow_mut();
-        pool.find(text.as_bytes()).unwrap_or_else(|| pool.insert(text))
+        let hash = pool.hash(text.as_bytes());
+        pool.find(hash, text.as_bytes()).unwrap_or_else(|| pool.insert(hash, text))
     }
 
     /// The shared copy of these bytes, what is not UTF-8 replaced.
     pub fn shared_lossy(&self, bytes: &[u8]) -> Arc<str> {
+        let mut pool = self.pool.borrow_mut();
+        let hash = pool.hash(bytes);
         // What is known as these very bytes is UTF-8.
-        let known = self.pool.borrow().find(bytes);
-        known.unwrap_or_else(|| self.shared(&String::from_utf8_lossy(bytes)))
+        if let Some(known) = pool.find(hash, bytes) {
+            return known;
+        }
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            return pool.insert(hash, text);
+        }
+        drop(pool);
+        self.shared(&String::from_utf8_lossy(bytes))
     }
 
     /// Stands for these bytes among these texts.
@@ -70,14 +79,14 @@ impl Pool {
         self.hasher.hash_one(text)
     }
 
-    fn find(&self, text: &[u8]) -> Option<Arc<str>> {
-        self.texts.find(self.hash(text), |known| known.as_bytes() == text).map(Arc::clone)
+    fn find(&self, hash: u64, text: &[u8]) -> Option<Arc<str>> {
+        self.texts.find(hash, |known| known.as_bytes() == text).map(Arc::clone)
     }
 
     /// Adds a text that is not known.
-    fn insert(&mut self, text: &str) -> Arc<str> {
+    fn insert(&mut self, hash: u64, text: &str) -> Arc<str> {
         self.sweep();
-        let (shared, hash): (Arc<str>, _) = (Arc::from(text), self.hash(text.as_bytes()));
+        let shared: Arc<str> = Arc::from(text);
         let Self { texts, hasher, .. } = self;
         texts.insert_unique(hash, Arc::clone(&shared), |known| hasher.hash_one(known.as_bytes()));
         shared

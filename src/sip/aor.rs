@@ -2,6 +2,7 @@
 //! In: a URI as somebody wrote it. Out: `Aor`. Knows nothing of registrations.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use memchr::memchr;
@@ -18,8 +19,21 @@ const MAX_BYTES: usize = 1_024;
 /// upper-case hex. Password, port, parameters and headers are dropped. The host is in lower case
 /// without a final dot, an IPv6 address in brackets as RFC 5952 writes it. A `tel:` number has no
 /// visual separators. `Display` shows all of it, `Debug` what a log may show.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub struct Aor(Arc<str>);
+
+/// Those of the same texts are mostly one copy: its address tells that, and the text need not be fetched.
+impl PartialEq for Aor {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Hash for Aor {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl Aor {
     /// The address of record that this URI (without angle brackets) names; `None` if it is no sip,

@@ -18,6 +18,8 @@ const SPARE_KEYS: usize = 256;
 
 struct Waiting<T> {
     key: Vec<u8>,
+    /// The key's, so that it is worked out once.
+    hash: u64,
     serial: u64,
     what: T,
 }
@@ -51,8 +53,13 @@ impl<T> Transactions<T> {
     }
 
     fn place(&self, key: &[u8]) -> Option<u32> {
-        let is = |place: &u32| self.waiting.get(*place as usize).is_some_and(|waiting| waiting.key == key);
-        self.index.find(self.hasher.hash_one(key), is).copied()
+        let hash = self.hasher.hash_one(key);
+        let is = |place: &u32| {
+            self.waiting
+                .get(*place as usize)
+                .is_some_and(|waiting| waiting.hash == hash && waiting.key == key)
+        };
+        self.index.find(hash, is).copied()
     }
 
     pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut T> {
@@ -72,10 +79,11 @@ impl<T> Transactions<T> {
         let serial = self.serial;
         let mut own_key = self.spare_keys.pop().unwrap_or_default();
         own_key.extend_from_slice(key);
-        let place = self.waiting.insert(Waiting { key: own_key, serial, what }) as u32;
-        let Self { waiting, index, hasher, .. } = self;
-        index.insert_unique(hasher.hash_one(key), place, |place| {
-            waiting.get(*place as usize).map_or(0, |waiting| hasher.hash_one(waiting.key.as_slice()))
+        let hash = self.hasher.hash_one(key);
+        let place = self.waiting.insert(Waiting { key: own_key, hash, serial, what }) as u32;
+        let Self { waiting, index, .. } = self;
+        index.insert_unique(hash, place, |place| {
+            waiting.get(*place as usize).map_or(0, |waiting| waiting.hash)
         });
         Ticket { place, serial }
     }
@@ -98,9 +106,7 @@ impl<T> Transactions<T> {
 
     fn take(&mut self, place: u32) -> Option<Waiting<T>> {
         let gone = self.waiting.try_remove(place as usize)?;
-        if let Ok(entry) =
-            self.index.find_entry(self.hasher.hash_one(gone.key.as_slice()), |&known| known == place)
-        {
+        if let Ok(entry) = self.index.find_entry(gone.hash, |&known| known == place) {
             entry.remove();
         }
         Some(gone)

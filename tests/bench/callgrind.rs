@@ -202,7 +202,7 @@ fn kind(name: &str) -> Option<&'static str> {
         "unlink_chunk",
     ];
     let name = name.split(['@', '.', '\'']).next().unwrap_or(name);
-    if MALLOC.contains(&name) {
+    if MALLOC.contains(&name) || name.starts_with("mi_") || name.starts_with("_mi_") {
         return Some(ALLOCATOR);
     }
     let is_bytes = name.starts_with("memchr::")

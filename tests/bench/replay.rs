@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
 use serde_json::json;
 
 use offhook::base::{FrameId, Limits, LinkType, Timestamp};
@@ -39,6 +40,10 @@ use floor::Floor;
 use listening::{Bench, Goal, Measured, Size};
 use report::Table;
 use workload::{Kind, MESSAGES_PER_USER, Workload};
+
+/// The floors and offhook's machine in their loop have what the program has.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Measures what it costs to listen.
 #[derive(Parser)]
