@@ -292,7 +292,8 @@ fn several_messages_in_one_segment_mean_what_they_mean_one_by_one() {
         faults.compare(&what, &shown(&found), &shown(&expected));
     }
     faults.assert_none();
-    assert!(joined > 100, "only {joined} segments were joined");
+    // Of our own captures alone; the recordings beside the project have hundreds more.
+    assert!(joined > 10, "only {joined} segments were joined");
 }
 
 /// Two whole segments with bytes, of one direction and one behind the other, within a time that a sender may wait.
