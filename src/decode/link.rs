@@ -66,7 +66,8 @@ pub(super) fn vlan(bytes: &[u8]) -> Option<(u16, u16, &[u8])> {
     Some((u16_at(bytes, 0)? & 0x0fff, u16_at(bytes, 2)?, bytes.get(4..)?))
 }
 
-fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+/// In network byte order.
+pub(super) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     let two = bytes.get(offset..)?.first_chunk::<2>()?;
     Some(u16::from_be_bytes(*two))
 }

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use etherparse::{TcpSlice, UdpSlice};
 
+use super::link::u16_at;
 use super::{Layer, Payload, Segment, TCP, UDP};
 
 const IP_IN_IP: u8 = 4;
@@ -274,9 +275,4 @@ fn is_checked(protocol: u8, source: IpAddr, destination: IpAddr, bytes: &[u8]) -
         };
         checksum == Some(tcp.checksum())
     })
-}
-
-fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
-    let two = bytes.get(offset..)?.first_chunk::<2>()?;
-    Some(u16::from_be_bytes(*two))
 }
