@@ -258,7 +258,10 @@ fn segments_in_any_order_and_overlapping_change_nothing() {
 fn several_messages_in_one_segment_mean_what_they_mean_one_by_one() {
     let mut faults = Faults::default();
     let mut joined = 0;
-    for capture in all() {
+    let captures = all();
+    // The recordings have hundreds; without them there are those of our own captures.
+    let least = if captures.iter().any(recording) { 100 } else { 10 };
+    for capture in captures {
         let (packets, _) = over_tcp(&capture);
         let mut apart: Vec<Packet> = Vec::new();
         let mut together: Vec<Packet> = Vec::new();
@@ -292,8 +295,7 @@ fn several_messages_in_one_segment_mean_what_they_mean_one_by_one() {
         faults.compare(&what, &shown(&found), &shown(&expected));
     }
     faults.assert_none();
-    // Of our own captures alone; the recordings beside the project have hundreds more.
-    assert!(joined > 10, "only {joined} segments were joined");
+    assert!(joined > least, "only {joined} segments were joined");
 }
 
 /// Two whole segments with bytes, of one direction and one behind the other, within a time that a sender may wait.
