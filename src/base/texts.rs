@@ -7,12 +7,8 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// So many buckets are looked at for texts that nobody holds any more, whenever a text is added. More than half of
-/// them may be empty, and the forgotten texts are to stay fewer than the held ones.
-const SWEPT_PER_TEXT: usize = 4;
-
-/// A pool of shared texts. What nobody else holds is let go a little at a time as others come, so that it
-/// is bounded by what its users hold.
+/// A pool of shared texts. What nobody else holds is let go whenever there is no room for another text, so that the
+/// pool is bounded by what its users hold.
 #[derive(Debug, Default)]
 pub struct Texts {
     pool: RefCell<Pool>,
@@ -21,10 +17,15 @@ pub struct Texts {
 
 #[derive(Debug, Default)]
 struct Pool {
-    texts: HashTable<Arc<str>>,
+    texts: HashTable<Kept>,
     hasher: DefaultHashBuilder,
-    /// The bucket that is looked at next.
-    hand: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    text: Arc<str>,
+    /// The text's, so that a growing pool need not read all texts.
+    hash: u64,
 }
 
 impl Texts {
@@ -57,20 +58,20 @@ impl Texts {
 
     /// The shared copy of what `write` writes; `None` when it says so.
     pub fn written(&self, write: impl FnOnce(&mut String) -> Option<()>) -> Option<Arc<str>> {
-        self.written_or(write, |_| None)
+        self.written_by(write, |text| self.shared(text))
     }
 
-    /// The same; `known` may have a copy at hand.
-    pub fn written_or(
+    /// What `of` makes of what `write` writes; `None` when it says so. Only the room to write in is these texts'.
+    pub fn written_by<T>(
         &self,
         write: impl FnOnce(&mut String) -> Option<()>,
-        known: impl FnOnce(&str) -> Option<Arc<str>>,
-    ) -> Option<Arc<str>> {
+        of: impl FnOnce(&str) -> T,
+    ) -> Option<T> {
         let mut scratch = self.scratch.take();
         scratch.clear();
-        let shared = write(&mut scratch).map(|()| known(&scratch).unwrap_or_else(|| self.shared(&scratch)));
+        let made = write(&mut scratch).map(|()| of(&scratch));
         self.scratch.replace(scratch);
-        shared
+        made
     }
 }
 
@@ -80,28 +81,24 @@ impl Pool {
     }
 
     fn find(&self, hash: u64, text: &[u8]) -> Option<Arc<str>> {
-        self.texts.find(hash, |known| known.as_bytes() == text).map(Arc::clone)
+        let is = |known: &Kept| known.hash == hash && known.text.as_bytes() == text;
+        self.texts.find(hash, is).map(|known| Arc::clone(&known.text))
     }
 
     /// Adds a text that is not known.
     fn insert(&mut self, hash: u64, text: &str) -> Arc<str> {
-        self.sweep();
-        let shared: Arc<str> = Arc::from(text);
-        let Self { texts, hasher, .. } = self;
-        texts.insert_unique(hash, Arc::clone(&shared), |known| hasher.hash_one(known.as_bytes()));
-        shared
+        if self.texts.len() >= self.texts.capacity() {
+            self.make_room();
+        }
+        let text: Arc<str> = Arc::from(text);
+        self.texts.insert_unique(hash, Kept { text: Arc::clone(&text), hash }, |known| known.hash);
+        text
     }
 
-    /// Lets go of what nobody else holds, in the next few buckets.
-    fn sweep(&mut self) {
-        for _ in 0..SWEPT_PER_TEXT {
-            self.hand = if self.hand + 1 < self.texts.num_buckets() { self.hand + 1 } else { 0 };
-            if let Ok(text) = self.texts.get_bucket_entry(self.hand)
-                && Arc::strong_count(text.get()) == 1
-            {
-                text.remove();
-            }
-        }
+    /// Lets go of what nobody else holds, and has room for as many more as there are then: it is not asked again soon.
+    fn make_room(&mut self) {
+        self.texts.retain(|known| Arc::strong_count(&known.text) > 1);
+        self.texts.reserve(self.texts.len(), |known| known.hash);
     }
 }
 
@@ -131,7 +128,8 @@ mod tests {
         for number in 0..10_000 {
             texts.shared(&format!("forgotten {number}"));
         }
-        assert!(texts.pool.borrow().texts.len() < 400, "{}", texts.pool.borrow().texts.len());
+        let pool = texts.pool.borrow().texts.num_buckets();
+        assert!(pool <= 512, "{pool}");
         for (number, text) in held.iter().enumerate() {
             assert!(Arc::ptr_eq(text, &texts.shared(&format!("held {number}"))));
         }

@@ -94,7 +94,11 @@ impl Multimap {
 
 /// All bindings that now are.
 pub(super) struct Directory {
-    bindings: HashMap<u64, Arc<Binding>>,
+    /// By registration.
+    bindings: Vec<SmallVec<[Arc<Binding>; 1]>>,
+    /// How many those are.
+    count: usize,
+    /// Registrations by what their bindings are found by.
     by_key: Multimap,
     users: HashMap<AuthUser, SmallVec<[Aor; 1]>>,
     hasher: DefaultHashBuilder,
@@ -106,7 +110,8 @@ pub(super) struct Directory {
 impl Directory {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            bindings: HashMap::new(),
+            bindings: Vec::new(),
+            count: 0,
             by_key: Multimap::default(),
             users: HashMap::new(),
             hasher: DefaultHashBuilder::default(),
@@ -147,7 +152,7 @@ impl Directory {
         self.key(4, aor)
     }
 
-    /// All by which this binding is found.
+    /// All by which this binding is found where ends do not name its AOR.
     fn keys_of(&self, binding: &Binding) -> Keys {
         let mut keys: Keys = uris(binding).filter_map(|uri| self.contact_key(uri)).collect();
         keys.extend(binding.flow.map(|flow| self.key(1, flow)));
@@ -156,12 +161,11 @@ impl Directory {
 
     /// Enters a binding or what changed of it; gives the keys of ends that may be told by it and were not before.
     pub(super) fn put(&mut self, binding: &Arc<Binding>, oddities: &mut Oddities) -> Option<Keys> {
-        if let Some(known) = self.bindings.get(&binding.id) {
-            if Arc::ptr_eq(known, binding) || known == binding {
-                return None;
-            }
-            self.remove(binding.id);
-        } else if self.bindings.len() >= self.most {
+        let at = binding.registration.0 as usize;
+        if self.bindings.get(at).is_some_and(|bindings| bindings.contains(binding)) {
+            return None;
+        }
+        if !self.remove(binding) && self.count >= self.most {
             oddities.note(Oddity::TableFull);
             return None;
         }
@@ -170,18 +174,30 @@ impl Directory {
         }
         let mut keys = self.keys_of(binding);
         for &key in keys.iter().chain([&self.aor_key(&binding.aor)]) {
-            self.by_key.insert(key, binding.id);
+            self.by_key.insert(key, at as u64);
         }
-        self.bindings.insert(binding.id, Arc::clone(binding));
+        if at >= self.bindings.len() {
+            self.bindings.resize_with(at + 1, SmallVec::new);
+        }
+        self.bindings.get_mut(at)?.push(Arc::clone(binding));
+        self.count += 1;
         keys.extend(binding.auth.as_ref().map(|auth| self.key(2, auth)));
         Some(keys)
     }
 
     /// Says whether there was such a binding.
-    pub(super) fn remove(&mut self, id: u64) -> bool {
-        let Some(known) = self.bindings.remove(&id) else { return false };
-        for key in self.keys_of(&known).into_iter().chain([self.aor_key(&known.aor)]) {
-            self.by_key.remove(key, id);
+    pub(super) fn remove(&mut self, binding: &Binding) -> bool {
+        let at = binding.registration.0 as usize;
+        let Some(bindings) = self.bindings.get_mut(at) else { return false };
+        let Some(known) = bindings.iter().position(|known| known.id == binding.id) else { return false };
+        let gone = bindings.remove(known);
+        self.count -= 1;
+        let left = self.bindings.get(at).into_iter().flatten();
+        let is_last = left.clone().next().is_none();
+        let kept: Keys = left.flat_map(|binding| self.keys_of(binding)).collect();
+        let of_aor = is_last.then(|| self.aor_key(&gone.aor));
+        for key in self.keys_of(&gone).into_iter().chain(of_aor).filter(|key| !kept.contains(key)) {
+            self.by_key.remove(key, at as u64);
         }
         true
     }
@@ -204,7 +220,7 @@ impl Directory {
             Some(key) => self.by_key.ids(key).collect(),
             None => Vec::new(),
         };
-        ids.into_iter().filter_map(|id| self.bindings.get(&id))
+        ids.into_iter().filter_map(|id| self.bindings.get(id as usize)).flatten()
     }
 
     fn ids_of_named(&self, identity: &EndIdentity) -> Vec<u64> {

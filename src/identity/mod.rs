@@ -22,8 +22,8 @@ use smallvec::SmallVec;
 use crate::base::{Address, Limits, Oddities, Oddity, Rules, Timestamp};
 use crate::sip::Aor;
 use crate::track::{
-    Binding, BindingEvent, BindingFact, DialogState, EndId, EndIdentity, Evidence, Fact, Observation, Rule,
-    Side,
+    Binding, BindingEvent, BindingFact, DialogState, EndId, EndIdentity, Evidence, Fact, Observation,
+    RegistrationId, Rule, Side,
 };
 use directory::{Directory, Key, Multimap};
 use domains::Domains;
@@ -33,6 +33,8 @@ use domains::Domains;
 pub struct Attributed {
     /// Whose.
     pub aor: Aor,
+    /// What stands for that, where it has bindings.
+    pub registration: Option<RegistrationId>,
     /// What.
     pub observation: Observation,
     /// The contact of the binding that the end matched.
@@ -58,6 +60,7 @@ enum Ground {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Verdict {
     aor: Aor,
+    registration: Option<RegistrationId>,
     ground: Ground,
     contact: Option<Arc<str>>,
 }
@@ -65,7 +68,18 @@ struct Verdict {
 impl Verdict {
     /// A binding says itself whose it is.
     fn of_binding(binding: &Binding) -> Self {
-        Self { aor: binding.aor.clone(), ground: Ground::Contact, contact: None }
+        let Binding { aor, registration, .. } = binding;
+        Self { aor: aor.clone(), registration: Some(*registration), ground: Ground::Contact, contact: None }
+    }
+
+    /// An end that a binding tells.
+    fn by_binding(binding: &Binding, ground: Ground) -> Self {
+        Self { ground, contact: Some(Arc::clone(&binding.contact)), ..Self::of_binding(binding) }
+    }
+
+    /// An end that its own words tell.
+    fn by_name(aor: &Aor, ground: Ground) -> Self {
+        Self { aor: aor.clone(), registration: None, ground, contact: None }
     }
 }
 
@@ -161,7 +175,7 @@ impl Identifier {
             }
             // One that was somebody's before its address proved to be a server's ends all the same.
             BindingEvent::Removed => {
-                if !self.directory.remove(binding.id) && is_nobodys {
+                if !self.directory.remove(&binding) && is_nobodys {
                     return;
                 }
                 self.pass(Verdict::of_binding(&binding), observation, false);
@@ -297,12 +311,7 @@ impl Identifier {
                     || (self.domains.is_given(&binding.aor) && identity.neighbour == Some(binding.registrar))
             })
             .collect();
-        let ground = Ground::Contact;
-        choose(&matching, identity, oddities).map(|binding| Verdict {
-            aor: binding.aor.clone(),
-            ground,
-            contact: Some(Arc::clone(&binding.contact)),
-        })
+        choose(&matching, identity, oddities).map(|binding| Verdict::by_binding(binding, Ground::Contact))
     }
 
     fn by_flow(&self, identity: &EndIdentity, oddities: &mut Oddities) -> Option<Verdict> {
@@ -311,11 +320,7 @@ impl Identifier {
         }
         let matching: SmallVec<[&Arc<Binding>; 2]> =
             self.directory.by_flow(identity.flow?, identity).collect();
-        choose(&matching, identity, oddities).map(|binding| Verdict {
-            aor: binding.aor.clone(),
-            ground: Ground::Flow,
-            contact: Some(Arc::clone(&binding.contact)),
-        })
+        choose(&matching, identity, oddities).map(|binding| Verdict::by_binding(binding, Ground::Flow))
     }
 
     fn by_digest(&self, identity: &EndIdentity) -> Option<Verdict> {
@@ -325,7 +330,7 @@ impl Identifier {
             [only] => only,
             several => several.iter().find(|aor| identity.claimed.contains(aor))?,
         };
-        Some(Verdict { aor: aor.clone(), ground: Ground::Digest, contact: None })
+        Some(Verdict::by_name(aor, Ground::Digest))
     }
 
     fn by_claim(&self, identity: &EndIdentity) -> Option<Verdict> {
@@ -335,12 +340,12 @@ impl Identifier {
         let many_names = identity.flow.is_some_and(|flow| self.claims.get(&flow.address) == Some(&None));
         let claimed = identity.claimed.iter().find(|aor| !many_names && self.domains.may_show(aor));
         if let Some(aor) = claimed {
-            return Some(Verdict { aor: aor.clone(), ground: Ground::Claim, contact: None });
+            return Some(Verdict::by_name(aor, Ground::Claim));
         }
         // Who was called may not be who answers: believed only where no registrar can tell.
         let called = identity.called.as_ref()?;
         let believed = self.domains.may_show(called) && !self.domains.has_registrar(called);
-        believed.then(|| Verdict { aor: called.clone(), ground: Ground::Called, contact: None })
+        believed.then(|| Verdict::by_name(called, Ground::Called))
     }
 
     /// A binding at another server than its registrar: a trunk, not a phone.
@@ -354,10 +359,18 @@ impl Identifier {
     }
 
     fn pass(&mut self, verdict: Verdict, observation: Observation, withdrawn: bool) {
-        let Verdict { aor, ground, contact } = verdict;
+        let Verdict { aor, registration, ground, contact } = verdict;
         if self.domains.may_show(&aor) {
             let (given, weak) = (self.domains.is_given(&aor), ground == Ground::Called);
-            self.queue.push_back(Attributed { aor, observation, contact, weak, given, withdrawn });
+            self.queue.push_back(Attributed {
+                aor,
+                registration,
+                observation,
+                contact,
+                weak,
+                given,
+                withdrawn,
+            });
         }
     }
 }

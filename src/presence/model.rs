@@ -102,9 +102,9 @@ pub struct PresentityState {
     pub session_type: Option<Arc<str>>,
     /// What the engaged session carries; only while not idle.
     pub media: Arc<[Media]>,
-    /// The bindings, newest last.
+    /// The bindings, newest last; none where only lines are wanted and this one tells no new address.
     pub bindings: Vec<BindingView>,
-    /// The live dialogs, and terminated ones that were listed before, oldest first.
+    /// The live dialogs, and terminated ones that were listed before, oldest first; none where only lines are wanted.
     pub dialogs: Vec<DialogView>,
 }
 

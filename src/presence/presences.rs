@@ -16,7 +16,7 @@ use super::{ChangeKind, ChangesWanted, PresentityChange, Terminal};
 use crate::base::{Deadlines, Limits, Oddities, Oddity, Rules, Timestamp};
 use crate::identity::Attributed;
 use crate::sip::Aor;
-use crate::track::{Evidence, Rule};
+use crate::track::{Evidence, RegistrationId, Rule};
 
 /// So long after the start of the capture, whatever began before it is taken to be over.
 const START_MATTERS_S: u32 = 4 * 3_600;
@@ -29,6 +29,8 @@ pub struct Presences {
     presentities: Slab<Presentity>,
     /// By AOR.
     index: HashTable<u32>,
+    /// By registration, where one was last found: the place of another, or of nobody, if it went since.
+    by_registration: Vec<u32>,
     hasher: DefaultHashBuilder,
     /// Those that are kept, in the order in which they came, but for those that were passed over when one had to go.
     order: VecDeque<u32>,
@@ -52,6 +54,7 @@ impl Presences {
         Self {
             presentities: Slab::new(),
             index: HashTable::new(),
+            by_registration: Vec::new(),
             hasher: DefaultHashBuilder::default(),
             order: VecDeque::new(),
             ever: 0,
@@ -74,7 +77,7 @@ impl Presences {
 
     /// Takes in one observation.
     pub fn handle(&mut self, attributed: Attributed, oddities: &mut Oddities) {
-        let id = match self.find(&attributed.aor) {
+        let id = match self.find(&attributed.aor, attributed.registration) {
             Some(id) => id,
             None => {
                 if self.presentities.len() >= self.most {
@@ -93,13 +96,14 @@ impl Presences {
                 id
             }
         };
+        self.note_registration(attributed.registration, id);
         let Some(presentity) = self.presentities.get_mut(id as usize) else {
             return;
         };
         let because = because(&mut self.touched, presentity, id);
         let (at, evidence) = (attributed.observation.at, attributed.observation.evidence.clone());
         let mut grace = presentity.grace();
-        if presentity.take(attributed, because) {
+        if presentity.take(attributed, self.wanted, because) {
             if self.grace_s == 0 {
                 presentity.offline(evidence, because);
             } else if grace.is_none() {
@@ -130,9 +134,19 @@ impl Presences {
         false
     }
 
-    fn find(&self, aor: &Aor) -> Option<u32> {
+    fn find(&self, aor: &Aor, registration: Option<RegistrationId>) -> Option<u32> {
         let is = |id: &u32| self.presentities.get(*id as usize).is_some_and(|known| known.aor == *aor);
-        self.index.find(self.hasher.hash_one(aor), is).copied()
+        let at_hand = registration.and_then(|registration| self.by_registration.get(registration.0 as usize));
+        at_hand.filter(|id| is(id)).or_else(|| self.index.find(self.hasher.hash_one(aor), is)).copied()
+    }
+
+    fn note_registration(&mut self, registration: Option<RegistrationId>, id: u32) {
+        let Some(RegistrationId(at)) = registration else { return };
+        if let Some(known) = self.by_registration.get_mut(at as usize) {
+            *known = id;
+        } else {
+            self.by_registration.resize(at as usize + 1, id);
+        }
     }
 
     /// Fires what is due at `now`.
@@ -196,7 +210,9 @@ impl Presences {
                 continue;
             }
             let types = &self.session_types;
-            let state = Arc::new(presentity.state(assumed, |fact| types.of(fact.dialled.as_deref())));
+            // The line about a new address tells one of those that documents list.
+            let wanted = if moved { ChangesWanted::All } else { self.wanted };
+            let state = Arc::new(presentity.state(wanted, assumed, |fact| types.of(fact.dialled.as_deref())));
             presentity.settle();
             for kind in kinds {
                 self.queue.push_back(PresentityChange {
@@ -271,6 +287,7 @@ mod tests {
         };
         Attributed {
             aor: Aor::from_uri(format!("sip:user{user}@example.com").as_bytes()).unwrap(),
+            registration: None,
             observation: Observation {
                 sequence: 1,
                 at: Timestamp::EPOCH,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::rules::{Stored, Update, apply};
-use super::{BindingView, DialogView, PresentityState, Session, Terminal};
+use super::{BindingView, ChangesWanted, DialogView, PresentityState, Session, Terminal};
 use crate::base::Timestamp;
 use crate::identity::Attributed;
 use crate::sip::Aor;
@@ -134,9 +134,14 @@ impl Presentity {
         (self.stored.terminal, self.stored.session, watching)
     }
 
-    /// Takes in one observation; `because` is what this frame or moment did to it so far. Says whether the last
-    /// binding went, so that grace may begin.
-    pub(super) fn take(&mut self, attributed: Attributed, because: &mut Option<Evidence>) -> bool {
+    /// Takes in one observation; `because` is what this frame or moment did to it so far. What only documents list is
+    /// kept where those are wanted. Says whether the last binding went, so that grace may begin.
+    pub(super) fn take(
+        &mut self,
+        attributed: Attributed,
+        wanted: ChangesWanted,
+        because: &mut Option<Evidence>,
+    ) -> bool {
         let before = (self.status(), self.newest_contact().cloned());
         let evidence = attributed.observation.evidence.clone();
         self.given |= attributed.given;
@@ -144,7 +149,14 @@ impl Presentity {
         match attributed.observation.fact {
             Fact::Binding(binding) => last_binding_went = self.binding(binding),
             Fact::Dialog(fact) => {
-                self.dialog(fact, attributed.contact, attributed.weak, attributed.withdrawn)
+                let (weak, withdrawn) = (attributed.weak, attributed.withdrawn);
+                if let Some(gone) = self.dialog(fact, attributed.contact, weak, withdrawn)
+                    && wanted == ChangesWanted::All
+                    && let Some(view) = listing(&gone.fact)
+                {
+                    let view = DialogView { state: DialogState::Terminated, held: false, ..view };
+                    self.rare().over.push(view);
+                }
             }
             Fact::Subscription(fact) => self.subscription(&fact, attributed.withdrawn),
             Fact::Server(_) | Fact::Domain(_) => {}
@@ -195,20 +207,22 @@ impl Presentity {
         }
     }
 
-    fn dialog(&mut self, fact: DialogFact, contact: Option<Arc<str>>, weak: bool, withdrawn: bool) {
+    /// Gives the end that is over now, as it was.
+    fn dialog(
+        &mut self,
+        fact: DialogFact,
+        contact: Option<Arc<str>>,
+        weak: bool,
+        withdrawn: bool,
+    ) -> Option<End> {
         let over = fact.state == DialogState::Terminated;
         if !withdrawn && (fact.whole || over) {
             self.set_up_seen = true;
         }
         let known = self.ends.iter().position(|known| known.fact.end == fact.end);
+        let mut gone = None;
         if over || withdrawn {
-            if let Some(at) = known {
-                let listed = listing(&self.ends.remove(at).fact);
-                let terminated = |view| DialogView { state: DialogState::Terminated, held: false, ..view };
-                if let Some(view) = listed.map(terminated) {
-                    self.rare().over.push(view);
-                }
-            }
+            gone = known.map(|at| self.ends.remove(at));
             self.idle_confidence = if weak { fact.confidence.max(Confidence::Weak) } else { fact.confidence };
         } else {
             let user_agent = self
@@ -229,6 +243,7 @@ impl Presentity {
         if session != self.stored.session {
             self.stored = apply(self.stored, Update::Session(session));
         }
+        gone
     }
 
     fn subscription(&mut self, fact: &SubscriptionFact, withdrawn: bool) {
@@ -269,9 +284,11 @@ impl Presentity {
         known.binding.user_agent.clone()
     }
 
-    /// All that is now true of it. `assumed`: the capture is young enough that its beginning still matters.
+    /// All that is now true of it; what only documents list stays away where nobody wants those. `assumed`: the capture
+    /// is young enough that its beginning still matters.
     pub(super) fn state(
         &mut self,
+        wanted: ChangesWanted,
         assumed: bool,
         session_type: impl FnOnce(&DialogFact) -> Arc<str>,
     ) -> PresentityState {
@@ -281,7 +298,6 @@ impl Presentity {
         let contact = contact.or(self.newest_contact()).cloned();
         let user_agent =
             self.user_agent_of(contact.as_ref()).or_else(|| engaged.and_then(|end| end.user_agent.clone()));
-        let mut dialogs: Vec<DialogView> = self.ends.iter().filter_map(|end| listing(&end.fact)).collect();
         let confidence = self.confidence(engaged, assumed);
         let state = PresentityState {
             terminal,
@@ -295,22 +311,33 @@ impl Presentity {
             peer: engaged.and_then(|end| end.fact.peer.clone()),
             session_type: engaged.map(|end| session_type(&end.fact)),
             media: engaged.map_or_else(Arc::default, |end| Arc::clone(&end.fact.media)),
-            bindings: self
-                .bindings
-                .iter()
-                .map(|known| BindingView {
-                    contact: Arc::clone(&known.binding.contact),
-                    user_agent: known.binding.user_agent.clone(),
-                    expires_at: known.expires_at,
-                })
-                .collect(),
+            bindings: Vec::new(),
             dialogs: Vec::new(),
         };
+        match wanted {
+            ChangesWanted::Lines => state,
+            ChangesWanted::All => {
+                PresentityState { bindings: self.listed_bindings(), dialogs: self.listed_dialogs(), ..state }
+            }
+        }
+    }
+
+    fn listed_bindings(&self) -> Vec<BindingView> {
+        let view = |known: &Registered| BindingView {
+            contact: Arc::clone(&known.binding.contact),
+            user_agent: known.binding.user_agent.clone(),
+            expires_at: known.expires_at,
+        };
+        self.bindings.iter().map(view).collect()
+    }
+
+    fn listed_dialogs(&mut self) -> Vec<DialogView> {
+        let mut dialogs: Vec<DialogView> = self.ends.iter().filter_map(|end| listing(&end.fact)).collect();
         if let Some(rare) = &mut self.rare {
             dialogs.append(&mut rare.over);
         }
         dialogs.sort_by_key(|dialog| dialog.end);
-        PresentityState { dialogs, ..state }
+        dialogs
     }
 
     /// The worst of the evidence that holds the status.

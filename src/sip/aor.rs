@@ -49,9 +49,14 @@ impl Aor {
         texts.written(|aor| write_canonical(text, aor)).map(Self)
     }
 
-    /// The same; `known` may have it at hand.
-    pub fn shared_or(text: &[u8], texts: &Texts, known: impl FnOnce(&str) -> Option<Self>) -> Option<Self> {
-        texts.written_or(|aor| write_canonical(text, aor), |aor| known(aor).map(|known| known.0)).map(Self)
+    /// The same, but not kept for others: `known` may have it at hand.
+    pub fn known_or_new(
+        text: &[u8],
+        texts: &Texts,
+        known: impl FnOnce(&str) -> Option<Self>,
+    ) -> Option<Self> {
+        let of = |aor: &str| known(aor).map_or_else(|| Arc::from(aor), |known| known.0);
+        texts.written_by(|aor| write_canonical(text, aor), of).map(Self)
     }
 
     /// The text itself, to be held as text.

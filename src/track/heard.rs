@@ -66,9 +66,9 @@ impl Heard<'_, '_> {
         Aor::shared(who.uri, self.texts)
     }
 
-    /// The same; `known` may have it at hand.
+    /// The same, where it is to be looked for among what `known` has at hand and nowhere else.
     pub(super) fn aor_or(&self, who: &NameAddr<'_>, known: impl FnOnce(&str) -> Option<Aor>) -> Option<Aor> {
-        Aor::shared_or(who.uri, self.texts, known)
+        Aor::known_or_new(who.uri, self.texts, known)
     }
 
     /// This hop's sender.
@@ -139,7 +139,7 @@ impl Heard<'_, '_> {
         known: impl FnOnce(&[u8], &[u8]) -> Option<AuthUser>,
     ) -> Option<AuthUser> {
         let (user, realm) = self.message.digest_user()?;
-        let user_of = || AuthUser { user: self.shared(user), realm: self.shared(realm) };
+        let user_of = || AuthUser { user: text(user), realm: self.shared(realm) };
         Some(known(user, realm).unwrap_or_else(user_of))
     }
 }

@@ -217,6 +217,11 @@ pub struct AuthUser {
     pub realm: Arc<str>,
 }
 
+/// Stands for an address of record with bindings: counted from 0, so that it can be a place in a table. When all the
+/// bindings are gone, another address of record may get it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistrationId(pub u32);
+
 /// A binding (RFC 3261 section 10): kept once, shared by all rooms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
@@ -224,6 +229,8 @@ pub struct Binding {
     pub id: u64,
     /// The address of record.
     pub aor: Aor,
+    /// What stands for it.
+    pub registration: RegistrationId,
     /// The contact's URI, as the registrar's answer has it.
     pub contact: Arc<str>,
     /// Where the phone's REGISTER came from, if it was seen.

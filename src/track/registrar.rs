@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::heard::{Heard, is_copy};
 use super::registration::{Asked, Order, Registration, Step};
 use super::transactions::{Ticket, Transactions};
-use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, Rule};
+use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, RegistrationId, Rule};
 use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Timestamp, Transport};
 use crate::sip::{Aor, Uri};
 
@@ -220,7 +220,11 @@ impl Registrar {
             star,
             expires_s: message.expires(),
             auth,
-            user_agent: message.user_agent().map(|agent| heard.shared(agent)),
+            user_agent: message.user_agent().map(|agent| {
+                known
+                    .and_then(|known| known.user_agent(agent))
+                    .map_or_else(|| heard.shared(agent), Arc::clone)
+            }),
             presume_at,
         };
         if answer == Some(Answer::Emptied) && heard.whole && !pending.wants_a_binding() {
@@ -469,7 +473,9 @@ impl Table {
         if self.registrations.len() >= self.most {
             return None;
         }
-        let id = self.registrations.insert(Registration::new(aor.clone())) as u32;
+        let entry = self.registrations.vacant_entry();
+        let id = entry.key() as u32;
+        entry.insert(Registration::new(aor.clone(), RegistrationId(id)));
         let Self { index, registrations, hasher, .. } = self;
         index.insert_unique(hasher.hash_one(aor.as_str()), id, |&id| {
             registrations.get(id as usize).map_or(0, |known| hasher.hash_one(known.aor.as_str()))

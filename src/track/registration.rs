@@ -9,7 +9,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::heard::{Heard, text};
 use super::registrar::Pending;
-use super::{AuthUser, Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, Rule};
+use super::{AuthUser, Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, RegistrationId, Rule};
 use crate::base::{AddressMark, Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Contact, Uri, uri};
 
@@ -39,7 +39,7 @@ impl Asked {
         let mark = |bytes| heard.texts.mark(bytes);
         let instance = instance.map(|instance| (mark(instance), mark(flow.unwrap_or_default())));
         let uri = at_hand.filter(|known| known.as_bytes() == contact.addr.uri);
-        let uri = uri.map_or_else(|| heard.shared(contact.addr.uri), Arc::clone);
+        let uri = uri.map_or_else(|| text(contact.addr.uri), Arc::clone);
         Self { uri, expires_s, instance }
     }
 }
@@ -95,6 +95,7 @@ struct Applied {
 /// One AOR.
 pub(super) struct Registration {
     pub aor: Aor,
+    id: RegistrationId,
     held: SmallVec<[Held; 1]>,
     applied: SmallVec<[Applied; 1]>,
     pub deadline: Option<Timestamp>,
@@ -173,13 +174,26 @@ pub(super) enum Order {
 }
 
 impl Registration {
-    pub(super) fn new(aor: Aor) -> Self {
-        Self { aor, held: SmallVec::new(), applied: SmallVec::new(), deadline: None, accepted_bare: false }
+    pub(super) fn new(aor: Aor, id: RegistrationId) -> Self {
+        Self {
+            aor,
+            id,
+            held: SmallVec::new(),
+            applied: SmallVec::new(),
+            deadline: None,
+            accepted_bare: false,
+        }
     }
 
     /// The contact of one of its bindings, if that is its text.
     pub(super) fn contact(&self, uri: &[u8]) -> Option<&Arc<str>> {
         self.held.iter().map(|held| &held.binding.contact).find(|contact| contact.as_bytes() == uri)
+    }
+
+    /// The User-Agent of one of its bindings, if that is its text.
+    pub(super) fn user_agent(&self, agent: &[u8]) -> Option<&Arc<str>> {
+        let agents = self.held.iter().filter_map(|held| held.binding.user_agent.as_ref());
+        agents.into_iter().find(|known| known.as_bytes() == agent)
     }
 
     /// The digest user of one of its bindings, if these are its texts.
@@ -287,6 +301,7 @@ impl Registration {
                 let binding = Binding {
                     id: *next_binding,
                     aor: self.aor.clone(),
+                    registration: self.id,
                     contact: Arc::clone(&contact.uri),
                     flow: None,
                     registrar: step.registrar.into(),
@@ -371,6 +386,7 @@ impl Registration {
             let binding = Binding {
                 id: 0,
                 aor: self.aor.clone(),
+                registration: self.id,
                 contact: asked
                     .contacts
                     .first()

@@ -313,7 +313,7 @@ mod tests {
     use crate::base::Timestamp;
     use crate::presence::{PresentityState, Terminal};
     use crate::tap::Counters;
-    use crate::track::{Binding, Evidence, Rule};
+    use crate::track::{Binding, Evidence, RegistrationId, Rule};
 
     fn aor(user: &str) -> Aor {
         Aor::from_uri(format!("sip:{user}@example.com").as_bytes()).unwrap()
@@ -327,6 +327,7 @@ mod tests {
         let binding = Arc::new(Binding {
             id: 1,
             aor: aor(user),
+            registration: RegistrationId(0),
             contact: "sip:alice@192.0.2.10".into(),
             flow: None,
             registrar: std::net::SocketAddr::from(([192, 0, 2, 1], 5060)).into(),
