@@ -24,7 +24,7 @@ pub struct CSeq {
 pub(super) fn cseq(value: &[u8]) -> Option<(u32, &[u8])> {
     let end = value.iter().position(|&byte| is_space(byte))?;
     let (number, method) = value.split_at_checked(end)?;
-    let method = trim(method);
+    let method = trim(method.strip_prefix(b" ").unwrap_or(method));
     let is_method = !method.is_empty() && method.iter().all(|&byte| is_token(byte));
     Some((exact_u32(number).filter(|_| is_method)?, method))
 }
@@ -50,14 +50,10 @@ impl<'a> NameAddr<'a> {
         let (display, rest) = match value.first()? {
             b'"' => {
                 let close = closing_quote(value, 0)?;
-                let rest = value.get(close + 1..)?;
-                let open = find([b'<'], rest)?;
-                let (between, rest) = split_around(rest, open);
-                if !trim(between).is_empty() {
-                    return None;
-                }
-                (value.get(1..close), rest)
+                let rest = trim_start(value.get(close + 1..)?);
+                (value.get(1..close), rest.strip_prefix(b"<")?)
             }
+            b'<' => (None, value.get(1..)?),
             _ => match find([b'<'], value).filter(|&open| !is_bare_uri(value, open)) {
                 Some(open) => {
                     let (display, rest) = split_around(value, open);
@@ -186,6 +182,29 @@ impl<'a> Via<'a> {
 
     /// All before the parameters, which are left for [`Self::with_params_read`].
     pub(super) fn parse_sent_by(value: &'a [u8]) -> Option<Self> {
+        Self::at_a_glance(value).or_else(|| Self::parse_any_sent_by(value))
+    }
+
+    /// As nearly all are written: `SIP/2.0/UDP host:port;…`, without white space or quotes before the parameters.
+    fn at_a_glance(value: &'a [u8]) -> Option<Self> {
+        let (transport, rest) = value.strip_prefix(b"SIP/2.0/")?.split_at_checked(3)?;
+        let rest = rest.strip_prefix(b" ")?;
+        let host_end = find([b':', b';', b'"', b' ', b'\t', b'\r', b'\n'], rest)?;
+        let (host, rest) = rest.split_at_checked(host_end)?;
+        let (port, params) = match rest {
+            [b':', rest @ ..] => {
+                let (digits, params) = rest.split_at_checked(find([b';'], rest)?)?;
+                (Some(port(digits)?), params)
+            }
+            _ => (None, rest),
+        };
+        let is_plain = matches!(transport, b"UDP" | b"TCP" | b"TLS")
+            && host.first().is_some_and(|first| *first != b'[')
+            && params.first() == Some(&b';');
+        is_plain.then_some(Self::with_sent_by(transport, host, port, params))
+    }
+
+    fn parse_any_sent_by(value: &'a [u8]) -> Option<Self> {
         // Nearly all begin so; others have white space around the slashes.
         let rest = match value.strip_prefix(b"SIP/2.0/") {
             Some(rest) => rest,
@@ -222,7 +241,12 @@ impl<'a> Via<'a> {
         if transport.is_empty() || host.is_empty() {
             return None;
         }
-        Some(Self {
+        Some(Self::with_sent_by(transport, host, port, params))
+    }
+
+    fn with_sent_by(transport: &'a [u8], host: &'a [u8], port: Option<u16>, params: &'a [u8]) -> Self {
+        let params = Params::new(params);
+        Self {
             transport,
             host,
             port,
@@ -230,16 +254,18 @@ impl<'a> Via<'a> {
             received: None,
             rport: None,
             asks_rport: false,
-            params: Params::new(params),
-        })
+            params,
+        }
     }
 
     /// The branch alone.
     pub(super) fn read_branch(&self) -> Option<&'a [u8]> {
-        let is_branch = |name: &[u8]| name == b"branch" || name.eq_ignore_ascii_case(b"branch");
-        let mut values =
-            self.params.iter().filter(|(name, _)| is_branch(name)).filter_map(|(_, value)| value);
-        values.find(|value| !value.is_empty())
+        let further = || {
+            let mut branches =
+                self.params.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"branch"));
+            branches.find_map(|(_, value)| value.filter(|value| !value.is_empty()))
+        };
+        self.params.value(b"branch").or_else(further)
     }
 
     /// With what the parameters say.

@@ -30,8 +30,20 @@ impl<'a> Params<'a> {
     }
 
     /// The value of the first parameter of this name, if it has one that is not empty.
+    #[inline]
     pub fn value(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.get(name).flatten().filter(|value| !value.is_empty())
+        match self.front(name) {
+            Some(value) => Some(value).filter(|value| !value.is_empty()),
+            None => self.get(name).flatten().filter(|value| !value.is_empty()),
+        }
+    }
+
+    /// The value of the first of all parameters, if it has this name and both are written as most write them.
+    #[inline]
+    fn front(&self, name: &[u8]) -> Option<&'a [u8]> {
+        let value = self.text.strip_prefix(b";")?.strip_prefix(name)?.strip_prefix(b"=")?;
+        let end = find([b';', b'"'], value).unwrap_or(value.len());
+        (value.get(end) != Some(&b'"')).then(|| trim(value.get(..end).unwrap_or(b"")))
     }
 
     /// As [`Self::value`] for several names, in one pass.
