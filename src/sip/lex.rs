@@ -39,8 +39,8 @@ fn places<const N: usize>(wanted: [u8; N], piece: [u8; 16]) -> u32 {
     found.into_iter().fold(u8x16::splat(0), |all, one| all | one).to_bitmask()
 }
 
-/// Where the first of these bytes stands. For what is near, as most things in a header field are: sixteen bytes at a time,
-/// without what memchr needs to get going.
+/// Where the first of these bytes stands; none of them is a NUL. For what is near, as most things in a header field are:
+/// sixteen bytes at a time, without what memchr needs to get going.
 #[inline(always)]
 pub(super) fn find<const N: usize>(wanted: [u8; N], text: &[u8]) -> Option<usize> {
     let (pieces, rest) = text.as_chunks();
@@ -59,32 +59,23 @@ pub(super) fn find<const N: usize>(wanted: [u8; N], text: &[u8]) -> Option<usize
             let found = places(wanted, *piece);
             (found != 0).then(|| text.len() - 16 + found.trailing_zeros() as usize)
         }
-        None => find_in_short(wanted, rest),
+        None => find_in_short(wanted, text),
     }
 }
 
-/// The same among fewer than sixteen bytes.
+/// The same among fewer than sixteen bytes: the first eight and the last eight, which may overlap, are looked at together.
 #[inline(always)]
 fn find_in_short<const N: usize>(wanted: [u8; N], text: &[u8]) -> Option<usize> {
-    let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) else {
+    let (half, piece) = if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (8, u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << 64)
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        (4, u128::from(u32::from_le_bytes(*first)) | u128::from(u32::from_le_bytes(*last)) << 32)
+    } else {
         return text.iter().position(|byte| wanted.contains(byte));
     };
-    find_in_word(wanted, *first)
-        .or_else(|| find_in_word(wanted, *last).map(|found| text.len() - 8 + found))
-}
-
-#[inline(always)]
-fn find_in_word<const N: usize>(wanted: [u8; N], word: [u8; 8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 0xff;
-    let word = u64::from_le_bytes(word);
-    let mut found = 0;
-    for byte in wanted {
-        // Zero where the byte stands. Subtracting one from a zero byte sets its highest bit; a borrow may set further
-        // ones, but only behind it.
-        let differing = word ^ (ONES * u64::from(byte));
-        found |= differing.wrapping_sub(ONES) & !differing & (ONES << 7);
-    }
-    (found != 0).then(|| found.trailing_zeros() as usize / 8)
+    let found = places(wanted, piece.to_le_bytes());
+    let at = found.trailing_zeros() as usize;
+    (found != 0).then(|| if at < half { at } else { at + text.len() - 2 * half })
 }
 
 /// Where the line ends are, in their order: sixty-four bytes are looked at together.
@@ -105,7 +96,7 @@ impl<'a> LineEnds<'a> {
 impl Iterator for LineEnds<'_> {
     type Item = usize;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         while self.left == 0 {
             self.at += 64;
@@ -121,7 +112,7 @@ impl Iterator for LineEnds<'_> {
 }
 
 /// A bit for each line end among the sixty-four bytes at `at`, or as many as there are.
-#[inline(always)]
+#[inline]
 fn line_ends_at(bytes: &[u8], at: usize) -> u64 {
     let rest = bytes.get(at..).unwrap_or(b"");
     if let Some(block) = rest.first_chunk() {
@@ -273,8 +264,14 @@ pub(super) fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
-    text.iter().try_fold(0_u64, |number, byte| {
-        byte.is_ascii_digit().then(|| number.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
+    // More digits do not fit.
+    const MOST: usize = 19;
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    if text.len() <= MOST {
+        return text.iter().try_fold(0, |number: u64, byte| Some(number.wrapping_mul(10) + digit(byte)?));
+    }
+    text.iter().try_fold(0, |number: u64, byte| {
+        Some(number.saturating_mul(10).saturating_add(digit(byte)?))
     })
 }
 

@@ -94,19 +94,20 @@ impl HeaderName {
     }
 
     /// The field that the text of this length names with which the bytes begin.
-    #[inline]
+    #[inline(always)]
     pub(super) fn at_front(bytes: &[u8], length: usize) -> Self {
         let front = front(bytes, length);
-        let slot = slot(front, length, MULTIPLIER);
-        let Some(spelling) = SPELLINGS.get(usize::from(SLOTS[slot])) else {
+        let Some(spelling) = SPELLINGS.get(usize::from(SLOTS[slot(front, length, MULTIPLIER)])) else {
             return Self::Other;
         };
-        // Nearly all are written as registered, and most are short.
-        if front == spelling.front && length == spelling.text.len() && length <= 8 {
+        // Nearly all are written as registered, and few are longer than both ends.
+        if front == spelling.front
+            && length == spelling.text.len()
+            && (length <= 8 || (length <= 16 && back(bytes, length) == spelling.back))
+        {
             return spelling.name;
         }
-        let is_spelled = |text: &[u8]| spelling.text == text || spelling.text.eq_ignore_ascii_case(text);
-        if bytes.get(..length).is_some_and(is_spelled) { spelling.name } else { Self::Other }
+        spelling.name_of(bytes.get(..length).unwrap_or(b""))
     }
 }
 
@@ -116,12 +117,20 @@ struct Spelling {
     text: &'static [u8],
     /// Its first eight bytes.
     front: u64,
+    /// Its last eight bytes.
+    back: u64,
 }
 
 impl Spelling {
     const fn new(name: HeaderName, text: &'static str) -> Self {
         let text = text.as_bytes();
-        Self { name, text, front: front(text, text.len()) }
+        Self { name, text, front: front(text, text.len()), back: back(text, text.len()) }
+    }
+
+    /// The name if the text is it, in any case.
+    fn name_of(&self, text: &[u8]) -> HeaderName {
+        let is_it = self.text == text || self.text.eq_ignore_ascii_case(text);
+        if is_it { self.name } else { HeaderName::Other }
     }
 
     const fn slot(&self, multiplier: u64) -> usize {
@@ -175,10 +184,11 @@ const fn slot(front: u64, length: usize, multiplier: u64) -> usize {
 }
 
 /// The first eight bytes of the name of this length with which the bytes begin; zeros behind a shorter one.
+#[inline(always)]
 const fn front(bytes: &[u8], length: usize) -> u64 {
     if let Some(front) = bytes.first_chunk() {
-        let front = u64::from_le_bytes(*front);
-        return if length < 8 { front & !(u64::MAX << (8 * length)) } else { front };
+        let missing = 8 - if length < 8 { length } else { 8 };
+        return u64::from_le_bytes(*front) & u64::MAX.wrapping_shr(missing as u32 * 8);
     }
     let mut front = 0;
     let mut at = 0;
@@ -187,6 +197,18 @@ const fn front(bytes: &[u8], length: usize) -> u64 {
         at += 1;
     }
     front
+}
+
+/// The last eight bytes of the name of this length with which the bytes begin; of a shorter one no matter what.
+#[inline(always)]
+const fn back(bytes: &[u8], length: usize) -> u64 {
+    match bytes.split_at_checked(length) {
+        Some((name, _)) => match name.last_chunk() {
+            Some(back) => u64::from_le_bytes(*back),
+            None => 0,
+        },
+        None => 0,
+    }
 }
 
 #[cfg(test)]

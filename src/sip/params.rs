@@ -30,7 +30,7 @@ impl<'a> Params<'a> {
     }
 
     /// The value of the first parameter of this name, if it has one that is not empty.
-    #[inline]
+    #[inline(always)]
     pub fn value(&self, name: &[u8]) -> Option<&'a [u8]> {
         match self.front(name) {
             Some(value) => Some(value).filter(|value| !value.is_empty()),
@@ -39,7 +39,7 @@ impl<'a> Params<'a> {
     }
 
     /// The value of the first of all parameters, if it has this name and both are written as most write them.
-    #[inline]
+    #[inline(always)]
     fn front(&self, name: &[u8]) -> Option<&'a [u8]> {
         let value = self.text.strip_prefix(b";")?.strip_prefix(name)?.strip_prefix(b"=")?;
         let end = find([b';', b'"'], value).unwrap_or(value.len());

@@ -205,17 +205,18 @@ impl Scanner {
         let mut left = self.max_fields;
         for line_end in line_ends {
             let end = line_end + 1;
-            let behind = rest_of(bytes, end);
-            let another_follows = behind.first().is_some_and(|&byte| byte > b' ');
+            let next = bytes.get(end).copied().unwrap_or_default();
             // A field ends with the first line that no white space follows.
-            if !another_follows && matches!(behind.first(), Some(b' ' | b'\t')) {
+            if matches!(next, b' ' | b'\t') {
                 continue;
             }
             if left > 0 {
                 left -= 1;
                 self.record(bytes, begin, end)?;
             }
-            if !another_follows && let Some(length) = empty_line(behind) {
+            if next < b' '
+                && let Some(length) = empty_line(rest_of(bytes, end))
+            {
                 return Ok(Section { end: end + length, whole: true });
             }
             begin = end;
@@ -226,13 +227,15 @@ impl Scanner {
     /// Notes the field between these places, unless it has no colon: then it says nothing.
     #[inline]
     fn record(&mut self, bytes: &[u8], begin: usize, end: usize) -> Result<(), ScanError> {
-        let field = bytes.get(begin..end).unwrap_or(b"");
-        let Some(colon) = find([b':'], field) else {
+        let Some((field, colon)) = bytes.get(begin..end).and_then(|field| Some((field, find([b':'], field)?)))
+        else {
             return Ok(());
         };
-        let name = field.get(..colon).unwrap_or(b"");
-        // Hardly anybody writes white space before the colon.
-        let length = if is_trimmed(name) { colon } else { trim_end(name).len() };
+        let length = match field.get(colon.wrapping_sub(1)) {
+            // Hardly anybody writes white space before the colon.
+            Some(last) if *last > b' ' => colon,
+            _ => trim_end(field.get(..colon).unwrap_or(b"")).len(),
+        };
         let name = HeaderName::at_front(field, length);
         // The message's length was checked to fit.
         let field = Field { begin: (begin + colon + 1) as u32, end: end as u32, next: None };
