@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use memchr::memchr;
 
-use super::uri::{Scheme, Uri, push_host, push_user, tel_number};
+use super::lex::split_once;
+use super::uri::{Scheme, Uri, is_in_small_letters, is_plain, push_host, push_user, tel_number};
 use crate::base::{Redacted, Texts};
 
 /// Longer ones are not believed: no registrar serves them, and they are kept in tables.
@@ -46,12 +47,20 @@ impl Aor {
 
     /// The same, kept once for all who ask these texts for it.
     pub fn shared(text: &[u8], texts: &Texts) -> Option<Self> {
-        texts.written(|aor| write_canonical(text, aor)).map(Self)
+        match canonical_as_written(text) {
+            Some(aor) => Some(Self(texts.shared(aor))),
+            None => texts.written(|aor| write_canonical(text, aor)).map(Self),
+        }
     }
 
     /// The same; `known` may have it at hand.
     pub fn shared_or(text: &[u8], texts: &Texts, known: impl FnOnce(&str) -> Option<Self>) -> Option<Self> {
-        texts.written_or(|aor| write_canonical(text, aor), |aor| known(aor).map(|known| known.0)).map(Self)
+        match canonical_as_written(text) {
+            Some(aor) => known(aor).or_else(|| Some(Self(texts.shared(aor)))),
+            None => texts
+                .written_or(|aor| write_canonical(text, aor), |aor| known(aor).map(|known| known.0))
+                .map(Self),
+        }
     }
 
     /// The text itself, to be held as text.
@@ -82,6 +91,19 @@ impl Aor {
 fn split_at_sign(text: &str) -> Option<(&str, &str)> {
     let at = memchr(b'@', text.as_bytes())?;
     Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// The text itself, if it is seen at a glance to be its one spelling, as most are: `sip:user@host` of letters and digits.
+fn canonical_as_written(text: &[u8]) -> Option<&str> {
+    let (user, host) = split_once(text.strip_prefix(b"sip:")?, b'@')?;
+    // A host ends with a letter or a digit, so that it is no mere sign and has no empty label at its end.
+    let (last, rest) = host.split_last()?;
+    let is_canonical = !user.is_empty()
+        && is_plain(user)
+        && is_in_small_letters(rest)
+        && (last.is_ascii_lowercase() || last.is_ascii_digit())
+        && text.len() <= MAX_BYTES;
+    is_canonical.then(|| std::str::from_utf8(text).ok()).flatten()
 }
 
 fn write_canonical(text: &[u8], aor: &mut String) -> Option<()> {

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::lex::{
-    closing_quote, exact_u32, find, find_outside_quotes, is_space, is_token, port, seconds, split_around,
+    closing_quote, exact_u32, find, find_outside_quotes, is_name, is_space, is_token, port, seconds, split_around,
     split_once, trim, trim_end, trim_start, unquote,
 };
 use super::uri::host_ip;
@@ -262,7 +262,7 @@ impl<'a> Via<'a> {
     pub(super) fn read_branch(&self) -> Option<&'a [u8]> {
         let further = || {
             let mut branches =
-                self.params.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"branch"));
+                self.params.iter().filter(|(name, _)| is_name(name, b"branch"));
             branches.find_map(|(_, value)| value.filter(|value| !value.is_empty()))
         };
         self.params.value(b"branch").or_else(further)
@@ -271,21 +271,14 @@ impl<'a> Via<'a> {
     /// With what the parameters say.
     pub(super) fn with_params_read(mut self) -> Self {
         for (name, value) in self.params.iter() {
-            self.asks_rport |= name.eq_ignore_ascii_case(b"rport");
-            let Some(value) = value.filter(|value| !value.is_empty()) else {
-                continue;
-            };
-            match name.len() {
-                6 if name.eq_ignore_ascii_case(b"branch") => {
-                    self.branch = self.branch.or(Some(value));
-                }
-                8 if name.eq_ignore_ascii_case(b"received") => {
-                    self.received = self.received.or(Some(value));
-                }
-                5 if name.eq_ignore_ascii_case(b"rport") => {
-                    self.rport = self.rport.or_else(|| port(value));
-                }
-                _ => {}
+            let value = value.filter(|value| !value.is_empty());
+            if is_name(name, b"branch") {
+                self.branch = self.branch.or(value);
+            } else if is_name(name, b"received") {
+                self.received = self.received.or(value);
+            } else if is_name(name, b"rport") {
+                self.asks_rport = true;
+                self.rport = self.rport.or_else(|| port(value?));
             }
         }
         self
@@ -403,6 +396,17 @@ pub(super) struct AuthParams<'a> {
 }
 
 impl<'a> AuthParams<'a> {
+    /// Username and realm of a value that begins with them as nearly all do.
+    pub(super) fn user_in_front(value: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let quoted = |text: &'a [u8]| {
+            let (inside, rest) = text.split_at_checked(find([b'"', b'\\'], text)?)?;
+            Some((inside, rest.strip_prefix(b"\"")?))
+        };
+        let (username, rest) = quoted(value.strip_prefix(b"Digest username=\"")?)?;
+        let (realm, rest) = quoted(rest.strip_prefix(b", realm=\"")?)?;
+        matches!(rest.first(), None | Some(b',')).then_some((username, realm))
+    }
+
     /// Username and realm, which stand in front where nobody means to confuse.
     pub(super) fn user(self) -> (&'a [u8], &'a [u8]) {
         let (mut username, mut realm) = (None, None);

@@ -132,6 +132,12 @@ fn line_ends_of(block: &[u8; 64]) -> u64 {
     pieces.fold(0, |ends, piece| ends << 16 | u64::from(places([b'\n'], *piece)))
 }
 
+/// Whether two names are the same but for their case. Nearly all are written alike, and equal bytes are found faster.
+#[inline]
+pub(super) fn is_name(found: &[u8], name: &[u8]) -> bool {
+    found.len() == name.len() && (found == name || found.eq_ignore_ascii_case(name))
+}
+
 /// Without white space in front.
 pub(super) fn trim_start(mut text: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = text
@@ -165,12 +171,14 @@ pub(super) fn is_trimmed(text: &[u8]) -> bool {
 }
 
 /// The text before and behind the byte at `at`.
+#[inline]
 pub(super) fn split_around(text: &[u8], at: usize) -> (&[u8], &[u8]) {
     let (before, rest) = text.split_at_checked(at).unwrap_or((text, b""));
     (before, rest.get(1..).unwrap_or(b""))
 }
 
 /// The text before and behind the first `byte`.
+#[inline]
 pub(super) fn split_once(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
     find([byte], text).map(|at| split_around(text, at))
 }

@@ -173,9 +173,12 @@ impl<'a> SipMessage<'a> {
 
     /// Username and realm of the first of [`Self::credentials`].
     pub fn digest_user(&self) -> Option<(&'a [u8], &'a [u8])> {
-        let fields =
+        let mut fields =
             self.headers(HeaderName::Authorization).chain(self.headers(HeaderName::ProxyAuthorization));
-        fields.flat_map(DigestSchemes::new).next().map(AuthParams::user)
+        fields.find_map(|value| {
+            let user = || DigestSchemes::new(value).next().map(AuthParams::user);
+            AuthParams::user_in_front(value).or_else(user)
+        })
     }
 
     /// The digest challenges of WWW-Authenticate and Proxy-Authenticate.

@@ -78,7 +78,7 @@ struct Section<'a> {
     port: u16,
     formats: &'a [u8],
     level: Level,
-    maps: SmallVec<[(&'a [u8], &'a [u8]); 4]>,
+    maps: SmallVec<[(&'a [u8], &'a [u8]); 8]>,
 }
 
 /// Lines that say something, trimmed.
@@ -149,9 +149,7 @@ impl Level {
                 // Of several connection lines in a section (layered multicast) the first counts.
                 let address = value.rsplit(|&byte| byte == b' ').next().unwrap_or(b"");
                 let address = split_once(address, b'/').map_or(address, |(before, _)| before);
-                let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<IpAddr>().ok());
-                let is_zero = address.is_some_and(|address| address.is_unspecified());
-                self.connection_is_zero.get_or_insert(is_zero);
+                self.connection_is_zero.get_or_insert_with(|| is_zero(address));
             }
             b'b' => {
                 let Some((modifier, number)) = split_once(value, b':') else {
@@ -177,6 +175,16 @@ impl Level {
             _ => {}
         }
     }
+}
+
+/// Whether this is an unspecified address.
+fn is_zero(address: &[u8]) -> bool {
+    // Most others are told by their first digit.
+    if !address.iter().all(|byte| matches!(byte, b'0' | b'.' | b':')) {
+        return false;
+    }
+    let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<IpAddr>().ok());
+    address.is_some_and(|address| address.is_unspecified())
 }
 
 impl<'a> Section<'a> {

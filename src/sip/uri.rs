@@ -318,7 +318,7 @@ const fn is_unreserved(byte: u8) -> bool {
 }
 
 /// Nothing is to be escaped, unescaped or split.
-fn is_plain(user: &[u8]) -> bool {
+pub(super) fn is_plain(user: &[u8]) -> bool {
     user.iter().all(|&byte| is_unreserved(byte))
 }
 
@@ -381,9 +381,8 @@ pub(super) fn push_user(out: &mut String, user: &[u8]) {
 
 /// The host in lower case, an IPv6 address in brackets as RFC 5952 writes it.
 pub(super) fn push_host(out: &mut String, host: &[u8]) {
-    const SMALL: [bool; 256] = table(b"-._abcdefghijklmnopqrstuvwxyz0123456789", false);
     // A name in lower case has but one spelling, and an IPv4 address: the text itself.
-    if host.iter().all(|&byte| SMALL[usize::from(byte)])
+    if is_in_small_letters(host)
         && let Ok(text) = std::str::from_utf8(host)
     {
         return out.push_str(text);
@@ -403,6 +402,12 @@ pub(super) fn push_host(out: &mut String, host: &[u8]) {
     } else {
         out.extend(host.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
     }
+}
+
+/// Of what names and IPv4 addresses in lower case are made of.
+pub(super) fn is_in_small_letters(host: &[u8]) -> bool {
+    const SMALL: [bool; 256] = table(b"-._abcdefghijklmnopqrstuvwxyz0123456789", false);
+    host.iter().all(|&byte| SMALL[usize::from(byte)])
 }
 
 /// The number without visual separators, in lower case (RFC 3966 section 5.1.1 and section 4).
