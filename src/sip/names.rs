@@ -225,7 +225,8 @@ mod tests {
                     assert_eq!(HeaderName::at_front(&[text, behind].concat(), text.len()), name, "{name:?}");
                 }
                 assert_ne!(HeaderName::of(&[text, b"_"].concat()), name, "{name:?}");
-                assert_ne!(HeaderName::of(&text[..text.len() - 1]), name, "{name:?}");
+                // `T` is To in its compact form.
+                assert!(text.len() == 2 || HeaderName::of(&text[..text.len() - 1]) != name, "{name:?}");
                 for at in 0..text.len() {
                     let mut other = text.to_vec();
                     // A small letter becomes a sign that differs from the capital, and so on.
