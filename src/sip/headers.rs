@@ -20,13 +20,15 @@ pub struct CSeq {
     pub method: Method,
 }
 
-/// Number and method text of a CSeq value; `None` if broken or if the number needs more than 32 bits.
-pub(super) fn cseq(value: &[u8]) -> Option<(u32, &[u8])> {
+/// What a CSeq value says, and its method as written; `None` if broken or if the number needs more than 32 bits.
+pub(super) fn cseq(value: &[u8]) -> Option<(CSeq, &[u8])> {
     let end = value.iter().position(|&byte| is_space(byte))?;
-    let (number, method) = value.split_at_checked(end)?;
-    let method = trim(method.strip_prefix(b" ").unwrap_or(method));
-    let is_method = !method.is_empty() && method.iter().all(|&byte| is_token(byte));
-    Some((exact_u32(number).filter(|_| is_method)?, method))
+    let (number, text) = value.split_at_checked(end)?;
+    let text = trim(text.strip_prefix(b" ").unwrap_or(text));
+    let method = Method::of(text);
+    let is_method =
+        method != Method::Other || (!text.is_empty() && text.iter().all(|&byte| is_token(byte)));
+    is_method.then_some((CSeq { number: exact_u32(number)?, method }, text))
 }
 
 /// A URI with the name it is shown by and the parameters of the field: the value of From, To, Contact,

@@ -6,14 +6,12 @@
 //! table is used again, so scanning allocates only until it is as long as the longest message needs.
 //! RFC 3261 section 7, with the leniency that RFC 4475 and the wire ask for.
 
-use std::num::NonZeroU16;
-
 use memchr::{memchr, memrchr};
 
 use super::headers::{NameAddr, Via, cseq};
 use super::lex::{LineEnds, Values, find, is_space, is_token, is_trimmed, trim, trim_end, trim_start};
 use super::message::{SipMessage, StartLine};
-use super::{CSeq, HeaderName, Method};
+use super::HeaderName;
 use crate::base::Limits;
 
 /// Why bytes are not a SIP message that can be believed. Offsets are in bytes from its beginning.
@@ -71,8 +69,8 @@ pub enum ScanError {
 pub(super) struct Field {
     begin: u32,
     end: u32,
-    /// The number of the next field of its name.
-    next: Option<NonZeroU16>,
+    /// The number of the next field of its name, or none: zero.
+    next: u16,
 }
 
 impl Field {
@@ -93,11 +91,11 @@ impl Field {
     }
 }
 
-/// The numbers of the first and the last field of a name.
-#[derive(Clone, Copy, Debug)]
+/// The numbers of the first and the last field of a name; zero if there is none.
+#[derive(Clone, Copy, Debug, Default)]
 struct Chain {
-    first: NonZeroU16,
-    last: NonZeroU16,
+    first: u16,
+    last: u16,
 }
 
 /// The fields of one message that have a known name.
@@ -105,13 +103,13 @@ struct Chain {
 pub(super) struct Fields {
     /// In their order. The first has the number one.
     all: Vec<Field>,
-    by_name: [Option<Chain>; HeaderName::KNOWN],
+    by_name: [Chain; HeaderName::KNOWN],
 }
 
 impl Fields {
     fn clear(&mut self) {
         self.all.clear();
-        self.by_name = [None; HeaderName::KNOWN];
+        self.by_name = [Chain::default(); HeaderName::KNOWN];
     }
 
     /// Adds a field, and gives the first of its name, if that is another one.
@@ -119,32 +117,31 @@ impl Fields {
     fn add(&mut self, name: HeaderName, field: Field) -> Option<Field> {
         let chain = self.by_name.get_mut(name as usize)?;
         self.all.push(field);
-        let number = u16::try_from(self.all.len()).ok().and_then(NonZeroU16::new)?;
-        let Some(chain) = chain else {
-            *chain = Some(Chain { first: number, last: number });
-            return None;
-        };
+        // No more are looked at than there are numbers.
+        let number = self.all.len() as u16;
         let (first, before) = (chain.first, std::mem::replace(&mut chain.last, number));
-        if let Some(before) = self.all.get_mut(usize::from(before.get()) - 1) {
-            before.next = Some(number);
+        if first == 0 {
+            chain.first = number;
+            return None;
         }
+        self.all.get_mut(usize::from(before) - 1)?.next = number;
         self.at(first)
     }
 
-    fn at(&self, number: NonZeroU16) -> Option<Field> {
-        self.all.get(usize::from(number.get()) - 1).copied()
+    fn at(&self, number: u16) -> Option<Field> {
+        self.all.get(usize::from(number).checked_sub(1)?).copied()
     }
 
     /// The first of this name.
     #[inline]
     pub(super) fn first(&self, name: HeaderName) -> Option<Field> {
-        self.by_name.get(name as usize).copied().flatten().and_then(|chain| self.at(chain.first))
+        self.at(self.by_name.get(name as usize)?.first)
     }
 
     /// All of this name, in their order.
     #[inline]
     pub(super) fn named(&self, name: HeaderName) -> impl Iterator<Item = Field> + use<'_> {
-        std::iter::successors(self.first(name), |field| field.next.and_then(|next| self.at(next)))
+        std::iter::successors(self.first(name), |field| self.at(field.next))
     }
 }
 
@@ -163,7 +160,7 @@ impl Scanner {
         Self {
             fields: Fields {
                 all: Vec::with_capacity(max_fields.min(64)),
-                by_name: [None; HeaderName::KNOWN],
+                by_name: [Chain::default(); HeaderName::KNOWN],
             },
             max_fields,
             max_bytes: limits.message_bytes.min(u32::MAX as usize),
@@ -238,7 +235,7 @@ impl Scanner {
         };
         let name = HeaderName::at_front(field, length);
         // The message's length was checked to fit.
-        let field = Field { begin: (begin + colon + 1) as u32, end: end as u32, next: None };
+        let field = Field { begin: (begin + colon + 1) as u32, end: end as u32, next: 0 };
         match self.fields.add(name, field) {
             Some(first) if is_single(name) && first.value(bytes) != field.value(bytes) => {
                 Err(ScanError::Contradictory(name.text()))
@@ -269,7 +266,7 @@ impl Scanner {
         if call_id_text.is_empty() {
             return Err(malformed(HeaderName::CallId, call_id));
         }
-        let (number, cseq_method) =
+        let (cseq, cseq_method) =
             cseq(cseq_at.value(bytes)).ok_or_else(|| malformed(HeaderName::CSeq, cseq_at))?;
         if let StartLine::Request { method, .. } = start
             && method != cseq_method
@@ -288,7 +285,7 @@ impl Scanner {
             fields: &self.fields,
             start,
             call_id: call_id_text,
-            cseq: CSeq { number, method: Method::of(cseq_method) },
+            cseq,
             cseq_method,
             from,
             from_tag: from.tag(),
@@ -341,23 +338,17 @@ fn is_version(text: &[u8]) -> bool {
 /// Reads the first line, which stands at `offset` and has no white space behind it.
 fn start_line(line: &[u8], offset: usize) -> Result<StartLine<'_>, ScanError> {
     let none = ScanError::StartLine { offset };
+    let at = |part: &[u8]| offset + (line.len() - part.len());
+    let status_line = |rest| status(rest).ok_or(ScanError::Status { offset: at(rest) });
+    // Nearly all status lines begin so.
+    if let Some(rest) = line.strip_prefix(b"SIP/2.0 ") {
+        return status_line(trim_start(rest));
+    }
     let first_end = find([b' ', b'\t', b'\r'], line).ok_or(none)?;
     let (first, rest) = line.split_at_checked(first_end).ok_or(none)?;
     let rest = trim_start(rest);
-    let at = |part: &[u8]| offset + (line.len() - part.len());
     if is_version(first) {
-        let status_end = rest.iter().position(|&byte| is_space(byte)).unwrap_or(rest.len());
-        let (status, reason) = rest.split_at_checked(status_end).ok_or(none)?;
-        return match *status {
-            [hundreds @ b'1'..=b'6', tens @ b'0'..=b'9', units @ b'0'..=b'9'] => {
-                let digit = |byte: u8| u16::from(byte - b'0');
-                Ok(StartLine::Status {
-                    status: digit(hundreds) * 100 + digit(tens) * 10 + digit(units),
-                    reason: trim(reason),
-                })
-            }
-            _ => Err(ScanError::Status { offset: at(rest) }),
-        };
+        return status_line(rest);
     }
     if first.is_empty() || !first.iter().all(|&byte| is_token(byte)) {
         return Err(none);
@@ -377,6 +368,21 @@ fn start_line(line: &[u8], offset: usize) -> Result<StartLine<'_>, ScanError> {
         });
     }
     request(first, uri).ok_or(none)
+}
+
+/// The status and its reason, behind the version.
+fn status(text: &[u8]) -> Option<StartLine<'_>> {
+    let ([hundreds @ b'1'..=b'6', tens @ b'0'..=b'9', units @ b'0'..=b'9'], reason) =
+        text.split_first_chunk()?
+    else {
+        return None;
+    };
+    if reason.first().is_some_and(|&byte| !is_space(byte)) {
+        return None;
+    }
+    let digit = |byte: &u8| u16::from(byte - b'0');
+    let status = digit(hundreds) * 100 + digit(tens) * 10 + digit(units);
+    Some(StartLine::Status { status, reason: trim(reason) })
 }
 
 fn request<'a>(method: &'a [u8], uri: &'a [u8]) -> Option<StartLine<'a>> {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use super::lex::{find, split_around, split_once, trim};
+use super::lex::{LineEnds, split_once, trim};
 
 /// Media sections that are kept; further ones are not looked at.
 const MAX_MEDIA: usize = 16;
@@ -82,34 +82,21 @@ struct Section<'a> {
 }
 
 /// Lines that say something, trimmed.
-struct Lines<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        while !self.rest.is_empty() {
-            let (line, rest) = match find([b'\n'], self.rest) {
-                Some(end) => split_around(self.rest, end),
-                None => (self.rest, &b""[..]),
-            };
-            self.rest = rest;
-            let line = trim(line);
-            if !line.is_empty() {
-                return Some(line);
-            }
-        }
-        None
-    }
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut begin = 0;
+    let lines = LineEnds::new(text).chain([text.len()]).map(move |end| {
+        let line = text.get(begin..end).unwrap_or(b"");
+        begin = end + 1;
+        trim(line.strip_suffix(b"\r").unwrap_or(line))
+    });
+    lines.filter(|line| !line.is_empty())
 }
 
 impl Sdp {
     /// Reads a description; `None` if it has no `v=0` line first or a media line that cannot be read.
     /// Unknown lines are skipped; LF line ends are as good as CRLF.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let mut lines = Lines { rest: text }.take(MAX_LINES);
+        let mut lines = lines(text).take(MAX_LINES);
         let [b'v', b'=', version @ ..] = lines.next()? else {
             return None;
         };

@@ -258,7 +258,7 @@ pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
 }
 
 fn scheme_of(text: &[u8]) -> Option<Scheme> {
-    if text.eq_ignore_ascii_case(b"sip") {
+    if text == b"sip" || text.eq_ignore_ascii_case(b"sip") {
         return Some(Scheme::Sip);
     }
     if text.eq_ignore_ascii_case(b"sips") {
@@ -278,7 +278,8 @@ fn user_end(text: &[u8]) -> Option<usize> {
     let first = find([b'@'], text)?;
     let rest = text.get(first + 1..)?;
     let host = rest.get(..host_length(rest))?;
-    Some(memrchr(b'@', host).map_or(first, |last| first + 1 + last))
+    let last = find([b'@'], host).and_then(|_| memrchr(b'@', host));
+    Some(last.map_or(first, |last| first + 1 + last))
 }
 
 /// How long the host is that stands here, with what white space is behind it.
