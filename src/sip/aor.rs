@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use memchr::memchr;
 
-use super::uri::{Scheme, Uri, push_host, push_user, tel_number};
+use super::lex::split_once;
+use super::uri::{Scheme, Uri, is_in_small_letters, is_plain, push_host, push_user, tel_number};
 use crate::base::{Redacted, Texts};
 
 /// Longer ones are not believed: no registrar serves them, and they are kept in tables.
@@ -46,7 +47,10 @@ impl Aor {
 
     /// The same, kept once for all who ask these texts for it.
     pub fn shared(text: &[u8], texts: &Texts) -> Option<Self> {
-        texts.written(|aor| write_canonical(text, aor)).map(Self)
+        match canonical_as_written(text) {
+            Some(aor) => Some(Self(texts.shared(aor))),
+            None => texts.written(|aor| write_canonical(text, aor)).map(Self),
+        }
     }
 
     /// The same, but not kept for others: `known` may have it at hand.
@@ -55,8 +59,11 @@ impl Aor {
         texts: &Texts,
         known: impl FnOnce(&str) -> Option<Self>,
     ) -> Option<Self> {
-        let of = |aor: &str| known(aor).map_or_else(|| Arc::from(aor), |known| known.0);
-        texts.written_by(|aor| write_canonical(text, aor), of).map(Self)
+        let of = |aor: &str| known(aor).unwrap_or_else(|| Self(Arc::from(aor)));
+        match canonical_as_written(text) {
+            Some(aor) => Some(of(aor)),
+            None => texts.written_by(|aor| write_canonical(text, aor), of),
+        }
     }
 
     /// The text itself, to be held as text.
@@ -87,6 +94,19 @@ impl Aor {
 fn split_at_sign(text: &str) -> Option<(&str, &str)> {
     let at = memchr(b'@', text.as_bytes())?;
     Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+/// The text itself, if it is seen at a glance to be its one spelling, as most are: `sip:user@host` of letters and digits.
+fn canonical_as_written(text: &[u8]) -> Option<&str> {
+    let (user, host) = split_once(text.strip_prefix(b"sip:")?, b'@')?;
+    // A host ends with a letter or a digit, so that it is no mere sign and has no empty label at its end.
+    let (last, rest) = host.split_last()?;
+    let is_canonical = !user.is_empty()
+        && is_plain(user)
+        && is_in_small_letters(rest)
+        && (last.is_ascii_lowercase() || last.is_ascii_digit())
+        && text.len() <= MAX_BYTES;
+    is_canonical.then(|| std::str::from_utf8(text).ok()).flatten()
 }
 
 fn write_canonical(text: &[u8], aor: &mut String) -> Option<()> {

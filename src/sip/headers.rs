@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use super::lex::{
-    closing_quote, exact_u32, find, find_outside_quotes, is_space, is_token, port, seconds, split_around,
+    closing_quote, exact_u32, find, find_outside_quotes, is_name, is_space, is_token, port, seconds, split_around,
     split_once, trim, trim_end, trim_start, unquote,
 };
 use super::uri::host_ip;
@@ -20,13 +20,15 @@ pub struct CSeq {
     pub method: Method,
 }
 
-/// Number and method text of a CSeq value; `None` if broken or if the number needs more than 32 bits.
-pub(super) fn cseq(value: &[u8]) -> Option<(u32, &[u8])> {
+/// What a CSeq value says, and its method as written; `None` if broken or if the number needs more than 32 bits.
+pub(super) fn cseq(value: &[u8]) -> Option<(CSeq, &[u8])> {
     let end = value.iter().position(|&byte| is_space(byte))?;
-    let (number, method) = value.split_at_checked(end)?;
-    let method = trim(method);
-    let is_method = !method.is_empty() && method.iter().all(|&byte| is_token(byte));
-    Some((exact_u32(number).filter(|_| is_method)?, method))
+    let (number, text) = value.split_at_checked(end)?;
+    let text = trim(text.strip_prefix(b" ").unwrap_or(text));
+    let method = Method::of(text);
+    let is_method =
+        method != Method::Other || (!text.is_empty() && text.iter().all(|&byte| is_token(byte)));
+    is_method.then_some((CSeq { number: exact_u32(number)?, method }, text))
 }
 
 /// A URI with the name it is shown by and the parameters of the field: the value of From, To, Contact,
@@ -50,14 +52,10 @@ impl<'a> NameAddr<'a> {
         let (display, rest) = match value.first()? {
             b'"' => {
                 let close = closing_quote(value, 0)?;
-                let rest = value.get(close + 1..)?;
-                let open = find([b'<'], rest)?;
-                let (between, rest) = split_around(rest, open);
-                if !trim(between).is_empty() {
-                    return None;
-                }
-                (value.get(1..close), rest)
+                let rest = trim_start(value.get(close + 1..)?);
+                (value.get(1..close), rest.strip_prefix(b"<")?)
             }
+            b'<' => (None, value.get(1..)?),
             _ => match find([b'<'], value).filter(|&open| !is_bare_uri(value, open)) {
                 Some(open) => {
                     let (display, rest) = split_around(value, open);
@@ -186,6 +184,29 @@ impl<'a> Via<'a> {
 
     /// All before the parameters, which are left for [`Self::with_params_read`].
     pub(super) fn parse_sent_by(value: &'a [u8]) -> Option<Self> {
+        Self::at_a_glance(value).or_else(|| Self::parse_any_sent_by(value))
+    }
+
+    /// As nearly all are written: `SIP/2.0/UDP host:port;…`, without white space or quotes before the parameters.
+    fn at_a_glance(value: &'a [u8]) -> Option<Self> {
+        let (transport, rest) = value.strip_prefix(b"SIP/2.0/")?.split_at_checked(3)?;
+        let rest = rest.strip_prefix(b" ")?;
+        let host_end = find([b':', b';', b'"', b' ', b'\t', b'\r', b'\n'], rest)?;
+        let (host, rest) = rest.split_at_checked(host_end)?;
+        let (port, params) = match rest {
+            [b':', rest @ ..] => {
+                let (digits, params) = rest.split_at_checked(find([b';'], rest)?)?;
+                (Some(port(digits)?), params)
+            }
+            _ => (None, rest),
+        };
+        let is_plain = matches!(transport, b"UDP" | b"TCP" | b"TLS")
+            && host.first().is_some_and(|first| *first != b'[')
+            && params.first() == Some(&b';');
+        is_plain.then_some(Self::with_sent_by(transport, host, port, params))
+    }
+
+    fn parse_any_sent_by(value: &'a [u8]) -> Option<Self> {
         // Nearly all begin so; others have white space around the slashes.
         let rest = match value.strip_prefix(b"SIP/2.0/") {
             Some(rest) => rest,
@@ -222,7 +243,12 @@ impl<'a> Via<'a> {
         if transport.is_empty() || host.is_empty() {
             return None;
         }
-        Some(Self {
+        Some(Self::with_sent_by(transport, host, port, params))
+    }
+
+    fn with_sent_by(transport: &'a [u8], host: &'a [u8], port: Option<u16>, params: &'a [u8]) -> Self {
+        let params = Params::new(params);
+        Self {
             transport,
             host,
             port,
@@ -230,36 +256,31 @@ impl<'a> Via<'a> {
             received: None,
             rport: None,
             asks_rport: false,
-            params: Params::new(params),
-        })
+            params,
+        }
     }
 
     /// The branch alone.
     pub(super) fn read_branch(&self) -> Option<&'a [u8]> {
-        let is_branch = |name: &[u8]| name == b"branch" || name.eq_ignore_ascii_case(b"branch");
-        let mut values =
-            self.params.iter().filter(|(name, _)| is_branch(name)).filter_map(|(_, value)| value);
-        values.find(|value| !value.is_empty())
+        let further = || {
+            let mut branches =
+                self.params.iter().filter(|(name, _)| is_name(name, b"branch"));
+            branches.find_map(|(_, value)| value.filter(|value| !value.is_empty()))
+        };
+        self.params.value(b"branch").or_else(further)
     }
 
     /// With what the parameters say.
     pub(super) fn with_params_read(mut self) -> Self {
         for (name, value) in self.params.iter() {
-            self.asks_rport |= name.eq_ignore_ascii_case(b"rport");
-            let Some(value) = value.filter(|value| !value.is_empty()) else {
-                continue;
-            };
-            match name.len() {
-                6 if name.eq_ignore_ascii_case(b"branch") => {
-                    self.branch = self.branch.or(Some(value));
-                }
-                8 if name.eq_ignore_ascii_case(b"received") => {
-                    self.received = self.received.or(Some(value));
-                }
-                5 if name.eq_ignore_ascii_case(b"rport") => {
-                    self.rport = self.rport.or_else(|| port(value));
-                }
-                _ => {}
+            let value = value.filter(|value| !value.is_empty());
+            if is_name(name, b"branch") {
+                self.branch = self.branch.or(value);
+            } else if is_name(name, b"received") {
+                self.received = self.received.or(value);
+            } else if is_name(name, b"rport") {
+                self.asks_rport = true;
+                self.rport = self.rport.or_else(|| port(value?));
             }
         }
         self
@@ -377,6 +398,17 @@ pub(super) struct AuthParams<'a> {
 }
 
 impl<'a> AuthParams<'a> {
+    /// Username and realm of a value that begins with them as nearly all do.
+    pub(super) fn user_in_front(value: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let quoted = |text: &'a [u8]| {
+            let (inside, rest) = text.split_at_checked(find([b'"', b'\\'], text)?)?;
+            Some((inside, rest.strip_prefix(b"\"")?))
+        };
+        let (username, rest) = quoted(value.strip_prefix(b"Digest username=\"")?)?;
+        let (realm, rest) = quoted(rest.strip_prefix(b", realm=\"")?)?;
+        matches!(rest.first(), None | Some(b',')).then_some((username, realm))
+    }
+
     /// Username and realm, which stand in front where nobody means to confuse.
     pub(super) fn user(self) -> (&'a [u8], &'a [u8]) {
         let (mut username, mut realm) = (None, None);

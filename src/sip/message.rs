@@ -4,7 +4,7 @@
 use super::headers::{AuthParams, CSeq, Challenge, Contact, Credentials, DigestSchemes, NameAddr, Via};
 use super::lex::{Values, digits, is_space, leading_digits, seconds, split_once, trim};
 use super::multipart;
-use super::scan::Field;
+use super::scan::Fields;
 use super::{HeaderName, Method, Params};
 
 /// The first line.
@@ -20,7 +20,7 @@ pub(super) enum StartLine<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct SipMessage<'a> {
     pub(super) bytes: &'a [u8],
-    pub(super) fields: &'a [Field],
+    pub(super) fields: &'a Fields,
     pub(super) start: StartLine<'a>,
     pub(super) call_id: &'a [u8],
     pub(super) cseq: CSeq,
@@ -145,15 +145,14 @@ impl<'a> SipMessage<'a> {
     /// The first field of this name.
     #[inline]
     pub fn header(&self, name: HeaderName) -> Option<&'a [u8]> {
-        self.headers(name).next()
+        self.fields.first(name).map(|field| field.value(self.bytes))
     }
 
     /// All fields of this name, in their order.
     #[inline]
     pub fn headers(&self, name: HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let (bytes, wanted) = (self.bytes, name.wanted());
-        let fields = self.fields.iter().filter(move |field| field.is(wanted, bytes));
-        fields.map(move |field| field.value(bytes))
+        let bytes = self.bytes;
+        self.fields.named(name).map(move |field| field.value(bytes))
     }
 
     /// All values of all fields of this name, split at commas outside quotes and angle brackets.
@@ -174,9 +173,12 @@ impl<'a> SipMessage<'a> {
 
     /// Username and realm of the first of [`Self::credentials`].
     pub fn digest_user(&self) -> Option<(&'a [u8], &'a [u8])> {
-        let fields =
+        let mut fields =
             self.headers(HeaderName::Authorization).chain(self.headers(HeaderName::ProxyAuthorization));
-        fields.flat_map(DigestSchemes::new).next().map(AuthParams::user)
+        fields.find_map(|value| {
+            let user = || DigestSchemes::new(value).next().map(AuthParams::user);
+            AuthParams::user_in_front(value).or_else(user)
+        })
     }
 
     /// The digest challenges of WWW-Authenticate and Proxy-Authenticate.

@@ -2,59 +2,6 @@
 //! In: a name as written, long or compact, in any case. Out: `HeaderName`. Knows nothing of values.
 //! Compact forms: the IANA registry of SIP header fields.
 
-/// First letter and length of a name, all that is noted of it while a message is scanned: few names share them, and most
-/// fields are never asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape(u16);
-
-/// A name that is looked for among shapes.
-#[derive(Clone, Copy)]
-pub(super) struct Wanted {
-    text: &'static [u8],
-    long: Shape,
-    /// The same where there is no compact form.
-    compact: Shape,
-}
-
-impl Wanted {
-    const fn new(name: &'static str, compact: &'static str) -> Self {
-        let (text, compact) = (name.as_bytes(), Shape::of(compact.as_bytes()));
-        Self { text, long: Shape::of(text), compact }
-    }
-
-    /// Whether a text of this shape is the name, long or compact.
-    #[inline]
-    pub(super) fn is<'t>(&self, shape: Shape, text: impl FnOnce() -> &'t [u8]) -> bool {
-        // A single letter is told by its shape.
-        (shape == self.long && is_spelled(self.text, text()))
-            || (shape == self.compact && self.compact.length() == 1)
-    }
-}
-
-/// Whether a text is a registered name, in any case.
-#[inline]
-fn is_spelled(registered: &[u8], text: &[u8]) -> bool {
-    // Nearly all are written as registered, and equal bytes are found faster than equal letters.
-    registered == text || registered.eq_ignore_ascii_case(text)
-}
-
-impl Shape {
-    /// The shape of a name as written. Very long names have the same length.
-    pub(super) const fn of(name: &[u8]) -> Self {
-        let Some(first) = name.first() else {
-            return Self(0);
-        };
-        let length = if name.len() < 0xff { name.len() as u16 } else { 0xff };
-        // In lower case if it is a letter.
-        Self(length << 8 | (*first | 0x20) as u16)
-    }
-
-    /// The length of the name.
-    pub(super) const fn length(self) -> usize {
-        (self.0 >> 8) as usize
-    }
-}
-
 macro_rules! header_names {
     ($($variant:ident = $name:literal $(| $compact:literal)?,)+) => {
         /// The header fields that are looked at; [`HeaderName::text`] is each one's registered name.
@@ -69,24 +16,16 @@ macro_rules! header_names {
                 match self { $(Self::$variant => $name,)+ Self::Other => "" }
             }
 
-            /// What to look for to find the name.
-            pub(super) const fn wanted(self) -> &'static Wanted {
-                const ALL: &[Wanted] =
-                    &[$(Wanted::new($name, header_names!(@shortest $name $(, $compact)?)),)+ NOBODYS];
-                const NOBODYS: Wanted = Wanted { text: b"", long: Shape(u16::MAX), compact: Shape(u16::MAX) };
-                &ALL[self as usize]
-            }
+            /// How many have a name.
+            pub(super) const KNOWN: usize = Self::Other as usize;
 
-            /// All that have a name.
-            #[cfg(test)]
-            pub(super) const ALL: &'static [(Self, &'static str, Option<&'static str>)] =
-                &[$((Self::$variant, $name, header_names!(@compact $($compact)?)),)+];
         }
+
+        /// The registered names, and the compact forms as small letters.
+        static SPELLINGS: &[Spelling] = &[
+            $(Spelling::new(HeaderName::$variant, $name), $(Spelling::new(HeaderName::$variant, $compact),)?)+
+        ];
     };
-    (@shortest $name:literal) => { $name };
-    (@shortest $name:literal, $compact:literal) => { $compact };
-    (@compact $compact:literal) => { Some($compact) };
-    (@compact) => { None };
 }
 
 header_names! {
@@ -149,94 +88,126 @@ header_names! {
 }
 
 impl HeaderName {
-    /// The field that this text names. By length and first letter, then one or two comparisons.
+    /// The field that this text names.
     pub fn of(text: &[u8]) -> Self {
-        use HeaderName as N;
-        let Some(first) = text.first().map(u8::to_ascii_lowercase) else {
-            return N::Other;
-        };
-        let candidates: &[N] = match (text.len(), first) {
-            (1, compact) => return Self::of_compact(compact),
-            (2, b't') => &[N::To],
-            (3, b'v') => &[N::Via],
-            (4, b'f') => &[N::From],
-            (4, b'c') => &[N::CSeq],
-            (4, b'p') => &[N::Path],
-            (4, b'd') => &[N::Date],
-            (4, b'r') => &[N::RSeq, N::RAck],
-            (5, b'r') => &[N::Route],
-            (5, b'e') => &[N::Event],
-            (5, b'a') => &[N::Allow],
-            (6, b's') => &[N::Server],
-            (6, b'm') => &[N::MinSe],
-            (6, b'a') => &[N::Accept],
-            (6, b'r') => &[N::Reason],
-            (7, b'c') => &[N::CallId, N::Contact],
-            (7, b'e') => &[N::Expires],
-            (7, b's') => &[N::Subject],
-            (7, b'r') => &[N::Require],
-            (7, b'w') => &[N::Warning],
-            (8, b's') => &[N::SipEtag],
-            (8, b'r') => &[N::Replaces, N::ReferTo],
-            (8, b'i') => &[N::Identity],
-            (9, b's') => &[N::Supported],
-            (9, b'r') => &[N::ReferSub],
-            (9, b'd') => &[N::Diversion],
-            (10, b'u') => &[N::UserAgent],
-            (11, b'm') => &[N::MinExpires],
-            (11, b'r') => &[N::RetryAfter, N::ReferredBy],
-            (11, b'u') => &[N::Unsupported],
-            (12, b'c') => &[N::ContentType],
-            (12, b'm') => &[N::MaxForwards],
-            (12, b'r') => &[N::RecordRoute],
-            (12, b'a') => &[N::AllowEvents],
-            (12, b's') => &[N::SipIfMatch],
-            (12, b'h') => &[N::HistoryInfo],
-            (13, b'a') => &[N::Authorization],
-            (13, b's') => &[N::ServiceRoute],
-            (13, b'i') => &[N::IdentityInfo],
-            (14, b'c') => &[N::ContentLength],
-            (14, b'a') => &[N::AcceptContact],
-            (14, b'r') => &[N::RejectContact],
-            (15, b's') => &[N::SessionExpires],
-            (15, b'r') => &[N::RemotePartyId],
-            (16, b'c') => &[N::ContentEncoding],
-            (16, b'w') => &[N::WwwAuthenticate],
-            (18, b's') => &[N::SubscriptionState],
-            (18, b'p') => &[N::ProxyAuthenticate],
-            (19, b'p') => &[N::ProxyAuthorization, N::PAssertedIdentity],
-            (19, b'a') => &[N::AuthenticationInfo],
-            (19, b'r') => &[N::RequestDisposition],
-            (20, b'p') => &[N::PPreferredIdentity],
-            _ => &[],
-        };
-        candidates.iter().copied().find(|name| is_spelled(name.text().as_bytes(), text)).unwrap_or(N::Other)
+        Self::at_front(text, text.len())
     }
 
-    const fn of_compact(letter: u8) -> Self {
-        match letter {
-            b'v' => Self::Via,
-            b'f' => Self::From,
-            b't' => Self::To,
-            b'm' => Self::Contact,
-            b'i' => Self::CallId,
-            b's' => Self::Subject,
-            b'l' => Self::ContentLength,
-            b'c' => Self::ContentType,
-            b'e' => Self::ContentEncoding,
-            b'k' => Self::Supported,
-            b'o' => Self::Event,
-            b'u' => Self::AllowEvents,
-            b'r' => Self::ReferTo,
-            b'b' => Self::ReferredBy,
-            b'x' => Self::SessionExpires,
-            b'a' => Self::AcceptContact,
-            b'j' => Self::RejectContact,
-            b'd' => Self::RequestDisposition,
-            b'y' => Self::Identity,
-            b'n' => Self::IdentityInfo,
-            _ => Self::Other,
+    /// The field that the text of this length names with which the bytes begin.
+    #[inline(always)]
+    pub(super) fn at_front(bytes: &[u8], length: usize) -> Self {
+        let front = front(bytes, length);
+        let Some(spelling) = SPELLINGS.get(usize::from(SLOTS[slot(front, length, MULTIPLIER)])) else {
+            return Self::Other;
+        };
+        // Nearly all are written as registered, and few are longer than both ends.
+        if front == spelling.front
+            && length == spelling.text.len()
+            && (length <= 8 || (length <= 16 && back(bytes, length) == spelling.back))
+        {
+            return spelling.name;
         }
+        spelling.name_of(bytes.get(..length).unwrap_or(b""))
+    }
+}
+
+/// A registered name or a compact form.
+struct Spelling {
+    name: HeaderName,
+    text: &'static [u8],
+    /// Its first eight bytes.
+    front: u64,
+    /// Its last eight bytes.
+    back: u64,
+}
+
+impl Spelling {
+    const fn new(name: HeaderName, text: &'static str) -> Self {
+        let text = text.as_bytes();
+        Self { name, text, front: front(text, text.len()), back: back(text, text.len()) }
+    }
+
+    /// The name if the text is it, in any case.
+    fn name_of(&self, text: &[u8]) -> HeaderName {
+        let is_it = self.text == text || self.text.eq_ignore_ascii_case(text);
+        if is_it { self.name } else { HeaderName::Other }
+    }
+
+    const fn slot(&self, multiplier: u64) -> usize {
+        slot(self.front, self.text.len(), multiplier)
+    }
+}
+
+const SLOT_BITS: u32 = 9;
+
+/// A slot for each length and first eight bytes, which no two spellings share: in it is the place among [`SPELLINGS`], or
+/// one behind them all.
+static SLOTS: [u8; 1 << SLOT_BITS] = {
+    let mut slots = [u8::MAX; 1 << SLOT_BITS];
+    assert!(SPELLINGS.len() < u8::MAX as usize);
+    let mut at = 0;
+    while at < SPELLINGS.len() {
+        slots[SPELLINGS[at].slot(MULTIPLIER)] = at as u8;
+        at += 1;
+    }
+    slots
+};
+
+/// One that gives each spelling a slot of its own.
+const MULTIPLIER: u64 = {
+    let mut multiplier: u64 = 0x9e37_79b9_7f4a_7c15;
+    while !is_one_slot_each(multiplier) {
+        multiplier = multiplier.wrapping_mul(0xd134_2543_de82_ef95);
+    }
+    multiplier
+};
+
+const fn is_one_slot_each(multiplier: u64) -> bool {
+    let mut taken = [false; 1 << SLOT_BITS];
+    let mut at = 0;
+    while at < SPELLINGS.len() {
+        let slot = SPELLINGS[at].slot(multiplier);
+        if taken[slot] {
+            return false;
+        }
+        taken[slot] = true;
+        at += 1;
+    }
+    true
+}
+
+/// The slot of a name, the same in any case.
+const fn slot(front: u64, length: usize, multiplier: u64) -> usize {
+    const SMALL_LETTERS: u64 = u64::MAX / 0xff * 0x20;
+    let mixed = ((front | SMALL_LETTERS) ^ length as u64).wrapping_mul(multiplier);
+    (mixed >> (u64::BITS - SLOT_BITS)) as usize
+}
+
+/// The first eight bytes of the name of this length with which the bytes begin; zeros behind a shorter one.
+#[inline(always)]
+const fn front(bytes: &[u8], length: usize) -> u64 {
+    if let Some(front) = bytes.first_chunk() {
+        let missing = 8 - if length < 8 { length } else { 8 };
+        return u64::from_le_bytes(*front) & u64::MAX.wrapping_shr(missing as u32 * 8);
+    }
+    let mut front = 0;
+    let mut at = 0;
+    while at < length && at < bytes.len() {
+        front |= (bytes[at] as u64) << (8 * at);
+        at += 1;
+    }
+    front
+}
+
+/// The last eight bytes of the name of this length with which the bytes begin; of a shorter one no matter what.
+#[inline(always)]
+const fn back(bytes: &[u8], length: usize) -> u64 {
+    match bytes.split_at_checked(length) {
+        Some((name, _)) => match name.last_chunk() {
+            Some(back) => u64::from_le_bytes(*back),
+            None => 0,
+        },
+        None => 0,
     }
 }
 
@@ -245,23 +216,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_found_in_any_case_and_compact() {
-        for &(name, text, compact) in HeaderName::ALL {
-            assert_eq!(HeaderName::of(text.as_bytes()), name, "{text}");
-            let is = |text: &str| name.wanted().is(Shape::of(text.as_bytes()), || text.as_bytes());
-            assert!(is(text) && is(&text.to_uppercase()) && compact.is_none_or(is), "{text}");
-            assert!(
-                !is("X-Other") && !is("z") && !is("") && !is(&format!("{}_", &text[..text.len() - 1])),
-                "{text}"
-            );
-            assert_eq!(HeaderName::of(text.to_uppercase().as_bytes()), name, "{text}");
-            if let Some(compact) = compact {
-                assert_eq!(HeaderName::of(compact.as_bytes()), name, "{compact}");
-                assert_eq!(HeaderName::of(compact.to_uppercase().as_bytes()), name);
+    fn every_spelling_is_found_in_any_case_whatever_follows() {
+        for &Spelling { name, text, .. } in SPELLINGS {
+            assert!(text.len() > 1 || text[0].is_ascii_lowercase(), "{name:?}");
+            for text in [text, &text.to_ascii_uppercase(), &text.to_ascii_lowercase()] {
+                assert_eq!(HeaderName::of(text), name, "{name:?}");
+                for behind in [&b": x"[..], b"  : and more", b"X"] {
+                    assert_eq!(HeaderName::at_front(&[text, behind].concat(), text.len()), name, "{name:?}");
+                }
+                assert_ne!(HeaderName::of(&[text, b"_"].concat()), name, "{name:?}");
+                // `T` is To in its compact form.
+                assert!(text.len() == 2 || HeaderName::of(&text[..text.len() - 1]) != name, "{name:?}");
+                for at in 0..text.len() {
+                    let mut other = text.to_vec();
+                    // A small letter becomes a sign that differs from the capital, and so on.
+                    other[at] ^= 0x40;
+                    assert_eq!(HeaderName::of(&other), HeaderName::Other, "{name:?}");
+                }
             }
         }
-        for other in [&b"X-Other"[..], b"z", b"", b"Via2", b"\xff"] {
+        for other in [&b"X-Other"[..], b"z", b"", b"Via2", b"\xff", b"Call\rID"] {
             assert_eq!(HeaderName::of(other), HeaderName::Other);
         }
+        assert_eq!(HeaderName::at_front(b"Via", 4), HeaderName::Other);
     }
 }

@@ -1,7 +1,7 @@
 //! Parameters: `;name=value;flag`.
 //! In: the text behind a URI or a value. Out: names and values. Knows nothing of what they mean.
 
-use super::lex::{closing_quote, find, find_outside_quotes, split_around, trim, unquote};
+use super::lex::{closing_quote, find, find_outside_quotes, is_name, split_around, trim, unquote};
 
 /// The parameters of a URI or of a header field value, borrowed and read when asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,14 +24,24 @@ impl<'a> Params<'a> {
     /// The first parameter of this name (compared without case): `None` when there is none,
     /// `Some(None)` when it has no value. Quotes around the value are taken off, escapes inside left.
     pub fn get(&self, name: &[u8]) -> Option<Option<&'a [u8]>> {
-        // Nearly all are written in small letters, and equal bytes are found faster than equal letters.
-        let is = |found: &[u8]| found == name || found.eq_ignore_ascii_case(name);
-        self.iter().find(|(found, _)| is(found)).map(|(_, value)| value)
+        self.iter().find(|(found, _)| is_name(found, name)).map(|(_, value)| value)
     }
 
     /// The value of the first parameter of this name, if it has one that is not empty.
+    #[inline(always)]
     pub fn value(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.get(name).flatten().filter(|value| !value.is_empty())
+        match self.front(name) {
+            Some(value) => Some(value).filter(|value| !value.is_empty()),
+            None => self.get(name).flatten().filter(|value| !value.is_empty()),
+        }
+    }
+
+    /// The value of the first of all parameters, if it has this name and both are written as most write them.
+    #[inline(always)]
+    fn front(&self, name: &[u8]) -> Option<&'a [u8]> {
+        let value = self.text.strip_prefix(b";")?.strip_prefix(name)?.strip_prefix(b"=")?;
+        let end = find([b';', b'"'], value).unwrap_or(value.len());
+        (value.get(end) != Some(&b'"')).then(|| trim(value.get(..end).unwrap_or(b"")))
     }
 
     /// As [`Self::value`] for several names, in one pass.
@@ -39,7 +49,7 @@ impl<'a> Params<'a> {
         let mut values = [None; N];
         for (found, value) in self.iter() {
             for (name, known) in names.iter().zip(&mut values) {
-                if known.is_none() && found.eq_ignore_ascii_case(name) {
+                if known.is_none() && is_name(found, name) {
                     *known = Some(value);
                 }
             }

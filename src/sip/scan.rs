@@ -2,18 +2,16 @@
 //! In: the bytes of one message. Out: `SipMessage`, which borrows them and the scanner's table. Knows
 //! nothing of what the values mean, beyond the five fields that every message has.
 //!
-//! One pass over the header lines records where each field is and the shape of its name; which field it is, is told when
-//! somebody asks for one. Nothing is copied; the table is used again, so scanning allocates only until it is as long as
-//! the longest message needs.
+//! One pass over the header lines records where each field is that has a known name, by its name. Nothing is copied; the
+//! table is used again, so scanning allocates only until it is as long as the longest message needs.
 //! RFC 3261 section 7, with the leniency that RFC 4475 and the wire ask for.
 
 use memchr::{memchr, memrchr};
 
 use super::headers::{NameAddr, Via, cseq};
-use super::lex::{Values, find, is_space, is_token, line_end, trim, trim_end, trim_start};
+use super::lex::{LineEnds, Values, find, is_space, is_token, is_trimmed, trim, trim_end, trim_start};
 use super::message::{SipMessage, StartLine};
-use super::names::{Shape, Wanted};
-use super::{CSeq, HeaderName, Method};
+use super::HeaderName;
 use crate::base::Limits;
 
 /// Why bytes are not a SIP message that can be believed. Offsets are in bytes from its beginning.
@@ -66,56 +64,91 @@ pub enum ScanError {
     },
 }
 
-/// Where a field is, and what its name looks like.
+/// Where a field's value is, white space around it included.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field {
-    shape: Shape,
     begin: u32,
-    colon: u32,
     end: u32,
+    /// The number of the next field of its name, or none: zero.
+    next: u16,
 }
 
 impl Field {
-    /// Whether it has this name.
-    #[inline]
-    pub(super) fn is(&self, name: &Wanted, bytes: &[u8]) -> bool {
-        let begin = self.begin as usize;
-        name.is(self.shape, || bytes.get(begin..begin + self.shape.length()).unwrap_or(b""))
-    }
-
     /// The value without white space around it.
+    #[inline]
     pub(super) fn value<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        trim(bytes.get(self.colon as usize + 1..self.end as usize).unwrap_or(b""))
+        match bytes.get(self.begin as usize..self.end as usize).unwrap_or(b"") {
+            // Nearly all look so.
+            [b' ', value @ .., b'\r', b'\n'] if is_trimmed(value) => value,
+            value => trim(value),
+        }
     }
 
     /// Where the value begins.
     fn value_at(&self, bytes: &[u8]) -> usize {
-        let value = bytes.get(self.colon as usize + 1..self.end as usize).unwrap_or(b"");
+        let value = bytes.get(self.begin as usize..self.end as usize).unwrap_or(b"");
         self.end as usize - trim_start(value).len()
-    }
-
-    /// Which of the fields it is that every message has.
-    fn required(&self, bytes: &[u8]) -> Option<HeaderName> {
-        const REQUIRED: [HeaderName; 5] =
-            [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
-        REQUIRED.into_iter().find(|name| self.is(name.wanted(), bytes))
     }
 }
 
-/// The fields that every message has, the first of each.
-#[derive(Default)]
-struct Required {
-    call_id: Option<Field>,
-    cseq: Option<Field>,
-    from: Option<Field>,
-    to: Option<Field>,
-    via: Option<Field>,
+/// The numbers of the first and the last field of a name; zero if there is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Chain {
+    first: u16,
+    last: u16,
+}
+
+/// The fields of one message that have a known name.
+#[derive(Debug)]
+pub(super) struct Fields {
+    /// In their order. The first has the number one.
+    all: Vec<Field>,
+    by_name: [Chain; HeaderName::KNOWN],
+}
+
+impl Fields {
+    fn clear(&mut self) {
+        self.all.clear();
+        self.by_name = [Chain::default(); HeaderName::KNOWN];
+    }
+
+    /// Adds a field, and gives the first of its name, if that is another one.
+    #[inline]
+    fn add(&mut self, name: HeaderName, field: Field) -> Option<Field> {
+        let chain = self.by_name.get_mut(name as usize)?;
+        self.all.push(field);
+        // No more are looked at than there are numbers.
+        let number = self.all.len() as u16;
+        let (first, before) = (chain.first, std::mem::replace(&mut chain.last, number));
+        if first == 0 {
+            chain.first = number;
+            return None;
+        }
+        self.all.get_mut(usize::from(before) - 1)?.next = number;
+        self.at(first)
+    }
+
+    fn at(&self, number: u16) -> Option<Field> {
+        self.all.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// The first of this name.
+    #[inline]
+    pub(super) fn first(&self, name: HeaderName) -> Option<Field> {
+        self.at(self.by_name.get(name as usize)?.first)
+    }
+
+    /// All of this name, in their order.
+    #[inline]
+    pub(super) fn named(&self, name: HeaderName) -> impl Iterator<Item = Field> + use<'_> {
+        std::iter::successors(self.first(name), |field| self.at(field.next))
+    }
 }
 
 /// Scans one message at a time and lends its table to each.
 #[derive(Debug)]
 pub struct Scanner {
-    fields: Vec<Field>,
+    fields: Fields,
     max_fields: usize,
     max_bytes: usize,
 }
@@ -123,9 +156,13 @@ pub struct Scanner {
 impl Scanner {
     /// Looks at so many header fields of a message as the limits say.
     pub fn new(limits: &Limits) -> Self {
+        let max_fields = limits.message_headers.min(usize::from(u16::MAX));
         Self {
-            fields: Vec::with_capacity(limits.message_headers.min(64)),
-            max_fields: limits.message_headers,
+            fields: Fields {
+                all: Vec::with_capacity(max_fields.min(64)),
+                by_name: [Chain::default(); HeaderName::KNOWN],
+            },
+            max_fields,
             max_bytes: limits.message_bytes.min(u32::MAX as usize),
         }
     }
@@ -140,60 +177,71 @@ impl Scanner {
             return Err(ScanError::TooLong(bytes.len()));
         }
         let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).ok_or(ScanError::Empty)?;
-        let line_end = memchr(b'\n', rest_of(bytes, begin)).map(|at| begin + at);
+        let mut line_ends = LineEnds::new(bytes);
+        let line_end = line_ends.find(|&end| end > begin);
         let line = trim_end(bytes.get(begin..line_end.unwrap_or(bytes.len())).unwrap_or(b""));
         let start = start_line(line, begin)?;
         self.fields.clear();
         let section = match line_end {
-            Some(end) => self.scan_fields(bytes, end + 1),
+            Some(end) => self.scan_fields(bytes, end + 1, line_ends)?,
             None => Section { end: bytes.len(), whole: false },
         };
         self.message(bytes, start, section)
     }
 
-    /// Records the fields from `at` up to the empty line or the end.
-    fn scan_fields(&mut self, bytes: &[u8], at: usize) -> Section {
-        let mut rest = rest_of(bytes, at);
-        if let Some(length) = empty_line(rest) {
-            return Section { end: at + length, whole: true };
+    /// Records the fields from `begin` up to the empty line or the end.
+    fn scan_fields(
+        &mut self,
+        bytes: &[u8],
+        mut begin: usize,
+        line_ends: LineEnds<'_>,
+    ) -> Result<Section, ScanError> {
+        if let Some(length) = empty_line(rest_of(bytes, begin)) {
+            return Ok(Section { end: begin + length, whole: true });
         }
         let mut left = self.max_fields;
-        let mut searched = 0;
-        while let Some(found) = line_end(rest_of(rest, searched)) {
-            let length = searched + found + 1;
-            let Some((field, behind)) = rest.split_at_checked(length) else {
-                break;
-            };
+        for line_end in line_ends {
+            let end = line_end + 1;
+            let next = bytes.get(end).copied().unwrap_or_default();
             // A field ends with the first line that no white space follows.
-            if let Some(b' ' | b'\t') = behind.first() {
-                searched = length;
+            if matches!(next, b' ' | b'\t') {
                 continue;
             }
             if left > 0 {
                 left -= 1;
-                self.record(field, bytes.len() - rest.len());
+                self.record(bytes, begin, end)?;
             }
-            if let Some(length) = empty_line(behind) {
-                return Section { end: bytes.len() - behind.len() + length, whole: true };
+            if next < b' '
+                && let Some(length) = empty_line(rest_of(bytes, end))
+            {
+                return Ok(Section { end: end + length, whole: true });
             }
-            rest = behind;
-            searched = 0;
+            begin = end;
         }
-        Section { end: bytes.len(), whole: false }
+        Ok(Section { end: bytes.len(), whole: false })
     }
 
-    /// Notes a field that begins at this place, unless it has no colon: then it says nothing.
-    fn record(&mut self, field: &[u8], begin: usize) {
-        let Some((name, _)) = find([b':'], field).and_then(|colon| field.split_at_checked(colon)) else {
-            return;
+    /// Notes the field between these places, unless it has no colon: then it says nothing.
+    #[inline]
+    fn record(&mut self, bytes: &[u8], begin: usize, end: usize) -> Result<(), ScanError> {
+        let Some((field, colon)) = bytes.get(begin..end).and_then(|field| Some((field, find([b':'], field)?)))
+        else {
+            return Ok(());
         };
+        let length = match field.get(colon.wrapping_sub(1)) {
+            // Hardly anybody writes white space before the colon.
+            Some(last) if *last > b' ' => colon,
+            _ => trim_end(field.get(..colon).unwrap_or(b"")).len(),
+        };
+        let name = HeaderName::at_front(field, length);
         // The message's length was checked to fit.
-        self.fields.push(Field {
-            shape: Shape::of(trim_end(name)),
-            begin: begin as u32,
-            colon: (begin + name.len()) as u32,
-            end: (begin + field.len()) as u32,
-        });
+        let field = Field { begin: (begin + colon + 1) as u32, end: end as u32, next: 0 };
+        match self.fields.add(name, field) {
+            Some(first) if is_single(name) && first.value(bytes) != field.value(bytes) => {
+                Err(ScanError::Contradictory(name.text()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks the fields that every message has.
@@ -203,36 +251,13 @@ impl Scanner {
         start: StartLine<'s>,
         section: Section,
     ) -> Result<SipMessage<'s>, ScanError> {
-        let mut required = Required::default();
-        let mut further_vias = 0;
-        for &field in &self.fields {
-            let Some(name) = field.required(bytes) else {
-                continue;
-            };
-            let first = match name {
-                HeaderName::CallId => &mut required.call_id,
-                HeaderName::CSeq => &mut required.cseq,
-                HeaderName::From => &mut required.from,
-                HeaderName::To => &mut required.to,
-                _ => &mut required.via,
-            };
-            match first {
-                None => *first = Some(field),
-                Some(_) if name == HeaderName::Via => {
-                    further_vias += readable_vias(Values::new(field.value(bytes)))
-                }
-                Some(first) if field.value(bytes) != first.value(bytes) => {
-                    return Err(ScanError::Contradictory(name.text()));
-                }
-                Some(_) => {}
-            }
-        }
         let missing = |name: HeaderName| ScanError::Missing(name.text());
-        let call_id = required.call_id.ok_or(missing(HeaderName::CallId))?;
-        let cseq_at = required.cseq.ok_or(missing(HeaderName::CSeq))?;
-        let from = required.from.ok_or(missing(HeaderName::From))?;
-        let to = required.to.ok_or(missing(HeaderName::To))?;
-        let via = required.via.ok_or(missing(HeaderName::Via))?;
+        let required = |name| self.fields.first(name).ok_or(missing(name));
+        let call_id = required(HeaderName::CallId)?;
+        let cseq_at = required(HeaderName::CSeq)?;
+        let from = required(HeaderName::From)?;
+        let to = required(HeaderName::To)?;
+        let via = required(HeaderName::Via)?;
         let malformed = |name: HeaderName, field: Field| ScanError::Malformed {
             name: name.text(),
             offset: field.value_at(bytes),
@@ -241,7 +266,7 @@ impl Scanner {
         if call_id_text.is_empty() {
             return Err(malformed(HeaderName::CallId, call_id));
         }
-        let (number, cseq_method) =
+        let (cseq, cseq_method) =
             cseq(cseq_at.value(bytes)).ok_or_else(|| malformed(HeaderName::CSeq, cseq_at))?;
         if let StartLine::Request { method, .. } = start
             && method != cseq_method
@@ -251,6 +276,8 @@ impl Scanner {
         let mut vias = Values::new(via.value(bytes));
         let top_via =
             vias.next().and_then(Via::parse_sent_by).ok_or_else(|| malformed(HeaderName::Via, via))?;
+        let further_vias = self.fields.named(HeaderName::Via).skip(1);
+        let further_vias = further_vias.map(|via| readable_vias(Values::new(via.value(bytes)))).sum::<usize>();
         let from = NameAddr::parse(from.value(bytes)).ok_or_else(|| malformed(HeaderName::From, from))?;
         let to = NameAddr::parse(to.value(bytes)).ok_or_else(|| malformed(HeaderName::To, to))?;
         Ok(SipMessage {
@@ -258,7 +285,7 @@ impl Scanner {
             fields: &self.fields,
             start,
             call_id: call_id_text,
-            cseq: CSeq { number, method: Method::of(cseq_method) },
+            cseq,
             cseq_method,
             from,
             from_tag: from.tag(),
@@ -271,6 +298,11 @@ impl Scanner {
             rest: rest_of(bytes, section.end),
         })
     }
+}
+
+/// Whether a field of this name may stand but once. Of Via the further ones are those of the hops before.
+const fn is_single(name: HeaderName) -> bool {
+    matches!(name, HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq)
 }
 
 fn readable_vias(values: Values<'_>) -> usize {
@@ -306,26 +338,24 @@ fn is_version(text: &[u8]) -> bool {
 /// Reads the first line, which stands at `offset` and has no white space behind it.
 fn start_line(line: &[u8], offset: usize) -> Result<StartLine<'_>, ScanError> {
     let none = ScanError::StartLine { offset };
+    let at = |part: &[u8]| offset + (line.len() - part.len());
+    let status_line = |rest| status(rest).ok_or(ScanError::Status { offset: at(rest) });
+    // Nearly all status lines begin so.
+    if let Some(rest) = line.strip_prefix(b"SIP/2.0 ") {
+        return status_line(trim_start(rest));
+    }
     let first_end = find([b' ', b'\t', b'\r'], line).ok_or(none)?;
     let (first, rest) = line.split_at_checked(first_end).ok_or(none)?;
     let rest = trim_start(rest);
-    let at = |part: &[u8]| offset + (line.len() - part.len());
     if is_version(first) {
-        let status_end = rest.iter().position(|&byte| is_space(byte)).unwrap_or(rest.len());
-        let (status, reason) = rest.split_at_checked(status_end).ok_or(none)?;
-        return match *status {
-            [hundreds @ b'1'..=b'6', tens @ b'0'..=b'9', units @ b'0'..=b'9'] => {
-                let digit = |byte: u8| u16::from(byte - b'0');
-                Ok(StartLine::Status {
-                    status: digit(hundreds) * 100 + digit(tens) * 10 + digit(units),
-                    reason: trim(reason),
-                })
-            }
-            _ => Err(ScanError::Status { offset: at(rest) }),
-        };
+        return status_line(rest);
     }
     if first.is_empty() || !first.iter().all(|&byte| is_token(byte)) {
         return Err(none);
+    }
+    // Nearly all end so; what is left is all the URI, but for white space.
+    if let Some(uri) = rest.strip_suffix(b" SIP/2.0") {
+        return request(first, uri).ok_or(none);
     }
     let version_at = rest.iter().rposition(|&byte| is_space(byte)).ok_or(none)?;
     let (uri, version) = rest.split_at_checked(version_at).ok_or(none)?;
@@ -337,16 +367,32 @@ fn start_line(line: &[u8], offset: usize) -> Result<StartLine<'_>, ScanError> {
             false => none,
         });
     }
+    request(first, uri).ok_or(none)
+}
+
+/// The status and its reason, behind the version.
+fn status(text: &[u8]) -> Option<StartLine<'_>> {
+    let ([hundreds @ b'1'..=b'6', tens @ b'0'..=b'9', units @ b'0'..=b'9'], reason) =
+        text.split_first_chunk()?
+    else {
+        return None;
+    };
+    if reason.first().is_some_and(|&byte| !is_space(byte)) {
+        return None;
+    }
+    let digit = |byte: &u8| u16::from(byte - b'0');
+    let status = digit(hundreds) * 100 + digit(tens) * 10 + digit(units);
+    Some(StartLine::Status { status, reason: trim(reason) })
+}
+
+fn request<'a>(method: &'a [u8], uri: &'a [u8]) -> Option<StartLine<'a>> {
     let uri = trim_end(uri);
     // RFC 4475 section 3.1.2.7: some enclose the Request-URI.
     let uri = match uri {
         [b'<', inside @ .., b'>'] => trim(inside),
         _ => uri,
     };
-    if uri.is_empty() {
-        return Err(none);
-    }
-    Ok(StartLine::Request { method: first, uri })
+    (!uri.is_empty()).then_some(StartLine::Request { method, uri })
 }
 
 /// Longest method that is believed at first glance; registered ones have up to nine letters.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use super::lex::{find, split_around, split_once, trim};
+use super::lex::{LineEnds, split_once, trim};
 
 /// Media sections that are kept; further ones are not looked at.
 const MAX_MEDIA: usize = 16;
@@ -78,38 +78,25 @@ struct Section<'a> {
     port: u16,
     formats: &'a [u8],
     level: Level,
-    maps: SmallVec<[(&'a [u8], &'a [u8]); 4]>,
+    maps: SmallVec<[(&'a [u8], &'a [u8]); 8]>,
 }
 
 /// Lines that say something, trimmed.
-struct Lines<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        while !self.rest.is_empty() {
-            let (line, rest) = match find([b'\n'], self.rest) {
-                Some(end) => split_around(self.rest, end),
-                None => (self.rest, &b""[..]),
-            };
-            self.rest = rest;
-            let line = trim(line);
-            if !line.is_empty() {
-                return Some(line);
-            }
-        }
-        None
-    }
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut begin = 0;
+    let lines = LineEnds::new(text).chain([text.len()]).map(move |end| {
+        let line = text.get(begin..end).unwrap_or(b"");
+        begin = end + 1;
+        trim(line.strip_suffix(b"\r").unwrap_or(line))
+    });
+    lines.filter(|line| !line.is_empty())
 }
 
 impl Sdp {
     /// Reads a description; `None` if it has no `v=0` line first or a media line that cannot be read.
     /// Unknown lines are skipped; LF line ends are as good as CRLF.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let mut lines = Lines { rest: text }.take(MAX_LINES);
+        let mut lines = lines(text).take(MAX_LINES);
         let [b'v', b'=', version @ ..] = lines.next()? else {
             return None;
         };
@@ -149,9 +136,7 @@ impl Level {
                 // Of several connection lines in a section (layered multicast) the first counts.
                 let address = value.rsplit(|&byte| byte == b' ').next().unwrap_or(b"");
                 let address = split_once(address, b'/').map_or(address, |(before, _)| before);
-                let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<IpAddr>().ok());
-                let is_zero = address.is_some_and(|address| address.is_unspecified());
-                self.connection_is_zero.get_or_insert(is_zero);
+                self.connection_is_zero.get_or_insert_with(|| is_zero(address));
             }
             b'b' => {
                 let Some((modifier, number)) = split_once(value, b':') else {
@@ -177,6 +162,16 @@ impl Level {
             _ => {}
         }
     }
+}
+
+/// Whether this is an unspecified address.
+fn is_zero(address: &[u8]) -> bool {
+    // Most others are told by their first digit.
+    if !address.iter().all(|byte| matches!(byte, b'0' | b'.' | b':')) {
+        return false;
+    }
+    let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<IpAddr>().ok());
+    address.is_some_and(|address| address.is_unspecified())
 }
 
 impl<'a> Section<'a> {

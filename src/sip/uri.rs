@@ -258,7 +258,7 @@ pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
 }
 
 fn scheme_of(text: &[u8]) -> Option<Scheme> {
-    if text.eq_ignore_ascii_case(b"sip") {
+    if text == b"sip" || text.eq_ignore_ascii_case(b"sip") {
         return Some(Scheme::Sip);
     }
     if text.eq_ignore_ascii_case(b"sips") {
@@ -278,7 +278,8 @@ fn user_end(text: &[u8]) -> Option<usize> {
     let first = find([b'@'], text)?;
     let rest = text.get(first + 1..)?;
     let host = rest.get(..host_length(rest))?;
-    Some(memrchr(b'@', host).map_or(first, |last| first + 1 + last))
+    let last = find([b'@'], host).and_then(|_| memrchr(b'@', host));
+    Some(last.map_or(first, |last| first + 1 + last))
 }
 
 /// How long the host is that stands here, with what white space is behind it.
@@ -318,7 +319,7 @@ const fn is_unreserved(byte: u8) -> bool {
 }
 
 /// Nothing is to be escaped, unescaped or split.
-fn is_plain(user: &[u8]) -> bool {
+pub(super) fn is_plain(user: &[u8]) -> bool {
     user.iter().all(|&byte| is_unreserved(byte))
 }
 
@@ -381,9 +382,8 @@ pub(super) fn push_user(out: &mut String, user: &[u8]) {
 
 /// The host in lower case, an IPv6 address in brackets as RFC 5952 writes it.
 pub(super) fn push_host(out: &mut String, host: &[u8]) {
-    const SMALL: [bool; 256] = table(b"-._abcdefghijklmnopqrstuvwxyz0123456789", false);
     // A name in lower case has but one spelling, and an IPv4 address: the text itself.
-    if host.iter().all(|&byte| SMALL[usize::from(byte)])
+    if is_in_small_letters(host)
         && let Ok(text) = std::str::from_utf8(host)
     {
         return out.push_str(text);
@@ -403,6 +403,12 @@ pub(super) fn push_host(out: &mut String, host: &[u8]) {
     } else {
         out.extend(host.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
     }
+}
+
+/// Of what names and IPv4 addresses in lower case are made of.
+pub(super) fn is_in_small_letters(host: &[u8]) -> bool {
+    const SMALL: [bool; 256] = table(b"-._abcdefghijklmnopqrstuvwxyz0123456789", false);
+    host.iter().all(|&byte| SMALL[usize::from(byte)])
 }
 
 /// The number without visual separators, in lower case (RFC 3966 section 5.1.1 and section 4).

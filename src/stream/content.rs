@@ -50,7 +50,7 @@ pub(crate) fn start(bytes: &[u8]) -> Start {
         };
     };
     let line = looked_at.get(..newline).unwrap_or_default();
-    if is_request_line(line.trim_ascii_end()) || is_status_line(line) {
+    if is_status_line(line) || is_request_line(line.trim_ascii_end()) {
         Start::Message(StartLine { end: newline + 1, bare_lf: line.last() != Some(&b'\r') })
     } else {
         Start::Other
@@ -123,7 +123,7 @@ fn is_status_line(line: &[u8]) -> bool {
     let [b' ', a, b, c, behind @ ..] = rest else {
         return false;
     };
-    version.eq_ignore_ascii_case(VERSION)
+    (version == VERSION || version.eq_ignore_ascii_case(VERSION))
         && [a, b, c].into_iter().all(u8::is_ascii_digit)
         && behind.first().is_none_or(|next| !next.is_ascii_digit())
 }

@@ -71,6 +71,9 @@ fn empty_line(bytes: &[u8]) -> Option<usize> {
 
 /// Searched from the end, since most senders put it there.
 fn content_length(fields: &[u8]) -> ContentLength {
+    if let Some(length) = last_content_length(fields) {
+        return ContentLength::Bytes(length);
+    }
     let mut rest = fields.strip_suffix(b"\r\n").unwrap_or(fields);
     while !rest.is_empty() {
         let line_start =
@@ -81,6 +84,17 @@ fn content_length(fields: &[u8]) -> ContentLength {
         rest = rest.get(..line_start).unwrap_or_default();
     }
     ContentLength::Absent
+}
+
+/// What the last field says, if it is Content-Length as most write it.
+fn last_content_length(fields: &[u8]) -> Option<usize> {
+    /// Of a length that is not too large for any machine.
+    const MOST_DIGITS: usize = 9;
+    let fields = fields.strip_suffix(b"\r\n\r\n")?;
+    let digits = fields.iter().rev().take(MOST_DIGITS).take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, number) = fields.split_at_checked(fields.len() - digits)?;
+    let is_length = digits > 0 && before.ends_with(b"\nContent-Length: ");
+    is_length.then(|| number.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0')))
 }
 
 /// What stands behind the colon, if the line is a Content-Length in its long or compact form.
