@@ -245,16 +245,22 @@ impl Registration {
         self.remove_unlisted(step, &listed, out);
     }
 
-    /// Does what a REGISTER asked, though nobody saw that it was granted.
+    /// Does what a REGISTER asked, though nobody saw that it was granted, or not all that was: `listed` is what
+    /// its answer shows.
     pub(super) fn believe(
         &mut self,
         step: &Step<'_>,
+        listed: &[Asked],
         out: &mut Findings,
         most: usize,
         next_binding: &mut u64,
     ) {
-        let Some(asked) = step.asked else { return };
-        for contact in &asked.contacts {
+        let unlisted = |contact: &&Asked| !listed.iter().any(|listed| uri::same(&listed.uri, &contact.uri));
+        let wanted = |asked: &Pending, contact: &Asked| contact.expires_s.or(asked.expires_s) != Some(0);
+        let of_request = step.asked.iter().flat_map(|&asked| {
+            asked.contacts.iter().filter(unlisted).filter(move |contact| wanted(asked, contact))
+        });
+        for contact in listed.iter().chain(of_request) {
             let granted_s = step.granted_s(contact);
             if granted_s > 0 {
                 self.grant(step, contact, granted_s, out, most, next_binding);
