@@ -238,7 +238,8 @@ impl Registrar {
             user_agent: message.user_agent().map(|agent| heard.shared(agent)),
             presume_at,
         };
-        if answer == Some(Answer::Emptied) && heard.whole && !pending.wants_a_binding() {
+        let shows_all = heard.whole || pending.star || !pending.contacts.is_empty();
+        if answer == Some(Answer::Emptied) && shows_all && !pending.wants_a_binding() {
             return self.emptied(&pending, heard, out, oddities);
         }
         let ticket = self.pending.insert(&self.key, pending);
