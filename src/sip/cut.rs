@@ -176,7 +176,8 @@ mod tests {
     use super::*;
     use crate::sip::Scanner;
 
-    const VIAS: &str = "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKb\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bKa\r\n";
+    const VIAS: &str =
+        "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKb\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bKa\r\n";
 
     /// What a capture remembers that has shown this request, after one that was cut.
     fn after(method: &str) -> CutMessages {
@@ -198,9 +199,14 @@ mod tests {
     #[test]
     fn a_request_on_its_next_hop_is_known_by_its_second_via() {
         let mut cut = after("INVITE");
-        let text = format!("INVITE sip:bob@192.0.2.12 SIP/2.0\r\n{VIAS}From: <sip:alice@example.com>;tag=1\r\nTo: <si");
+        let text = format!(
+            "INVITE sip:bob@192.0.2.12 SIP/2.0\r\n{VIAS}From: <sip:alice@example.com>;tag=1\r\nTo: <si"
+        );
         let whole = completed(&mut cut, &text).expect("its request is known");
-        assert!(whole.ends_with(";tag=1\r\nTo: <sip:bob@example.com>\r\nCall-ID: c\r\nCSeq: 7 INVITE\r\n"), "{whole}");
+        assert!(
+            whole.ends_with(";tag=1\r\nTo: <sip:bob@example.com>\r\nCall-ID: c\r\nCSeq: 7 INVITE\r\n"),
+            "{whole}"
+        );
         assert_eq!(completed(&mut cut, &text.replace("INVITE", "BYE")), None);
         assert_eq!(completed(&mut cut, &text.replace("z9hG4bKa", "z9hG4bKc")), None);
     }

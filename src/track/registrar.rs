@@ -322,7 +322,13 @@ impl Registrar {
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
         let cseq = message.cseq().number;
-        let (call_id, order) = registration.order(message.call_id(), cseq, heard.source);
+        let (call_id, order) = registration.order(
+            message.call_id(),
+            cseq,
+            heard.source,
+            asked.as_ref().map(|asked| asked.at),
+            heard.at,
+        );
         let step = Step {
             frame: heard.frame,
             call_id,
@@ -362,7 +368,13 @@ impl Registrar {
         let Some(id) = self.table.registration(&asked.aor, out, oddities) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
-        let (call_id, order) = registration.order(heard.message.call_id(), asked.cseq, asked.registrar);
+        let (call_id, order) = registration.order(
+            heard.message.call_id(),
+            asked.cseq,
+            asked.registrar,
+            Some(asked.at),
+            heard.at,
+        );
         if !matches!(order, Order::Newer) {
             return;
         }
@@ -400,7 +412,7 @@ impl Registrar {
         let Some(id) = self.table.registration_if_room(&pending.aor) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
-        let (call_id, order) = registration.order(call_id, pending.cseq, pending.registrar);
+        let (call_id, order) = registration.order(call_id, pending.cseq, pending.registrar, None, now);
         if !matches!(order, Order::Newer) {
             return;
         }
