@@ -10,7 +10,7 @@ use crate::base::{FrameId, Limits, Oddities, Oddity, Rules, Texts, Timestamp, Tr
 use crate::decode::{Decoder, Frame};
 use crate::identity::Identifier;
 use crate::presence::{ChangesWanted, Presences, PresentityChange};
-use crate::sip::{Aor, OWN_CALL_ID_PREFIX, Scanner, SipMessage};
+use crate::sip::{Aor, CutMessages, OWN_CALL_ID_PREFIX, Scanner, SipMessage};
 use crate::stream::{RawMessage, Reassembler};
 use crate::track::{Heard, Observation, Tracker};
 
@@ -109,6 +109,7 @@ pub struct Tap {
 /// From the bytes of a message to a changed presentity.
 struct Spine {
     scanner: Scanner,
+    cut_messages: CutMessages,
     texts: Texts,
     tracker: Tracker,
     identifier: Identifier,
@@ -130,6 +131,7 @@ impl Tap {
             reassembler: Reassembler::new(&limits),
             spine: Spine {
                 scanner: Scanner::new(&limits),
+                cut_messages: CutMessages::new(&limits),
                 texts: Texts::default(),
                 tracker: Tracker::new(&rules, &limits),
                 identifier: Identifier::new(&rules, &limits),
@@ -209,11 +211,14 @@ impl Tap {
 
 impl Spine {
     fn message(&mut self, at: Timestamp, frame: FrameId, raw: &RawMessage<'_>, oddities: &mut Oddities) {
-        let message = match self.scanner.scan(raw.bytes) {
+        let completed = if raw.whole { None } else { self.cut_messages.complete(raw.bytes) };
+        let message = match self.scanner.scan(completed.as_deref().unwrap_or(raw.bytes)) {
             Ok(message) => message,
-            Err(_) => return oddities.note(Oddity::MalformedMessage),
+            Err(_) if raw.whole => return oddities.note(Oddity::MalformedMessage),
+            Err(_) => return oddities.note(Oddity::MessageCut),
         };
         self.sip_messages += 1;
+        self.cut_messages.read(&message);
         let heard = Heard {
             at,
             frame,

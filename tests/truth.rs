@@ -98,10 +98,12 @@ fn the_same_with_each_frame_routed_by_twice() {
     check("small-dup-routed.pcap.gz", "small.truth.jsonl");
 }
 
-/// Frames out of order change when something is seen, but neither hide nor invent anything.
+/// Frames out of order change when something is seen, but neither hide nor invent anything. The stamps stay in order
+/// while what they are on changes places: a BYE that stands 0.3 s before its time ends the call there. Who knew each
+/// message, and took the stamp that it has here, would be right 99.919 % of the time, and so is offhook.
 #[test]
 fn the_same_with_one_frame_in_twenty_out_of_order() {
-    check_at_least(99.9, "small-reorder5.pcap.gz", "small.truth.jsonl");
+    check_at_least(99.918, "small-reorder5.pcap.gz", "small.truth.jsonl");
 }
 
 /// What a switch or a cloud's mirror wraps frames in to carry them to whoever listens.
@@ -115,4 +117,10 @@ fn the_same_inside_each_tunnel() {
 #[test]
 fn thirty_phones_behind_a_b2bua() {
     check("b2bua.pcap.gz", "b2bua.truth.jsonl");
+}
+
+/// Most messages of a call through the proxy are cut within their header fields.
+#[test]
+fn the_same_cut_by_the_snap_length() {
+    check_at_least(99.9, "small-snap512.pcap.gz", "small.truth.jsonl");
 }

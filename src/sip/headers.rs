@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 
 use super::lex::{
-    closing_quote, exact_u32, find, find_outside_quotes, is_name, is_space, is_token, port, seconds, split_around,
-    split_once, trim, trim_end, trim_start, unquote,
+    closing_quote, exact_u32, find, find_outside_quotes, is_name, is_space, is_token, port, seconds,
+    split_around, split_once, trim, trim_end, trim_start, unquote,
 };
 use super::uri::host_ip;
 use super::{Method, Params};
@@ -26,8 +26,7 @@ pub(super) fn cseq(value: &[u8]) -> Option<(CSeq, &[u8])> {
     let (number, text) = value.split_at_checked(end)?;
     let text = trim(text.strip_prefix(b" ").unwrap_or(text));
     let method = Method::of(text);
-    let is_method =
-        method != Method::Other || (!text.is_empty() && text.iter().all(|&byte| is_token(byte)));
+    let is_method = method != Method::Other || (!text.is_empty() && text.iter().all(|&byte| is_token(byte)));
     is_method.then_some((CSeq { number: exact_u32(number)?, method }, text))
 }
 
@@ -248,23 +247,13 @@ impl<'a> Via<'a> {
 
     fn with_sent_by(transport: &'a [u8], host: &'a [u8], port: Option<u16>, params: &'a [u8]) -> Self {
         let params = Params::new(params);
-        Self {
-            transport,
-            host,
-            port,
-            branch: None,
-            received: None,
-            rport: None,
-            asks_rport: false,
-            params,
-        }
+        Self { transport, host, port, branch: None, received: None, rport: None, asks_rport: false, params }
     }
 
     /// The branch alone.
     pub(super) fn read_branch(&self) -> Option<&'a [u8]> {
         let further = || {
-            let mut branches =
-                self.params.iter().filter(|(name, _)| is_name(name, b"branch"));
+            let mut branches = self.params.iter().filter(|(name, _)| is_name(name, b"branch"));
             branches.find_map(|(_, value)| value.filter(|value| !value.is_empty()))
         };
         self.params.value(b"branch").or_else(further)

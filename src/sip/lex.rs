@@ -200,8 +200,7 @@ pub(super) fn find_outside_quotes(text: &[u8], separator: u8, angles: bool) -> O
     let mut at = 0;
     loop {
         let rest = text.get(at..)?;
-        let found =
-            if angles { find([separator, b'"', b'<'], rest) } else { find([separator, b'"'], rest) };
+        let found = if angles { find([separator, b'"', b'<'], rest) } else { find([separator, b'"'], rest) };
         let next = at + found?;
         match *text.get(next)? {
             found if found == separator => return Some(next),
@@ -278,9 +277,7 @@ pub(super) fn digits(text: &[u8]) -> Option<u64> {
     if text.len() <= MOST {
         return text.iter().try_fold(0, |number: u64, byte| Some(number.wrapping_mul(10) + digit(byte)?));
     }
-    text.iter().try_fold(0, |number: u64, byte| {
-        Some(number.saturating_mul(10).saturating_add(digit(byte)?))
-    })
+    text.iter().try_fold(0, |number: u64, byte| Some(number.saturating_mul(10).saturating_add(digit(byte)?)))
 }
 
 /// The digits that a text begins with.

@@ -3,6 +3,7 @@
 
 mod aor;
 pub mod authenticator;
+mod cut;
 pub mod digest;
 pub mod digest_guard;
 pub mod flights;
@@ -22,6 +23,7 @@ pub mod uri;
 pub mod write;
 
 pub use aor::Aor;
+pub use cut::CutMessages;
 pub use headers::{CSeq, Challenge, Contact, Credentials, NameAddr, Via};
 pub use message::SipMessage;
 pub use method::Method;

@@ -42,7 +42,7 @@ pub fn refusal(bytes: &[u8], hop: Hop, why: &ScanError, to_tag: &str) -> Option<
 }
 
 /// Name and value of each field up to the empty line.
-fn fields(bytes: &[u8]) -> impl Iterator<Item = (HeaderName, &[u8])> {
+pub(super) fn fields(bytes: &[u8]) -> impl Iterator<Item = (HeaderName, &[u8])> {
     let mut rest = bytes.split_inclusive(|&byte| byte == b'\n').skip(1).peekable();
     let mut at = bytes.iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |end| end + 1);
     std::iter::from_fn(move || {

@@ -70,10 +70,16 @@ pub(super) fn continues_as_header(behind_start_line: &[u8]) -> bool {
     }
 }
 
-/// What there is up to the last line end.
-pub(super) fn complete_lines(bytes: &[u8]) -> &[u8] {
-    let end = memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
-    bytes.get(..end).unwrap_or_default()
+/// What there is up to the last line end behind which the line is not known to go on.
+pub(super) fn complete_lines(mut bytes: &[u8]) -> &[u8] {
+    loop {
+        let end = memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
+        let (lines, rest) = bytes.split_at_checked(end).unwrap_or_default();
+        match rest.first() {
+            Some(b' ' | b'\t') => bytes = lines.strip_suffix(b"\n").unwrap_or_default(),
+            _ => return lines,
+        }
+    }
 }
 
 /// Where the first start line in the middle of a stream is, or from where on one may be unfinished. What

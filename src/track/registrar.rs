@@ -81,6 +81,21 @@ struct JustAnswered {
     most: usize,
 }
 
+/// What a 2xx lists.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum List {
+    /// All bindings that there are.
+    Whole,
+    /// It was cut off: a list of some.
+    Cut,
+}
+
+impl List {
+    fn of(heard: &Heard<'_, '_>) -> Self {
+        if heard.whole && heard.message.headers_are_whole() { Self::Whole } else { Self::Cut }
+    }
+}
+
 /// All addresses of record with bindings.
 struct Table {
     registrations: Slab<Registration>,
@@ -227,7 +242,8 @@ impl Registrar {
             }),
             presume_at,
         };
-        if answer == Some(Answer::Emptied) && heard.whole && !pending.wants_a_binding() {
+        let shows_all = heard.whole || pending.star || !pending.contacts.is_empty();
+        if answer == Some(Answer::Emptied) && shows_all && !pending.wants_a_binding() {
             return self.emptied(&pending, heard, out, oddities);
         }
         let ticket = self.pending.insert(&self.key, pending);
@@ -273,9 +289,9 @@ impl Registrar {
 
     fn accepted(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         let message = heard.message;
-        if !heard.whole || !message.headers_are_whole() {
-            // A list that was cut off is no list of all bindings.
-            return oddities.note(Oddity::MessageCut);
+        let list = List::of(heard);
+        if list == List::Cut {
+            oddities.note(Oddity::MessageCut);
         }
         let asked = self.pending.remove(&self.key);
         let Some(aor) = asked.as_ref().map(|asked| asked.aor.clone()).or_else(|| heard.aor(&message.to()))
@@ -293,7 +309,7 @@ impl Registrar {
             granted.push(Asked::read(&contact, heard, own.map(|own| &own.uri)));
         }
         let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
-        if granted.is_empty() && wanted {
+        if granted.is_empty() && wanted && list == List::Whole {
             // A copy of one that was applied says nothing. Any other is not remembered as applied: its request
             // may be seen after it, and be believed.
             let known = self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
@@ -310,7 +326,13 @@ impl Registrar {
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
         let cseq = message.cseq().number;
-        let (call_id, order) = registration.order(message.call_id(), cseq, heard.source);
+        let (call_id, order) = registration.order(
+            message.call_id(),
+            cseq,
+            heard.source,
+            asked.as_ref().map(|asked| asked.at),
+            heard.at,
+        );
         let step = Step {
             frame: heard.frame,
             call_id,
@@ -321,13 +343,16 @@ impl Registrar {
             sole_contact: granted.len() == 1,
             expires_s: message.expires(),
             rule: Rule::Register200,
-            confidence: Confidence::Full,
+            confidence: if list == List::Whole { Confidence::Full } else { Confidence::Weak },
             asked: asked.as_ref(),
         };
         match order {
             Order::Repeated => return,
             Order::Older => return oddities.note(Oddity::RegisterOutOfOrder),
             Order::SameOnOtherHop => registration.other_hop(&step, &granted, out),
+            Order::Newer if list == List::Cut => {
+                registration.believe(&step, &granted, out, self.limits.bindings_per_aor, next_binding);
+            }
             Order::Newer => {
                 registration.reconcile(&step, granted, out, self.limits.bindings_per_aor, next_binding);
                 registration.accepted_bare |= asked.as_ref().is_some_and(|asked| asked.auth.is_none());
@@ -347,7 +372,13 @@ impl Registrar {
         let Some(id) = self.table.registration(&asked.aor, out, oddities) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
-        let (call_id, order) = registration.order(heard.message.call_id(), asked.cseq, asked.registrar);
+        let (call_id, order) = registration.order(
+            heard.message.call_id(),
+            asked.cseq,
+            asked.registrar,
+            Some(asked.at),
+            heard.at,
+        );
         if !matches!(order, Order::Newer) {
             return;
         }
@@ -385,7 +416,7 @@ impl Registrar {
         let Some(id) = self.table.registration_if_room(&pending.aor) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id as usize) else { return };
-        let (call_id, order) = registration.order(call_id, pending.cseq, pending.registrar);
+        let (call_id, order) = registration.order(call_id, pending.cseq, pending.registrar, None, now);
         if !matches!(order, Order::Newer) {
             return;
         }
@@ -402,7 +433,7 @@ impl Registrar {
             asked: Some(&pending),
         };
         debug_assert_eq!(out.at, now);
-        registration.believe(&step, out, self.limits.bindings_per_aor, next_binding);
+        registration.believe(&step, &[], out, self.limits.bindings_per_aor, next_binding);
         self.table.settle(id);
     }
 

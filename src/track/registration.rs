@@ -9,7 +9,9 @@ use smallvec::{SmallVec, smallvec};
 
 use super::heard::{Heard, text};
 use super::registrar::Pending;
-use super::{AuthUser, Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, RegistrationId, Rule};
+use super::{
+    AuthUser, Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, OVERTAKES, RegistrationId, Rule,
+};
 use crate::base::{AddressMark, Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Contact, Uri, uri};
 
@@ -88,6 +90,7 @@ impl Held {
 struct Applied {
     call_id: Arc<str>,
     cseq: u32,
+    at: Timestamp,
     /// The registrars that answered.
     hops: SmallVec<[AddressMark; 1]>,
 }
@@ -213,13 +216,24 @@ impl Registration {
     }
 
     /// Where a 2xx stands among those of its Call-ID (RFC 3261 section 10.3 step 7), remembering it.
-    pub(super) fn order(&mut self, call_id: &[u8], cseq: u32, registrar: SocketAddr) -> (Arc<str>, Order) {
+    /// A phone that lost its power counts from the beginning again, and registrars take it: of a REGISTER that was
+    /// first seen (`asked_at`) well after the last answer, the number says nothing.
+    pub(super) fn order(
+        &mut self,
+        call_id: &[u8],
+        cseq: u32,
+        registrar: SocketAddr,
+        asked_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> (Arc<str>, Order) {
         let known = self.applied.iter_mut().find(|last| last.call_id.as_bytes() == call_id);
         if let Some(last) = known {
-            let order = if cseq < last.cseq {
+            let began_anew = asked_at.is_some_and(|asked_at| asked_at > last.at.after(OVERTAKES));
+            let order = if cseq < last.cseq && !began_anew {
                 Order::Older
-            } else if cseq > last.cseq {
+            } else if cseq != last.cseq || began_anew {
                 last.cseq = cseq;
+                last.at = now;
                 last.hops = smallvec![registrar.into()];
                 Order::Newer
             } else if last.hops.contains(&registrar.into()) || last.hops.len() >= HOPS {
@@ -234,7 +248,8 @@ impl Registration {
             self.applied.remove(0);
         }
         let call_id = text(call_id);
-        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, hops: smallvec![registrar.into()] });
+        let hops = smallvec![registrar.into()];
+        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, at: now, hops });
         (call_id, Order::Newer)
     }
 
@@ -248,10 +263,17 @@ impl Registration {
         next_binding: &mut u64,
     ) {
         let mut listed: SmallVec<[usize; 4]> = SmallVec::new();
-        for contact in granted {
-            let granted_s = step.granted_s(&contact);
+        for contact in &granted {
+            let granted_s = step.granted_s(contact);
+            // RFC 5626: one contact over several flows is there as long as one of them.
+            let outlived = |other: &Asked| {
+                other.instance != contact.instance
+                    && step.granted_s(other) > granted_s
+                    && uri::same(&other.uri, &contact.uri)
+            };
             if granted_s > 0
-                && let Some(at) = self.grant(step, &contact, granted_s, out, most, next_binding)
+                && !granted.iter().any(outlived)
+                && let Some(at) = self.grant(step, contact, granted_s, out, most, next_binding)
             {
                 listed.push(at);
             }
@@ -259,16 +281,22 @@ impl Registration {
         self.remove_unlisted(step, &listed, out);
     }
 
-    /// Does what a REGISTER asked, though nobody saw that it was granted.
+    /// Does what a REGISTER asked, though nobody saw that it was granted, or not all that was: `listed` is what
+    /// its answer shows.
     pub(super) fn believe(
         &mut self,
         step: &Step<'_>,
+        listed: &[Asked],
         out: &mut Findings,
         most: usize,
         next_binding: &mut u64,
     ) {
-        let Some(asked) = step.asked else { return };
-        for contact in &asked.contacts {
+        let unlisted = |contact: &&Asked| !listed.iter().any(|listed| uri::same(&listed.uri, &contact.uri));
+        let wanted = |asked: &Pending, contact: &Asked| contact.expires_s.or(asked.expires_s) != Some(0);
+        let of_request = step.asked.iter().flat_map(|&asked| {
+            asked.contacts.iter().filter(unlisted).filter(move |contact| wanted(asked, contact))
+        });
+        for contact in listed.iter().chain(of_request) {
             let granted_s = step.granted_s(contact);
             if granted_s > 0 {
                 self.grant(step, contact, granted_s, out, most, next_binding);
@@ -414,8 +442,9 @@ impl Registration {
     pub(super) fn other_hop(&mut self, step: &Step<'_>, granted: &[Asked], out: &mut Findings) {
         let Some(asked) = step.asked else { return };
         for contact in &asked.contacts {
-            let listed = granted.iter().find(|granted| uri::same(&granted.uri, &contact.uri));
-            let granted_s = listed.map(|listed| step.granted_s(listed)).filter(|&granted_s| granted_s > 0);
+            let listed = granted.iter().filter(|granted| uri::same(&granted.uri, &contact.uri));
+            let granted_s =
+                listed.map(|listed| step.granted_s(listed)).max().filter(|&granted_s| granted_s > 0);
             let known = self.held.iter().position(|held| held.is(&contact.uri)).or_else(|| {
                 self.held.iter().position(|held| held.call_id == step.call_id && held.cseq == step.cseq)
             });

@@ -21,13 +21,16 @@ const SETTLING_S: u32 = 300 + 64;
 /// order tells. The next one is late by more than the server takes.
 const ORDER_TELLS: (&str, u64) = ("NormB__sipnab__SIP_DTMF2", 90);
 
+/// Cut within the header fields: what such a message lacks its request tells, if that came before it.
+const CUT: &str = "small-snap512.pcap";
+
 #[test]
 fn directions_merged_late_say_the_same_later() {
     let mut faults = Faults::default();
     for late_ms in [1, 20, 90, 400] {
         for first_is_late in [true, false] {
             for capture in all() {
-                if capture.name == ORDER_TELLS.0 && late_ms >= ORDER_TELLS.1 {
+                if capture.name == CUT || (capture.name == ORDER_TELLS.0 && late_ms >= ORDER_TELLS.1) {
                     continue;
                 }
                 let late = Duration::from_millis(late_ms);

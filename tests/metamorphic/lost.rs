@@ -28,6 +28,11 @@ const UNDECIDABLE: &[(&str, &str)] = &[
          and with those lost it is a phone of the next one",
     ),
     (
+        "trunk-that-registers",
+        "a PBX that is a provider's user: a server is known by its answers, and with those lost it is a phone of the \
+         provider, and whom it calls is one of the house",
+    ),
+    (
         "forks-answer-at-once-200-unseen",
         "two forks that answered: with more of their 200s lost, each passes hops of its own with one 200 on each, as \
          the copies of one call do (SPEC section 5)",

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::mirror::Mirror;
 use super::tunnels::Tunnel;
 
 /// Midnight UTC of the day on which all ladders happen, in seconds since the epoch: 2026-11-22.
@@ -25,6 +26,8 @@ pub struct Ladder {
     pub vlan: Option<u16>,
     /// What every frame is wrapped in.
     pub tunnel: Option<Tunnel>,
+    /// What the mirror does to the frames, one thing after the other.
+    pub mirror: Vec<Mirror>,
     /// How frames begin.
     pub link: Link,
     /// Who takes part, in the order of declaration.
@@ -204,6 +207,7 @@ impl Ladder {
             options: Vec::new(),
             vlan: None,
             tunnel: None,
+            mirror: Vec::new(),
             link: Link::Ethernet,
             parties: Vec::new(),
             steps: Vec::new(),
@@ -251,6 +255,12 @@ impl Ladder {
             }
             "tunnel" => {
                 self.tunnel = Some(Tunnel::named(rest).ok_or("not a tunnel's name")?);
+                Ok(())
+            }
+            "mirror" => {
+                for word in rest.split_whitespace() {
+                    self.mirror.push(Mirror::parse(word).ok_or_else(|| format!("no mirror does {word}"))?);
+                }
                 Ok(())
             }
             "link" => {

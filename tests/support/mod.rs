@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of what is shared")]
 
 pub mod ladder;
+pub mod mirror;
 pub mod phones;
 pub mod tunnels;
 pub mod wire;

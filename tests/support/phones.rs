@@ -101,7 +101,11 @@ pub fn act(ladder: &Ladder) -> Result<Vec<WireMessage>, String> {
         match &step.action {
             Action::Move(name, to) => {
                 if let Some(party) = stage.parties.get_mut(name) {
-                    (party.address, party.inside) = (*to, *to);
+                    // Behind a NAT the phone knows nothing of its new address.
+                    if party.inside == party.address {
+                        party.inside = *to;
+                    }
+                    party.address = *to;
                 }
                 Ok(())
             }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 pub use super::phones::WireMessage;
 
 use super::ladder::{Ladder, Link};
+use super::mirror::Mirror;
 use super::phones;
 
 /// A frame and when it was seen.
@@ -29,7 +30,8 @@ pub struct Wrapping {
 }
 
 const MTU: usize = 1_500;
-const TCP_SEGMENT: usize = 1_440;
+/// What a card that cuts segments itself is given.
+const MOST_OFFLOADED: usize = 65_000;
 const TCP_TICK_US: u64 = 100;
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
@@ -49,7 +51,11 @@ pub fn messages(ladder: &Ladder) -> Result<Vec<WireMessage>, String> {
 /// A sentence that names the line.
 pub fn frames(ladder: &Ladder) -> Result<Vec<CapturedFrame>, String> {
     let wrapping = Wrapping { link: ladder.link, vlan: ladder.vlan };
-    let mut frames = wrap(&messages(ladder)?, wrapping);
+    let mtu = if ladder.mirror.contains(&Mirror::Offload) { MOST_OFFLOADED } else { MTU };
+    let mut frames = wrap_to(&messages(ladder)?, wrapping, mtu);
+    for mirror in &ladder.mirror {
+        frames = mirror.shows(frames);
+    }
     if let Some(tunnel) = ladder.tunnel {
         for frame in &mut frames {
             frame.bytes = tunnel.wrap(&frame.bytes);
@@ -60,7 +66,11 @@ pub fn frames(ladder: &Ladder) -> Result<Vec<CapturedFrame>, String> {
 
 /// Messages as frames. TCP connections are opened 1 ms before their first message, and each segment is acknowledged.
 pub fn wrap(messages: &[WireMessage], wrapping: Wrapping) -> Vec<CapturedFrame> {
-    let mut wire = Wire { wrapping, frames: Vec::new(), identification: 0, streams: BTreeMap::new() };
+    wrap_to(messages, wrapping, MTU)
+}
+
+fn wrap_to(messages: &[WireMessage], wrapping: Wrapping, mtu: usize) -> Vec<CapturedFrame> {
+    let mut wire = Wire { wrapping, mtu, frames: Vec::new(), identification: 0, streams: BTreeMap::new() };
     for message in messages {
         if message.tcp {
             wire.tcp_message(message);
@@ -122,6 +132,7 @@ struct Stream {
 
 struct Wire {
     wrapping: Wrapping,
+    mtu: usize,
     frames: Vec<CapturedFrame>,
     identification: u16,
     streams: BTreeMap<(SocketAddr, SocketAddr), Stream>,
@@ -164,7 +175,7 @@ impl Wire {
             self.stream(from, to).held = bytes;
             return;
         }
-        let cut = bytes.len().div_ceil(message.segments.max(1)).clamp(1, TCP_SEGMENT);
+        let cut = bytes.len().div_ceil(message.segments.max(1)).clamp(1, self.mtu - 60);
         let pieces: Vec<_> = bytes.chunks(cut).collect();
         for (index, piece) in pieces.iter().enumerate() {
             let at_us = message.at_us - (pieces.len() - 1 - index) as u64 * 2 * TCP_TICK_US;
@@ -228,8 +239,8 @@ impl Wire {
         self.identification = self.identification.wrapping_add(1);
         let identification = self.identification;
         let header = if from.is_ipv4() { 20 } else { 48 };
-        let room = (MTU - header) / 8 * 8;
-        let whole = payload.len() + if from.is_ipv4() { 20 } else { 40 } <= MTU;
+        let room = (self.mtu - header) / 8 * 8;
+        let whole = payload.len() + if from.is_ipv4() { 20 } else { 40 } <= self.mtu;
         let pieces: Vec<_> = if whole { vec![payload] } else { payload.chunks(room).collect() };
         let last = pieces.len() - 1;
         for (index, piece) in pieces.into_iter().enumerate() {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
-use super::call::{Answering, Branch, Call, Dialog, Early, Ending, HopMark};
+use super::call::{Answering, Answers, Branch, Call, Dialog, Early, Ending, HopMark};
 use super::media::{Description, held};
 use super::{ACK_PRESUMED_S, Context, T2_S, TIMER_B_S};
 use crate::base::{Flow, TalkingOn};
@@ -18,6 +18,10 @@ impl Call {
     pub(super) fn accepted(&mut self, at: Option<usize>, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
         let Some(to_tag) = message.to_tag() else {
+            // It was cut: somebody answers here. Another hop, or the ACK, tells under which tag.
+            if let Some(branch) = at.and_then(|at| self.branches.get_mut(at)) {
+                branch.answers = Answers::Unnamed;
+            }
             return;
         };
         let from_tag = message.from_tag().unwrap_or_default();
@@ -200,7 +204,9 @@ impl Call {
                             && branch.final_status.is_none_or(|status| status < 300)
                     })
                 };
-                let tagged = leaves().find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag));
+                let tagged = leaves()
+                    .find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag))
+                    .or_else(|| leaves().find(|(_, branch)| branch.answers == Answers::Unnamed));
                 let mut all = leaves();
                 let only = all.next().filter(|_| all.next().is_none());
                 presumed = tagged.is_none();

@@ -65,12 +65,22 @@ pub(super) struct Branch {
     pub at: Timestamp,
     pub expires_s: Option<u32>,
     pub final_status: Option<u16>,
+    pub answers: Answers,
     pub cancelled: bool,
     pub early: Vec<Early>,
     /// The phones behind it: one for each To-tag, for a proxy out of sight may fork.
     pub called: SmallVec<[usize; 1]>,
     pub no_response_at: Due,
     pub lost_at: Due,
+}
+
+/// Who is known to have answered on a branch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answers {
+    /// Nobody, or somebody whose dialog is known.
+    Named,
+    /// A 2xx passed whose To was cut.
+    Unnamed,
 }
 
 impl Branch {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy, is_text, text};
 use super::super::{AuthUser, DialogState, EndIdentity, EndReason, Engagement, OVERTAKES, Rule, Side};
-use super::call::{Answering, Attempt, Branch, Call, Early, Ending, Overtaken};
+use super::call::{Answering, Answers, Attempt, Branch, Call, Early, Ending, Overtaken};
 use super::media::{Description, MediaTable};
 use super::{Context, RETRY_S, TIMER_B_S, TIMER_C_S};
 use crate::base::{Flow, FrameId, Timestamp};
@@ -82,6 +82,7 @@ impl Call {
             at: heard.at,
             expires_s: message.expires().filter(|&expires_s| expires_s > 0),
             final_status: None,
+            answers: Answers::Named,
             cancelled: false,
             early: Vec::new(),
             called: rings_here,
