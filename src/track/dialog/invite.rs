@@ -387,19 +387,16 @@ impl Call {
         answering: Answering,
         context: &mut Context<'_>,
     ) -> Option<usize> {
-        let branch = self.branches.get(at)?;
-        let attempt = self.attempts.get(branch.attempt)?;
         let local_tag = answering.tag;
-        let known = branch.called.iter().rev().copied().find(|&called| {
+        let known = self.branches.get(at)?.called.iter().rev().copied().find(|&called| {
             let tag = self.ends.get(called).and_then(|end| end.local_tag.as_ref());
             tag.is_none() || local_tag.is_none() || tag == local_tag.as_ref()
         });
-        // A 2xx proves an inferred end wrong; terminated is final for the old id.
-        let wrong = known
-            .and_then(|called| self.ends.get(called))
-            .filter(|end| answering.is_final && end.ended.is_some_and(EndReason::is_inferred));
-        let revoked_ends = wrong.map(|end| end.revoked_ends.saturating_add(1));
+        let wrong = known.filter(|&called| answering.is_final && self.was_told_over(called));
+        let revoked_ends = wrong.map(|called| self.replace(called, answering.frame));
         let known = known.filter(|_| revoked_ends.is_none());
+        let branch = self.branches.get(at)?;
+        let attempt = self.attempts.get(branch.attempt)?;
         if known.is_none() && branch.called.len() >= context.branches_per_call {
             return None;
         }
@@ -435,6 +432,21 @@ impl Call {
             end.identity.contact = contact;
         }
         Some(called)
+    }
+
+    /// Documents say that this end is over, which a 2xx proves wrong: an end that was inferred, or a ringing that a CANCEL
+    /// stopped.
+    pub(super) fn was_told_over(&self, called: usize) -> bool {
+        self.ends.get(called).is_some_and(|end| {
+            let stopped = end.state == DialogState::Early && end.engagement == Engagement::None;
+            stopped || end.ended.is_some_and(EndReason::is_inferred)
+        })
+    }
+
+    /// Another end goes on in the place of this one: that it was over is final for its id. Gives how often that was so.
+    pub(super) fn replace(&mut self, called: usize, frame: FrameId) -> u32 {
+        self.end_end(called, Ending::new(EndReason::Cancelled, Rule::Cancel, frame));
+        self.ends.get(called).map_or(1, |end| end.revoked_ends.saturating_add(1))
     }
 
     fn refused(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
