@@ -259,7 +259,9 @@ fn judged(kind: Kind, world: &World, heard: &Heard, shown: &[Shown], end_us: u64
         breaches.extend(judge::safe(user, truth, told, end_us, lag_us, &windows));
         breaches.extend(judge::final_ends(user, told, &byes, end_us, LAG_US));
         let share_until_us = if kind == Kind::Perfect { end_us } else { HEALS_US };
-        share.add(&judge::share(truth, told, 0, share_until_us));
+        let one = judge::share(user, truth, told, 0, share_until_us);
+        share.add(&one);
+        share.wrong.extend(one.wrong);
         if kind != Kind::Cramped {
             breaches.extend(handed_on(kind, user, told, heard, end_us));
         }
