@@ -18,6 +18,9 @@ const PENDING: usize = 16;
 
 impl Call {
     pub(super) fn ack(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        if self.ack_of_failure(heard, context) {
+            return;
+        }
         let message = heard.message;
         let Some(to_tag) = message.to_tag() else {
             return;

@@ -51,6 +51,9 @@ impl Call {
         };
         let Some(attempt) = attempt else { return };
         let children = self.adopt_children(attempt, heard);
+        if let Some(attempt) = self.attempts.get_mut(attempt) {
+            attempt.refused_below_until = None;
+        }
         let mut rings_here: SmallVec<[usize; 1]> = SmallVec::new();
         if let Some(parent) = parent.and_then(|at| self.branches.get_mut(at)) {
             parent.children = parent.children.saturating_add(1);
@@ -138,6 +141,7 @@ impl Call {
             offer: Description::of(heard),
             retry_until: None,
             retry_or: (EndReason::NotRetried, Rule::NotRetried),
+            refused_below_until: None,
         });
         Some(self.attempts.len() - 1)
     }
@@ -273,7 +277,7 @@ impl Call {
         match status {
             100..=199 => self.provisional(at, status, heard, context),
             200..=299 => self.accepted(Some(at), heard, context),
-            _ => self.refused(at, status, heard, context),
+            _ => self.refused(at, status, None, heard, context),
         }
     }
 
@@ -290,6 +294,11 @@ impl Call {
         }
         if status == 100 {
             return;
+        }
+        if branch.parent.is_none()
+            && let Some(attempt) = self.attempts.get_mut(branch.attempt)
+        {
+            attempt.refused_below_until = None;
         }
         let tag = heard.message.to_tag();
         if let Some(tag) = tag {
@@ -449,7 +458,15 @@ impl Call {
         self.ends.get(called).map_or(1, |end| end.revoked_ends.saturating_add(1))
     }
 
-    fn refused(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    /// A final response other than 2xx; `proved` if it was not seen itself.
+    pub(super) fn refused(
+        &mut self,
+        at: usize,
+        status: u16,
+        proved: Option<Rule>,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
@@ -464,15 +481,20 @@ impl Call {
             487 => (EndReason::Cancelled, Rule::Cancel),
             _ => (EndReason::Rejected, Rule::InviteFailed),
         };
+        let rule = proved.unwrap_or(rule);
         for called in called {
             self.end_end(called, Ending::new(reason, rule, heard.frame));
         }
-        if !is_root || !self.all_roots_failed(attempt_at) {
+        if !is_root {
+            return self.refused_below(at, heard.frame, context);
+        }
+        if !self.all_roots_failed(attempt_at) {
             return;
         }
         let Some(attempt) = self.attempts.get_mut(attempt_at) else {
             return;
         };
+        attempt.refused_below_until = None;
         if attempt.over || attempt.bound {
             return;
         }
