@@ -268,12 +268,8 @@ fn holds(moment: &Moment, claim: Claim) -> bool {
 const UNKNOWN_US: u64 = 3_000_000;
 
 /// Each facet that the one shows was shown by the other no more than `lag_us` before or after.
-///
-/// Known gap: where terminal and session are published apart (`separate`), a terminal that was offline and is told to be
-/// offline once more, during a talk, publishes nothing: the tap says offline-waiting, the server goes on to infer online.
 pub fn follows(
     what: &str,
-    separate: bool,
     user: usize,
     shown: &[(u64, Status)],
     by: &[(u64, Status)],
@@ -289,14 +285,11 @@ pub fn follows(
         }
         theirs.push((at_us, to_us, status));
     }
-    let inferred = |told: Terminal, held: Terminal| {
-        separate && told == Terminal::OfflineWaiting && held == Terminal::Online
-    };
     let mut breaches = Vec::new();
     for (begin, end, status) in ours {
         let between = status.0 == Terminal::Unknown && end - begin < UNKNOWN_US;
         let facets: [&dyn Fn(Status) -> bool; 2] =
-            [&|it| it.0 == status.0 || between || inferred(it.0, status.0), &|it| it.1 == status.1];
+            [&|it| it.0 == status.0 || between, &|it| it.1 == status.1];
         for facet in facets {
             let same = theirs.iter().filter(|(.., it)| facet(*it));
             let mut stretches: Vec<(u64, u64)> =

@@ -280,9 +280,8 @@ fn handed_on(kind: Kind, user: usize, told: &[Told], heard: &Heard, end_us: u64)
         .collect();
     let (held, lamp) = (&heard.held[user], &heard.lamp[user]);
     if kind != Kind::Rough {
-        let mut breaches =
-            judge::follows("the server holds", heard.separate, user, held, &published, HANDED_ON_US, end_us);
-        breaches.extend(judge::follows("the lamp was told", false, user, lamp, held, HANDED_ON_US, end_us));
+        let mut breaches = judge::follows("the server holds", user, held, &published, HANDED_ON_US, end_us);
+        breaches.extend(judge::follows("the lamp was told", user, lamp, held, HANDED_ON_US, end_us));
         return breaches;
     }
     let last = |entries: &[(u64, Status)]| {

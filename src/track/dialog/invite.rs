@@ -15,19 +15,40 @@ use crate::base::{Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method, uri};
 
 /// Whom an INVITE says it is from and to, and where it goes.
-struct Said {
+pub(super) struct Said {
     from: Option<Aor>,
     to: Option<Aor>,
     dialled: Option<Arc<str>>,
 }
 
 impl Said {
-    fn by(heard: &Heard<'_, '_>) -> Self {
+    pub(super) fn by(heard: &Heard<'_, '_>) -> Self {
         let message = heard.message;
         Self {
             from: heard.aor(&message.from()),
             to: heard.aor(&message.to()),
             dialled: message.request_uri().map(|uri| heard.shared(uri)),
+        }
+    }
+}
+
+impl Attempt {
+    pub(super) fn new(from_tag: Arc<str>, caller: usize, said: Said, heard: &Heard<'_, '_>) -> Self {
+        let Said { from, to, dialled } = said;
+        Self {
+            from_tag,
+            cseq: heard.message.cseq().number,
+            caller,
+            bound: false,
+            over: false,
+            from,
+            to,
+            dialled,
+            caller_vias: heard.message.via_count(),
+            offer: Description::of(heard),
+            retry_until: None,
+            retry_or: (EndReason::NotRetried, Rule::NotRetried),
+            refused_below_until: None,
         }
     }
 }
@@ -47,7 +68,10 @@ impl Call {
         let attempt = match known {
             Some(at) if cseq < self.attempts.get(at).map_or(0, |attempt| attempt.cseq) => return,
             Some(at) => self.again(at, parent.is_some(), heard, context),
-            None => self.attempt(text(from_tag), heard, context),
+            None => match self.answered_before(from_tag, cseq) {
+                Some(dialog) => self.late_attempt(dialog, heard, context),
+                None => self.attempt(text(from_tag), heard, context),
+            },
         };
         let Some(attempt) = attempt else { return };
         let children = self.adopt_children(attempt, heard);
@@ -123,26 +147,10 @@ impl Call {
         if self.attempts.len() >= context.branches_per_call {
             return None;
         }
-        let message = heard.message;
         let said = Said::by(heard);
         let caller = self.calling_end(&from_tag, &said, heard, context);
-        let Said { from, to, dialled } = said;
         self.attempts.reserve_exact(1);
-        self.attempts.push(Attempt {
-            from_tag,
-            cseq: message.cseq().number,
-            caller,
-            bound: false,
-            over: false,
-            from,
-            to,
-            dialled,
-            caller_vias: message.via_count(),
-            offer: Description::of(heard),
-            retry_until: None,
-            retry_or: (EndReason::NotRetried, Rule::NotRetried),
-            refused_below_until: None,
-        });
+        self.attempts.push(Attempt::new(from_tag, caller, said, heard));
         Some(self.attempts.len() - 1)
     }
 

@@ -2,9 +2,12 @@
 //! In: ACKs, refusals on further hops. Out: changes of a `Call`. Knows nothing of dialogs that are made.
 //! RFC 3261 sections 16.7, 17.1.1.3.
 
-use super::super::heard::Heard;
-use super::super::{EndReason, Rule};
-use super::call::{Branch, Call, Ending};
+use std::sync::Arc;
+
+use super::super::heard::{Heard, is_text};
+use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule};
+use super::call::{Attempt, Branch, Call, Ending};
+use super::invite::Said;
 use super::{Context, RETRY_S};
 use crate::base::FrameId;
 
@@ -31,6 +34,38 @@ impl Call {
             None => self.refused(at, 480, Some(Rule::AckWithoutFinal), heard, context),
         }
         true
+    }
+
+    /// The dialog that an INVITE of this From-tag and CSeq has made, before it was seen itself.
+    pub(super) fn answered_before(&self, from_tag: &[u8], cseq: u32) -> Option<usize> {
+        self.dialogs
+            .iter()
+            .position(|dialog| dialog.cseq == cseq && is_text(&dialog.caller_tag, from_tag) && cseq > 0)
+    }
+
+    /// The INVITE comes after its 2xx: nobody calls, but now it is known who does.
+    pub(super) fn late_attempt(
+        &mut self,
+        dialog: usize,
+        heard: &Heard<'_, '_>,
+        context: &Context<'_>,
+    ) -> Option<usize> {
+        let dialog = self.dialogs.get(dialog)?;
+        if self.attempts.len() >= context.branches_per_call {
+            return None;
+        }
+        let (from_tag, caller) = (Arc::clone(&dialog.caller_tag), dialog.caller?);
+        let end = self.ends.get_mut(caller)?;
+        if end.state == DialogState::Confirmed && end.confidence == Confidence::Weak {
+            let fact = end.edit();
+            fact.identity = EndIdentity { answered: true, ..heard.sender_identity() };
+            fact.dialled = heard.message.request_uri().map(|uri| heard.shared(uri));
+            fact.confidence = Confidence::Full;
+            end.news(Rule::Invite, heard.frame);
+        }
+        let attempt = Attempt::new(from_tag, caller, Said::by(heard), heard);
+        self.attempts.push(Attempt { bound: true, ..attempt });
+        Some(self.attempts.len() - 1)
     }
 
     /// A further hop refused it. If each of them has, the proxy tries somebody else or says that it waits for somebody; else
