@@ -195,3 +195,22 @@ fn the_lamp_of_a_call_whose_end_was_revoked_is_lit_again() {
         assert_eq!(presence[presence.len() - 4..], rest, "{whom}");
     }
 }
+
+#[test]
+fn the_lamp_of_a_phone_that_answers_across_a_cancel_is_lit() {
+    let set_up = CALL.split_once("2.000").unwrap().0;
+    let call = format!(
+        "{set_up}2.000 alice -> pbx CANCEL\n2.001 pbx -> alice 200 CANCEL\n2.002 pbx -> bob CANCEL\n\
+         2.050 bob -> pbx -> alice 200 INVITE\n2.060 bob -> pbx 481 CANCEL\n2.100 alice -> pbx -> bob ACK\n\
+         5.000 alice -> pbx -> bob BYE\n5.010 bob -> pbx -> alice 200 BYE\n"
+    );
+    let bob = "sip:bob@example.com";
+    assert_eq!(
+        lines(bob, "presence", &call),
+        ["online/idle", "online/ringing", "online/idle", "online/talking", "online/idle"]
+    );
+    assert_eq!(
+        lines(bob, "dialog", &call),
+        ["early", "terminated", "confirmed again 1", "terminated again 1"]
+    );
+}

@@ -192,8 +192,8 @@ impl Presentity {
                     self.bindings.remove(at);
                 }
                 self.offline_confidence = confidence;
-                self.bindings.is_empty()
-                    && !matches!(self.stored.terminal, Terminal::Offline | Terminal::OfflineWaiting)
+                // That it is not registered is told once, also to who talks meanwhile and counts as online for it.
+                self.bindings.is_empty() && self.stored.registered() != Terminal::Offline
             }
         }
     }

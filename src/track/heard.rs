@@ -107,6 +107,13 @@ impl Heard<'_, '_> {
         }
     }
 
+    /// The same of a request inside a dialog: its From may be the name by which its sender was called (RFC 3261 section
+    /// 12.2.1.1), and is no claim.
+    pub(super) fn inside_sender_identity(&self) -> EndIdentity {
+        let called = self.aor(&self.message.from());
+        EndIdentity { called, ..self.sender_identity_from(|| None) }
+    }
+
     /// What this request shows of its receiver.
     pub(super) fn receiver_identity(&self) -> EndIdentity {
         EndIdentity {

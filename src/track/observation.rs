@@ -56,6 +56,8 @@ names! {
         AckWithout200 = "ack-without-200",
         /// A final response other than 2xx to INVITE.
         InviteFailed = "invite-failed",
+        /// An ACK that only a final response other than 2xx can have brought about.
+        AckWithoutFinal = "ack-without-final",
         /// 401, 407, 422 or 3xx, and no new INVITE within 4 s.
         NotRetried = "not-retried",
         /// A CANCEL, its 200, or the 487.

@@ -17,7 +17,7 @@ use simulation::world::Shape;
 use simulation::{Kind, folder, run};
 
 const HELP: &str = "\
-Usage: scripts/simulate [SEED] [--count N] [--kind KIND]... [--keep]
+Usage: scripts/simulate [SEED] [--count N] [--kind KIND]... [--keep] [--worst N]
 
 Lets seeded phones, a PBX, a mirror port and a presence server happen in virtual time, and compares what offhook says
 with what was true. Without a SEED it begins at 1; with one, and no --count, it is that seed only.
@@ -25,6 +25,7 @@ with what was true. Without a SEED it begins at 1; with one, and no --count, it 
   --count N     so many seeds, from SEED on (100)
   --kind KIND   perfect, lost-1, lost-5, rough, bypass or cramped; may be repeated (all of them)
   --keep        leave the files of runs that passed, too
+  --worst N     the N longest times in which a status was wrong
 
 Even seeds have a proxy as their PBX, odd ones a back-to-back user agent. A failing run leaves a capture (pcapng) with
 the truth as remarks on its packets, the truth, the lines and the breaches as text, and exit code 1.";
@@ -34,10 +35,12 @@ struct Arguments {
     count: u64,
     kinds: Vec<Kind>,
     keep: bool,
+    worst: usize,
 }
 
 fn arguments() -> Result<Option<Arguments>, String> {
     let (mut seed, mut count, mut kinds, mut keep) = (None, None, Vec::new(), false);
+    let mut worst = 0;
     // Cargo adds `--bench`.
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
@@ -53,6 +56,10 @@ fn arguments() -> Result<Option<Arguments>, String> {
                 kinds.push(kind);
             }
             "--keep" => keep = true,
+            "--worst" => {
+                let value = words.next().ok_or("--worst: how many?")?;
+                worst = value.parse().map_err(|_| format!("--worst: not a number: {value}"))?;
+            }
             _ if seed.is_none() => {
                 seed = Some(word.parse().map_err(|_| format!("not a seed: {word}"))?);
             }
@@ -63,7 +70,7 @@ fn arguments() -> Result<Option<Arguments>, String> {
         kinds = Kind::ALL.to_vec();
     }
     let count = count.unwrap_or(if seed.is_some() { 1 } else { 100 });
-    Ok(Some(Arguments { seed: seed.unwrap_or(1), count, kinds, keep }))
+    Ok(Some(Arguments { seed: seed.unwrap_or(1), count, kinds, keep, worst }))
 }
 
 fn main() -> ExitCode {
@@ -79,6 +86,7 @@ fn main() -> ExitCode {
         }
     };
     let mut shares: BTreeMap<(Kind, &str, &str), Share> = BTreeMap::new();
+    let mut wrong: Vec<(u64, String)> = Vec::new();
     let (mut runs, mut failed, mut messages, mut calls) = (0_u64, 0_u64, 0, 0);
     for seed in arguments.seed..arguments.seed + arguments.count {
         for &kind in &arguments.kinds {
@@ -94,6 +102,18 @@ fn main() -> ExitCode {
                 .entry((kind, if report.tcp { "tcp" } else { "udp" }, shape))
                 .or_default()
                 .add(&report.share);
+            for it in &report.share.wrong {
+                let time = format!(
+                    "seed {seed} {} {shape}: {:.3} to {:.3} s  {}",
+                    kind.name(),
+                    it.from_us as f64 / 1e6,
+                    it.to_us as f64 / 1e6,
+                    it.what
+                );
+                wrong.push((it.to_us - it.from_us, time));
+            }
+            wrong.sort_by_key(|(time_us, _)| std::cmp::Reverse(*time_us));
+            wrong.truncate(arguments.worst);
             if !report.breaches.is_empty() {
                 failed += 1;
                 println!("seed {seed} ({}, {shape}): {} breaches", kind.name(), report.breaches.len());
@@ -116,6 +136,9 @@ fn main() -> ExitCode {
         for cause in share.causes() {
             println!("          {cause}");
         }
+    }
+    for (_, what) in &wrong {
+        println!("{what}");
     }
     if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

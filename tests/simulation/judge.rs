@@ -268,12 +268,8 @@ fn holds(moment: &Moment, claim: Claim) -> bool {
 const UNKNOWN_US: u64 = 3_000_000;
 
 /// Each facet that the one shows was shown by the other no more than `lag_us` before or after.
-///
-/// Known gap: where terminal and session are published apart (`separate`), a terminal that was offline and is told to be
-/// offline once more, during a talk, publishes nothing: the tap says offline-waiting, the server goes on to infer online.
 pub fn follows(
     what: &str,
-    separate: bool,
     user: usize,
     shown: &[(u64, Status)],
     by: &[(u64, Status)],
@@ -289,14 +285,11 @@ pub fn follows(
         }
         theirs.push((at_us, to_us, status));
     }
-    let inferred = |told: Terminal, held: Terminal| {
-        separate && told == Terminal::OfflineWaiting && held == Terminal::Online
-    };
     let mut breaches = Vec::new();
     for (begin, end, status) in ours {
         let between = status.0 == Terminal::Unknown && end - begin < UNKNOWN_US;
         let facets: [&dyn Fn(Status) -> bool; 2] =
-            [&|it| it.0 == status.0 || between || inferred(it.0, status.0), &|it| it.1 == status.1];
+            [&|it| it.0 == status.0 || between, &|it| it.1 == status.1];
         for facet in facets {
             let same = theirs.iter().filter(|(.., it)| facet(*it));
             let mut stretches: Vec<(u64, u64)> =
@@ -370,9 +363,20 @@ pub fn final_ends(user: usize, told: &[Told], byes: &[Bye], to_us: u64, lag_us: 
     breaches
 }
 
+/// A time in which a status was wrong.
+#[derive(Clone, Debug)]
+pub struct Wrong {
+    pub from_us: u64,
+    pub to_us: u64,
+    /// Who, what was told by which rule in which frame, and what was so.
+    pub what: String,
+}
+
 /// How much of the time a status was right, and what the rest was.
 #[derive(Clone, Debug, Default)]
 pub struct Share {
+    /// Of one run only.
+    pub wrong: Vec<Wrong>,
     pub right_us: u64,
     pub all_us: u64,
     /// Time by what was told instead of what, and by which rule.
@@ -408,7 +412,7 @@ impl Share {
 }
 
 /// How right one user's status was in this time.
-pub fn share(truth: &[Moment], told: &[Told], from_us: u64, to_us: u64) -> Share {
+pub fn share(user: usize, truth: &[Moment], told: &[Told], from_us: u64, to_us: u64) -> Share {
     let mut share = Share { all_us: to_us - from_us, ..Share::default() };
     let told_spans = told_spans(told, from_us, to_us);
     for (begin, end, truly) in truth_spans(truth, from_us, to_us) {
@@ -420,7 +424,17 @@ pub fn share(truth: &[Moment], told: &[Told], from_us: u64, to_us: u64) -> Share
             if *status == truly {
                 share.right_us += end - begin;
             } else {
-                let rule = told.iter().rfind(|it| it.at_us <= begin).map_or("nothing", |it| it.rule);
+                let (rule, frame) = told
+                    .iter()
+                    .rfind(|it| it.at_us <= begin)
+                    .map_or(("nothing", 0), |it| (it.rule, it.frame));
+                let what = format!(
+                    "{} told {} ({rule}, frame {frame}) while {}",
+                    USERS[user],
+                    name(*status),
+                    name(truly)
+                );
+                share.wrong.push(Wrong { from_us: begin, to_us: end, what });
                 *share.wrong_us.entry((name(truly), name(*status), rule)).or_default() += end - begin;
             }
         }

@@ -14,7 +14,7 @@ use offhook::compositor::{PresenceServer, PresenceServerOptions};
 use offhook::decode::Frame;
 use offhook::io::output::{JsonLines, Outlet, PublicationCounts, Sources, Summary};
 use offhook::presence::{ChangeKind, DialogView, EventPackage, PresentityChange, Session, Terminal};
-use offhook::publish::{Facets, PublishOptions, Publisher, Server};
+use offhook::publish::{PublishOptions, Publisher, Server};
 use offhook::sip::transaction::TIMER_F;
 use offhook::sip::write::{header, response_to};
 use offhook::sip::{Aor, HeaderName, Method, Scanner};
@@ -173,8 +173,6 @@ pub struct Heard {
     pub held: Vec<Vec<(u64, Status)>>,
     pub lamp: Vec<Vec<(u64, Status)>>,
     pub settled: bool,
-    /// Terminal and session are published apart.
-    pub separate: bool,
     pub breaches: Vec<String>,
 }
 
@@ -652,7 +650,6 @@ impl Listener {
             held: self.held,
             lamp: self.lamp,
             settled,
-            separate: self.setup.publish.facets == Facets::Separate,
             breaches: self.breaches,
         }
     }

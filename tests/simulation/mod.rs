@@ -259,7 +259,9 @@ fn judged(kind: Kind, world: &World, heard: &Heard, shown: &[Shown], end_us: u64
         breaches.extend(judge::safe(user, truth, told, end_us, lag_us, &windows));
         breaches.extend(judge::final_ends(user, told, &byes, end_us, LAG_US));
         let share_until_us = if kind == Kind::Perfect { end_us } else { HEALS_US };
-        share.add(&judge::share(truth, told, 0, share_until_us));
+        let one = judge::share(user, truth, told, 0, share_until_us);
+        share.add(&one);
+        share.wrong.extend(one.wrong);
         if kind != Kind::Cramped {
             breaches.extend(handed_on(kind, user, told, heard, end_us));
         }
@@ -278,9 +280,8 @@ fn handed_on(kind: Kind, user: usize, told: &[Told], heard: &Heard, end_us: u64)
         .collect();
     let (held, lamp) = (&heard.held[user], &heard.lamp[user]);
     if kind != Kind::Rough {
-        let mut breaches =
-            judge::follows("the server holds", heard.separate, user, held, &published, HANDED_ON_US, end_us);
-        breaches.extend(judge::follows("the lamp was told", false, user, lamp, held, HANDED_ON_US, end_us));
+        let mut breaches = judge::follows("the server holds", user, held, &published, HANDED_ON_US, end_us);
+        breaches.extend(judge::follows("the lamp was told", user, lamp, held, HANDED_ON_US, end_us));
         return breaches;
     }
     let last = |entries: &[(u64, Status)]| {

@@ -198,6 +198,10 @@ impl Truth {
 
     fn bound(&mut self, user: usize, bound: bool) {
         let user = &mut self.users[user];
+        // Who was offline before, and talks, is so still: that is no update.
+        if !bound && user.before_inferred == Some(Terminal::Offline) {
+            return;
+        }
         user.before_inferred = None;
         user.terminal = match (bound, speaks(user.session)) {
             (true, _) => Terminal::Online,

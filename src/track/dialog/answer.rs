@@ -152,7 +152,8 @@ impl Call {
             }
             return caller;
         }
-        // No INVITE was seen: the response tells where it went back to, and whom it is from and to.
+        // No INVITE was seen: the response tells where it went back to, and whom it is from and to. It may answer a
+        // re-INVITE, whose From may be the name by which its sender was called.
         let message = heard.message;
         let flow = match message.via_count() {
             1 => Some(Flow { address: heard.destination.into(), transport: heard.transport }),
@@ -161,7 +162,7 @@ impl Call {
         let identity = EndIdentity {
             flow,
             neighbour: (message.via_count() == 1).then(|| heard.source.into()),
-            claimed: heard.aor(&message.from()).into_iter().collect(),
+            called: heard.aor(&message.from()),
             answered: true,
             ..EndIdentity::default()
         };
@@ -239,7 +240,10 @@ impl Call {
         context: &mut Context<'_>,
     ) -> usize {
         let message = heard.message;
-        let rings = self.ringing_as(attempt, tag);
+        let rang = self.ringing_as(attempt, tag);
+        let wrong = rang.filter(|&rang| self.was_told_over(rang));
+        let revoked_ends = wrong.map_or(0, |rang| self.replace(rang, heard.frame));
+        let rings = rang.filter(|_| wrong.is_none());
         let identity = EndIdentity {
             flow: Some(heard.source_flow()),
             neighbour: Some(heard.destination.into()),
@@ -259,6 +263,7 @@ impl Call {
         if let Some(end) = self.ends.get_mut(called) {
             let fact = end.edit();
             fact.peer = heard.aor(&message.from()).map(|from| from.to_text());
+            fact.revoked_ends = revoked_ends;
             fact.confidence = Confidence::Weak;
         }
         called

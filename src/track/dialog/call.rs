@@ -46,6 +46,14 @@ pub(super) struct Attempt {
     pub retry_until: Due,
     /// How it will have ended if nothing follows until then.
     pub retry_or: (EndReason, Rule),
+    /// All that it was forwarded to refused it; the caller has until then to show that it goes on.
+    pub refused_below_until: Due,
+}
+
+impl Attempt {
+    fn timers(&self) -> [Due; 2] {
+        [self.retry_until, self.refused_below_until]
+    }
 }
 
 /// One INVITE on one hop.
@@ -273,7 +281,8 @@ impl End {
         fact.state = DialogState::Terminated;
         fact.engagement = Engagement::None;
         fact.ended = Some(ending.reason);
-        fact.confidence = if ending.reason.is_inferred() { Confidence::Weak } else { Confidence::Full };
+        let seen = !ending.reason.is_inferred() && ending.rule != Rule::AckWithoutFinal;
+        fact.confidence = if seen { Confidence::Full } else { Confidence::Weak };
         self.news(ending.rule, ending.frame);
     }
 }
@@ -406,7 +415,7 @@ impl Call {
             return;
         }
         attempt.over = true;
-        attempt.retry_until = None;
+        (attempt.retry_until, attempt.refused_below_until) = (None, None);
         if attempt.bound {
             return;
         }
@@ -471,7 +480,7 @@ impl Call {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let attempts = self.attempts.iter().map(|attempt| attempt.retry_until);
+        let attempts = self.attempts.iter().flat_map(Attempt::timers);
         let branches = self.branches.iter().flat_map(|branch| [branch.no_response_at, branch.lost_at]);
         let dialogs =
             self.dialogs.iter().flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
@@ -499,6 +508,9 @@ impl Call {
                 attempt.retry_until = None;
                 let (reason, rule) = attempt.retry_or;
                 self.end_attempt(at, Ending::new(reason, rule, frame), context);
+            } else if let Some(frame) = due(attempt.refused_below_until) {
+                attempt.refused_below_until = None;
+                self.presume_refused(at, frame, context);
             }
         }
         for at in 0..self.branches.len() {
@@ -660,7 +672,7 @@ impl Call {
 
     /// The newest frame that armed one of its timers.
     fn last_frame(&self) -> Option<FrameId> {
-        let attempts = self.attempts.iter().map(|attempt| attempt.retry_until);
+        let attempts = self.attempts.iter().flat_map(Attempt::timers);
         let branches = self.branches.iter().flat_map(|branch| [branch.no_response_at, branch.lost_at]);
         let dialogs = self.dialogs.iter().flat_map(|dialog| [dialog.cap_at, dialog.forget_at]);
         attempts.chain(branches).chain(dialogs).flatten().map(|(_, frame)| frame).max()

@@ -18,6 +18,9 @@ const PENDING: usize = 16;
 
 impl Call {
     pub(super) fn ack(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        if self.ack_of_failure(heard, context) {
+            return;
+        }
         let message = heard.message;
         let Some(to_tag) = message.to_tag() else {
             return;
@@ -199,7 +202,7 @@ impl Call {
             if vias > pending.vias {
                 pending.receiver = heard.receiver_identity();
             } else if vias < pending.vias {
-                pending.sender = heard.sender_identity();
+                pending.sender = heard.inside_sender_identity();
             }
             return;
         }
@@ -214,7 +217,7 @@ impl Call {
             to_tag: self.tag_of_a_dialog(to_tag),
             offer: Description::of(heard),
             vias,
-            sender: heard.sender_identity(),
+            sender: heard.inside_sender_identity(),
             receiver: heard.receiver_identity(),
             answered_vias: None,
             at: heard.at,

@@ -15,19 +15,40 @@ use crate::base::{Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method, uri};
 
 /// Whom an INVITE says it is from and to, and where it goes.
-struct Said {
+pub(super) struct Said {
     from: Option<Aor>,
     to: Option<Aor>,
     dialled: Option<Arc<str>>,
 }
 
 impl Said {
-    fn by(heard: &Heard<'_, '_>) -> Self {
+    pub(super) fn by(heard: &Heard<'_, '_>) -> Self {
         let message = heard.message;
         Self {
             from: heard.aor(&message.from()),
             to: heard.aor(&message.to()),
             dialled: message.request_uri().map(|uri| heard.shared(uri)),
+        }
+    }
+}
+
+impl Attempt {
+    pub(super) fn new(from_tag: Arc<str>, caller: usize, said: Said, heard: &Heard<'_, '_>) -> Self {
+        let Said { from, to, dialled } = said;
+        Self {
+            from_tag,
+            cseq: heard.message.cseq().number,
+            caller,
+            bound: false,
+            over: false,
+            from,
+            to,
+            dialled,
+            caller_vias: heard.message.via_count(),
+            offer: Description::of(heard),
+            retry_until: None,
+            retry_or: (EndReason::NotRetried, Rule::NotRetried),
+            refused_below_until: None,
         }
     }
 }
@@ -47,10 +68,16 @@ impl Call {
         let attempt = match known {
             Some(at) if cseq < self.attempts.get(at).map_or(0, |attempt| attempt.cseq) => return,
             Some(at) => self.again(at, parent.is_some(), heard, context),
-            None => self.attempt(text(from_tag), heard, context),
+            None => match self.answered_before(from_tag, cseq) {
+                Some(dialog) => self.late_attempt(dialog, heard, context),
+                None => self.attempt(text(from_tag), heard, context),
+            },
         };
         let Some(attempt) = attempt else { return };
         let children = self.adopt_children(attempt, heard);
+        if let Some(attempt) = self.attempts.get_mut(attempt) {
+            attempt.refused_below_until = None;
+        }
         let mut rings_here: SmallVec<[usize; 1]> = SmallVec::new();
         if let Some(parent) = parent.and_then(|at| self.branches.get_mut(at)) {
             parent.children = parent.children.saturating_add(1);
@@ -121,25 +148,10 @@ impl Call {
         if self.attempts.len() >= context.branches_per_call {
             return None;
         }
-        let message = heard.message;
         let said = Said::by(heard);
         let caller = self.calling_end(&from_tag, &said, heard, context);
-        let Said { from, to, dialled } = said;
         self.attempts.reserve_exact(1);
-        self.attempts.push(Attempt {
-            from_tag,
-            cseq: message.cseq().number,
-            caller,
-            bound: false,
-            over: false,
-            from,
-            to,
-            dialled,
-            caller_vias: message.via_count(),
-            offer: Description::of(heard),
-            retry_until: None,
-            retry_or: (EndReason::NotRetried, Rule::NotRetried),
-        });
+        self.attempts.push(Attempt::new(from_tag, caller, said, heard));
         Some(self.attempts.len() - 1)
     }
 
@@ -274,7 +286,7 @@ impl Call {
         match status {
             100..=199 => self.provisional(at, status, heard, context),
             200..=299 => self.accepted(Some(at), heard, context),
-            _ => self.refused(at, status, heard, context),
+            _ => self.refused(at, status, None, heard, context),
         }
     }
 
@@ -291,6 +303,11 @@ impl Call {
         }
         if status == 100 {
             return;
+        }
+        if branch.parent.is_none()
+            && let Some(attempt) = self.attempts.get_mut(branch.attempt)
+        {
+            attempt.refused_below_until = None;
         }
         let tag = heard.message.to_tag();
         if let Some(tag) = tag {
@@ -388,19 +405,16 @@ impl Call {
         answering: Answering,
         context: &mut Context<'_>,
     ) -> Option<usize> {
-        let branch = self.branches.get(at)?;
-        let attempt = self.attempts.get(branch.attempt)?;
         let local_tag = answering.tag;
-        let known = branch.called.iter().rev().copied().find(|&called| {
+        let known = self.branches.get(at)?.called.iter().rev().copied().find(|&called| {
             let tag = self.ends.get(called).and_then(|end| end.local_tag.as_ref());
             tag.is_none() || local_tag.is_none() || tag == local_tag.as_ref()
         });
-        // A 2xx proves an inferred end wrong; terminated is final for the old id.
-        let wrong = known
-            .and_then(|called| self.ends.get(called))
-            .filter(|end| answering.is_final && end.ended.is_some_and(EndReason::is_inferred));
-        let revoked_ends = wrong.map(|end| end.revoked_ends.saturating_add(1));
+        let wrong = known.filter(|&called| answering.is_final && self.was_told_over(called));
+        let revoked_ends = wrong.map(|called| self.replace(called, answering.frame));
         let known = known.filter(|_| revoked_ends.is_none());
+        let branch = self.branches.get(at)?;
+        let attempt = self.attempts.get(branch.attempt)?;
         if known.is_none() && branch.called.len() >= context.branches_per_call {
             return None;
         }
@@ -438,7 +452,30 @@ impl Call {
         Some(called)
     }
 
-    fn refused(&mut self, at: usize, status: u16, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    /// Documents say that this end is over, which a 2xx proves wrong: an end that was inferred, or a ringing that a CANCEL
+    /// stopped.
+    pub(super) fn was_told_over(&self, called: usize) -> bool {
+        self.ends.get(called).is_some_and(|end| {
+            let stopped = end.state == DialogState::Early && end.engagement == Engagement::None;
+            stopped || end.ended.is_some_and(EndReason::is_inferred)
+        })
+    }
+
+    /// Another end goes on in the place of this one: that it was over is final for its id. Gives how often that was so.
+    pub(super) fn replace(&mut self, called: usize, frame: FrameId) -> u32 {
+        self.end_end(called, Ending::new(EndReason::Cancelled, Rule::Cancel, frame));
+        self.ends.get(called).map_or(1, |end| end.revoked_ends.saturating_add(1))
+    }
+
+    /// A final response other than 2xx; `proved` if it was not seen itself.
+    pub(super) fn refused(
+        &mut self,
+        at: usize,
+        status: u16,
+        proved: Option<Rule>,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
@@ -453,15 +490,20 @@ impl Call {
             487 => (EndReason::Cancelled, Rule::Cancel),
             _ => (EndReason::Rejected, Rule::InviteFailed),
         };
+        let rule = proved.unwrap_or(rule);
         for called in called {
             self.end_end(called, Ending::new(reason, rule, heard.frame));
         }
-        if !is_root || !self.all_roots_failed(attempt_at) {
+        if !is_root {
+            return self.refused_below(at, heard.frame, context);
+        }
+        if !self.all_roots_failed(attempt_at) {
             return;
         }
         let Some(attempt) = self.attempts.get_mut(attempt_at) else {
             return;
         };
+        attempt.refused_below_until = None;
         if attempt.over || attempt.bound {
             return;
         }

@@ -14,6 +14,7 @@ mod call;
 mod inside;
 mod invite;
 mod media;
+mod unseen;
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
