@@ -100,6 +100,7 @@ pub(super) struct Directory {
     count: usize,
     /// Registrations by what their bindings are found by.
     by_key: Multimap,
+    /// The AORs of digest users whose bindings are gone.
     users: HashMap<AuthUser, SmallVec<[Aor; 1]>>,
     hasher: DefaultHashBuilder,
     /// Room for the key of a URI, used again.
@@ -156,6 +157,7 @@ impl Directory {
     fn keys_of(&self, binding: &Binding) -> Keys {
         let mut keys: Keys = uris(binding).filter_map(|uri| self.contact_key(uri)).collect();
         keys.extend(binding.flow.map(|flow| self.key(1, flow)));
+        keys.extend(binding.auth.as_ref().map(|auth| self.key(2, auth)));
         keys
     }
 
@@ -169,10 +171,7 @@ impl Directory {
             oddities.note(Oddity::TableFull);
             return None;
         }
-        if let Some(auth) = &binding.auth {
-            self.remember_user(auth, &binding.aor);
-        }
-        let mut keys = self.keys_of(binding);
+        let keys = self.keys_of(binding);
         for &key in keys.iter().chain([&self.aor_key(&binding.aor)]) {
             self.by_key.insert(key, at as u64);
         }
@@ -181,7 +180,6 @@ impl Directory {
         }
         self.bindings.get_mut(at)?.push(Arc::clone(binding));
         self.count += 1;
-        keys.extend(binding.auth.as_ref().map(|auth| self.key(2, auth)));
         Some(keys)
     }
 
@@ -198,6 +196,9 @@ impl Directory {
         let of_aor = is_last.then(|| self.aor_key(&gone.aor));
         for key in self.keys_of(&gone).into_iter().chain(of_aor).filter(|key| !kept.contains(key)) {
             self.by_key.remove(key, at as u64);
+        }
+        if let Some(auth) = &gone.auth {
+            self.remember_user(auth, &gone.aor);
         }
         true
     }
@@ -224,7 +225,7 @@ impl Directory {
     }
 
     fn ids_of_named(&self, identity: &EndIdentity) -> Vec<u64> {
-        let users = identity.auth.as_ref().map_or(&[][..], |auth| self.by_digest(auth));
+        let users = identity.auth.as_ref().map(|auth| self.by_digest(auth)).unwrap_or_default();
         let aors = users.iter().chain(&identity.claimed).chain(&identity.called);
         let mut ids: Vec<u64> = aors.flat_map(|aor| self.by_key.ids(self.aor_key(aor))).collect();
         ids.sort_unstable();
@@ -252,8 +253,19 @@ impl Directory {
     }
 
     /// AORs whose accepted REGISTER used this digest user, also when their bindings are gone.
-    pub(super) fn by_digest(&self, auth: &AuthUser) -> &[Aor] {
-        self.users.get(auth).map_or(&[], SmallVec::as_slice)
+    pub(super) fn by_digest(&self, auth: &AuthUser) -> SmallVec<[Aor; 1]> {
+        let mut aors: SmallVec<[Aor; 1]> = self.users.get(auth).cloned().unwrap_or_default();
+        let registrations = self.by_key.ids(self.key(2, auth));
+        let bindings = registrations.filter_map(|at| self.bindings.get(at as usize)).flatten();
+        for binding in bindings.filter(|binding| binding.auth.as_ref() == Some(auth)) {
+            if aors.len() >= AORS_PER_USER {
+                break;
+            }
+            if !aors.contains(&binding.aor) {
+                aors.push(binding.aor.clone());
+            }
+        }
+        aors
     }
 }
 

@@ -326,7 +326,7 @@ impl Identifier {
     fn by_digest(&self, identity: &EndIdentity) -> Option<Verdict> {
         let auth = identity.auth.as_ref().filter(|_| identity.answered)?;
         let aors = self.directory.by_digest(auth);
-        let aor = match aors {
+        let aor = match aors.as_slice() {
             [only] => only,
             several => several.iter().find(|aor| identity.claimed.contains(aor))?,
         };

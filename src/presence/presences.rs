@@ -2,18 +2,15 @@
 //! In: `Attributed`. Out: `PresentityChange`, at most one status per presentity and frame. Knows nothing of sockets, clocks.
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
-use slab::Slab;
 use smallvec::SmallVec;
 
 use super::presentity::Presentity;
 use super::session_type::SessionTypes;
 use super::{ChangeKind, ChangesWanted, PresentityChange, Terminal};
-use crate::base::{Deadlines, Limits, Oddities, Oddity, Rules, Timestamp};
+use crate::base::{Deadlines, Limits, Oddities, Oddity, Places, Rules, Timestamp};
 use crate::identity::Attributed;
 use crate::sip::Aor;
 use crate::track::{Evidence, RegistrationId, Rule};
@@ -26,12 +23,10 @@ const FEW: usize = 32;
 /// Keeps all presentities and says what changes about them. Observations of one frame or moment go in by
 /// [`Self::handle`], then [`Self::flush`] makes the changes.
 pub struct Presences {
-    presentities: Slab<Presentity>,
     /// By AOR.
-    index: HashTable<u32>,
+    presentities: Places<Presentity>,
     /// By registration, where one was last found: the place of another, or of nobody, if it went since.
     by_registration: Vec<u32>,
-    hasher: DefaultHashBuilder,
     /// Those that are kept, in the order in which they came, but for those that were passed over when one had to go.
     order: VecDeque<u32>,
     /// How many there were, with those that went.
@@ -52,10 +47,8 @@ impl Presences {
     /// Nobody is known.
     pub fn new(wanted: ChangesWanted, rules: &Rules, limits: &Limits) -> Self {
         Self {
-            presentities: Slab::new(),
-            index: HashTable::new(),
+            presentities: Places::default(),
             by_registration: Vec::new(),
-            hasher: DefaultHashBuilder::default(),
             order: VecDeque::new(),
             ever: 0,
             touched: Vec::new(),
@@ -87,17 +80,14 @@ impl Presences {
                     }
                 }
                 self.ever += 1;
-                let id = self.presentities.insert(Presentity::new(attributed.aor.clone())) as u32;
-                let Self { index, presentities, hasher, .. } = self;
-                index.insert_unique(hasher.hash_one(&attributed.aor), id, |&id| {
-                    presentities.get(id as usize).map_or(0, |known| hasher.hash_one(&known.aor))
-                });
+                let aor = &attributed.aor;
+                let id = self.presentities.insert(aor, |_| Presentity::new(aor.clone()));
                 self.order.push_back(id);
                 id
             }
         };
         self.note_registration(attributed.registration, id);
-        let Some(presentity) = self.presentities.get_mut(id as usize) else {
+        let Some(presentity) = self.presentities.get_mut(id) else {
             return;
         };
         let because = because(&mut self.touched, presentity, id);
@@ -121,23 +111,20 @@ impl Presences {
     fn forget_one(&mut self) -> bool {
         for _ in 0..FEW.min(self.order.len()) {
             let Some(id) = self.order.pop_front() else { return false };
-            if !self.presentities.get(id as usize).is_some_and(Presentity::is_forgettable) {
+            if !self.presentities.get(id).is_some_and(Presentity::is_forgettable) {
                 self.order.push_back(id);
                 continue;
             }
-            let gone = self.presentities.remove(id as usize);
-            if let Ok(entry) = self.index.find_entry(self.hasher.hash_one(&gone.aor), |&other| other == id) {
-                entry.remove();
-            }
-            return true;
+            return self.presentities.remove(id).is_some();
         }
         false
     }
 
     fn find(&self, aor: &Aor, registration: Option<RegistrationId>) -> Option<u32> {
-        let is = |id: &u32| self.presentities.get(*id as usize).is_some_and(|known| known.aor == *aor);
+        let is = |known: &Presentity| known.aor == *aor;
         let at_hand = registration.and_then(|registration| self.by_registration.get(registration.0 as usize));
-        at_hand.filter(|id| is(id)).or_else(|| self.index.find(self.hasher.hash_one(aor), is)).copied()
+        let at_hand = at_hand.copied().filter(|&id| self.presentities.get(id).is_some_and(is));
+        at_hand.or_else(|| self.presentities.find(aor, is))
     }
 
     fn note_registration(&mut self, registration: Option<RegistrationId>, id: u32) {
@@ -152,7 +139,7 @@ impl Presences {
     /// Fires what is due at `now`.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         while let Some((_, id)) = self.deadlines.pop_due(now) {
-            let Some(presentity) = self.presentities.get_mut(id as usize) else {
+            let Some(presentity) = self.presentities.get_mut(id) else {
                 continue;
             };
             if let Some(began) = presentity.end_grace() {
@@ -175,13 +162,13 @@ impl Presences {
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable_by(|one, other| {
             let aor = |touched: &(u32, Option<Evidence>)| {
-                self.presentities.get(touched.0 as usize).map(|presentity| &presentity.aor)
+                self.presentities.get(touched.0).map(|presentity| &presentity.aor)
             };
             aor(one).cmp(&aor(other))
         });
         let assumed = self.started.is_none_or(|started| at < started.after_s(START_MATTERS_S));
         for (id, because) in touched.drain(..) {
-            let Some(presentity) = self.presentities.get_mut(id as usize) else {
+            let Some(presentity) = self.presentities.get_mut(id) else {
                 continue;
             };
             presentity.touched = None;

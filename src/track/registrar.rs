@@ -7,15 +7,14 @@ use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
-use slab::Slab;
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::heard::{Heard, is_copy};
 use super::registration::{Asked, Order, Registration, Step};
 use super::transactions::{Ticket, Transactions};
 use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, RegistrationId, Rule};
-use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Timestamp, Transport};
+use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Places, Timestamp, Transport};
 use crate::sip::{Aor, Uri};
 
 /// How long a REGISTER waits for its answer: 64·T1, and as much again for slow hops behind it.
@@ -98,10 +97,8 @@ impl List {
 
 /// All addresses of record with bindings.
 struct Table {
-    registrations: Slab<Registration>,
     /// By AOR.
-    index: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    registrations: Places<Registration>,
     deadlines: Deadlines<u32>,
     most: usize,
     next_binding: u64,
@@ -111,9 +108,7 @@ impl Registrar {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             table: Table {
-                registrations: Slab::new(),
-                index: HashTable::new(),
-                hasher: DefaultHashBuilder::default(),
+                registrations: Places::default(),
                 deadlines: Deadlines::new(),
                 most: limits.registered_aors,
                 next_binding: 0,
@@ -143,7 +138,7 @@ impl Registrar {
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
         while let Some((_, id)) = self.table.deadlines.pop_due(now) {
-            if let Some(registration) = self.table.registrations.get_mut(id as usize) {
+            if let Some(registration) = self.table.registrations.get_mut(id) {
                 registration.deadline = None;
                 registration.expire(now, out);
             }
@@ -324,7 +319,7 @@ impl Registrar {
         let registered = asked.as_ref().and_then(|asked| self.table.still(asked.registered?, &aor));
         let Some(id) = registered.or_else(|| self.table.registration(&aor, out, oddities)) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
-        let Some(registration) = registrations.get_mut(id as usize) else { return };
+        let Some(registration) = registrations.get_mut(id) else { return };
         let cseq = message.cseq().number;
         let (call_id, order) = registration.order(
             message.call_id(),
@@ -371,7 +366,7 @@ impl Registrar {
     ) {
         let Some(id) = self.table.registration(&asked.aor, out, oddities) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
-        let Some(registration) = registrations.get_mut(id as usize) else { return };
+        let Some(registration) = registrations.get_mut(id) else { return };
         let (call_id, order) = registration.order(
             heard.message.call_id(),
             asked.cseq,
@@ -415,7 +410,7 @@ impl Registrar {
         let call_id = key.get(..pending.call_id_bytes).unwrap_or_default();
         let Some(id) = self.table.registration_if_room(&pending.aor) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
-        let Some(registration) = registrations.get_mut(id as usize) else { return };
+        let Some(registration) = registrations.get_mut(id) else { return };
         let (call_id, order) = registration.order(call_id, pending.cseq, pending.registrar, None, now);
         if !matches!(order, Order::Newer) {
             return;
@@ -504,18 +499,12 @@ impl Table {
         if self.registrations.len() >= self.most {
             return None;
         }
-        let entry = self.registrations.vacant_entry();
-        let id = entry.key() as u32;
-        entry.insert(Registration::new(aor.clone(), RegistrationId(id)));
-        let Self { index, registrations, hasher, .. } = self;
-        index.insert_unique(hasher.hash_one(aor.as_str()), id, |&id| {
-            registrations.get(id as usize).map_or(0, |known| hasher.hash_one(known.aor.as_str()))
-        });
-        Some(id)
+        let new = |id| Registration::new(aor.clone(), RegistrationId(id));
+        Some(self.registrations.insert(aor.as_str(), new))
     }
 
     fn get(&self, id: u32) -> Option<&Registration> {
-        self.registrations.get(id as usize)
+        self.registrations.get(id)
     }
 
     /// The place where `aor` was found before, if it is still there.
@@ -524,21 +513,15 @@ impl Table {
     }
 
     fn find(&self, aor: &str) -> Option<u32> {
-        let is = |id: &u32| self.get(*id).is_some_and(|known| known.aor.as_str() == aor);
-        self.index.find(self.hasher.hash_one(aor), is).copied()
+        self.registrations.find(aor, |known| known.aor.as_str() == aor)
     }
 
     /// Room for another: the registration that ends soonest goes, else any.
     fn drop_one(&mut self, out: &mut Findings) {
         let soonest = self.ends_soonest();
-        let id = soonest.or_else(|| self.registrations.iter().next().map(|(id, _)| id as u32));
+        let id = soonest.or_else(|| self.registrations.any());
         let Some(id) = id else { return };
-        if let Some(mut gone) = self.registrations.try_remove(id as usize) {
-            if let Ok(entry) =
-                self.index.find_entry(self.hasher.hash_one(gone.aor.as_str()), |&known| known == id)
-            {
-                entry.remove();
-            }
+        if let Some(mut gone) = self.registrations.remove(id) {
             self.deadlines.set(&mut gone.deadline, id, None);
             gone.evict(out);
         }
@@ -548,7 +531,7 @@ impl Table {
     fn ends_soonest(&mut self) -> Option<u32> {
         loop {
             let id = self.deadlines.first_key()?;
-            let registration = self.registrations.get_mut(id as usize)?;
+            let registration = self.registrations.get_mut(id)?;
             let (armed, next) = (registration.deadline, registration.next_expiry());
             if armed == next {
                 return Some(id);
@@ -559,7 +542,7 @@ impl Table {
 
     /// A refresh costs nothing here: see [`Deadlines::set_lazily`].
     fn settle(&mut self, id: u32) {
-        if let Some(registration) = self.registrations.get_mut(id as usize) {
+        if let Some(registration) = self.registrations.get_mut(id) {
             let next = registration.next_expiry();
             self.deadlines.set_lazily(&mut registration.deadline, id, next);
         }

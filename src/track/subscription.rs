@@ -6,12 +6,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use slab::Slab;
 
 use super::heard::{Heard, text};
 use super::registrar::transaction_key;
 use super::{EndId, EndIdentity, Fact, Findings, Rule, SubscriptionFact};
-use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Timestamp};
+use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Timestamp};
 use crate::sip::Method;
 
 /// Ids of subscriptions are told apart from those of dialog ends by this bit.
@@ -39,9 +38,8 @@ struct Subscription {
 
 /// All subscriptions to `presence`.
 pub(super) struct Subscriptions {
-    subscriptions: Slab<Subscription>,
     /// By Call-ID and the subscriber's tag.
-    index: HashMap<(Arc<str>, Arc<str>), u32>,
+    subscriptions: Places<Subscription>,
     pending: HashMap<Box<[u8]>, Pending>,
     pending_order: VecDeque<(Timestamp, Box<[u8]>)>,
     deadlines: Deadlines<u32>,
@@ -53,8 +51,7 @@ pub(super) struct Subscriptions {
 impl Subscriptions {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            subscriptions: Slab::new(),
-            index: HashMap::new(),
+            subscriptions: Places::default(),
             pending: HashMap::new(),
             pending_order: VecDeque::new(),
             deadlines: Deadlines::new(),
@@ -103,6 +100,7 @@ impl Subscriptions {
         transaction_key(&mut self.key, heard);
         let message = heard.message;
         let key = (heard.call_id(), text(message.from_tag().unwrap_or_default()));
+        let known = self.find(&key);
         let Some(asked) = self.pending.get_mut(&*self.key) else {
             return;
         };
@@ -110,11 +108,11 @@ impl Subscriptions {
             200..=299 if asked.presence && !std::mem::replace(&mut asked.accepted, true) => {
                 let expires_s = message.expires().or(asked.expires_s).unwrap_or(3_600);
                 if expires_s == 0 {
-                    return self.end(&key, Rule::Unsubscribed, heard.frame, out);
+                    return self.end(known, Rule::Unsubscribed, heard.frame, out);
                 }
                 let (identity, vias) = (asked.identity.clone(), asked.vias);
                 let until = heard.at.after_s(expires_s);
-                if self.subscriptions.len() >= self.most && !self.index.contains_key(&key) {
+                if self.subscriptions.len() >= self.most && known.is_none() {
                     oddities.note(Oddity::TableFull);
                     self.end_soonest(out);
                 }
@@ -122,10 +120,14 @@ impl Subscriptions {
             }
             // RFC 6665 section 4.1.2.2: the subscription that was to be refreshed is gone.
             404 | 405 | 410 | 416 | 480..=485 | 489 | 501 | 604 => {
-                self.end(&key, Rule::Unsubscribed, heard.frame, out);
+                self.end(known, Rule::Unsubscribed, heard.frame, out);
             }
             _ => {}
         }
+    }
+
+    fn find(&self, key: &(Arc<str>, Arc<str>)) -> Option<u32> {
+        self.subscriptions.find(key, |known| known.key == *key)
     }
 
     fn extend(
@@ -137,23 +139,18 @@ impl Subscriptions {
         frame: FrameId,
         out: &mut Findings,
     ) {
-        let id = match self.index.get(&key) {
-            Some(&id) => id,
-            None => {
-                self.next_id += 1;
-                let id = self.subscriptions.insert(Subscription {
-                    key: key.clone(),
-                    identity: identity.clone(),
-                    vias,
-                    id: SUBSCRIPTION | self.next_id,
-                    frame,
-                    deadline: None,
-                }) as u32;
-                self.index.insert(key, id);
-                id
-            }
-        };
-        let Some(subscription) = self.subscriptions.get_mut(id as usize) else {
+        let id = self.find(&key).unwrap_or_else(|| {
+            self.next_id += 1;
+            self.subscriptions.insert(&key, |_| Subscription {
+                key: key.clone(),
+                identity: identity.clone(),
+                vias,
+                id: SUBSCRIPTION | self.next_id,
+                frame,
+                deadline: None,
+            })
+        });
+        let Some(subscription) = self.subscriptions.get_mut(id) else {
             return;
         };
         if vias <= subscription.vias {
@@ -169,18 +166,18 @@ impl Subscriptions {
         let message = heard.message;
         let Some(tag) = message.to_tag() else { return };
         let key = (heard.call_id(), text(tag));
-        let Some(&id) = self.index.get(&key) else {
+        let Some(id) = self.find(&key) else {
             return;
         };
         let Some((state, expires_s)) = message.subscription_state() else {
             return;
         };
         if state.eq_ignore_ascii_case(b"terminated") {
-            return self.end(&key, Rule::Unsubscribed, heard.frame, out);
+            return self.end(Some(id), Rule::Unsubscribed, heard.frame, out);
         }
         // A notifier may shorten what it granted (RFC 6665 section 4.2.2).
         let sooner = expires_s.map(|expires_s| heard.at.after_s(expires_s));
-        if let Some(subscription) = self.subscriptions.get_mut(id as usize)
+        if let Some(subscription) = self.subscriptions.get_mut(id)
             && let Some(sooner) = sooner.filter(|&sooner| Some(sooner) < subscription.deadline)
         {
             subscription.frame = heard.frame;
@@ -190,17 +187,15 @@ impl Subscriptions {
 
     /// The table is full: the subscription that would run out first goes.
     fn end_soonest(&mut self, out: &mut Findings) {
-        let soonest = self.deadlines.first_key().and_then(|id| self.subscriptions.get(id as usize));
-        if let Some((key, frame)) = soonest.map(|gone| (gone.key.clone(), gone.frame)) {
-            self.end(&key, Rule::Evicted, frame, out);
+        let soonest = self.deadlines.first_key();
+        if let Some(frame) = soonest.and_then(|id| self.subscriptions.get(id)).map(|gone| gone.frame) {
+            self.end(soonest, Rule::Evicted, frame, out);
         }
     }
 
-    fn end(&mut self, key: &(Arc<str>, Arc<str>), rule: Rule, frame: FrameId, out: &mut Findings) {
-        let Some(id) = self.index.remove(key) else {
-            return;
-        };
-        if let Some(mut subscription) = self.subscriptions.try_remove(id as usize) {
+    fn end(&mut self, id: Option<u32>, rule: Rule, frame: FrameId, out: &mut Findings) {
+        let Some(id) = id else { return };
+        if let Some(mut subscription) = self.subscriptions.remove(id) {
             self.deadlines.set(&mut subscription.deadline, id, None);
             subscription.frame = frame;
             subscription.tell(None, rule, out);
@@ -209,8 +204,7 @@ impl Subscriptions {
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
         while let Some((_, id)) = self.deadlines.pop_due(now) {
-            if let Some(subscription) = self.subscriptions.try_remove(id as usize) {
-                self.index.remove(&subscription.key);
+            if let Some(subscription) = self.subscriptions.remove(id) {
                 subscription.tell(None, Rule::SubscriptionExpired, out);
             }
         }

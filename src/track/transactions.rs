@@ -1,10 +1,7 @@
 //! Transactions under way: found by the bytes that tell them, or by a ticket that is worthless once they are over.
 //! In: what waits for an answer. Out: the same. Knows nothing of what it is.
 
-use std::hash::BuildHasher;
-
-use hashbrown::{DefaultHashBuilder, HashTable};
-use slab::Slab;
+use crate::base::Places;
 
 /// Stands for one transaction, and for no later one in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,30 +15,20 @@ const SPARE_KEYS: usize = 256;
 
 struct Waiting<T> {
     key: Vec<u8>,
-    /// The key's, so that it is worked out once.
-    hash: u64,
     serial: u64,
     what: T,
 }
 
 /// What waits, by its key.
 pub(super) struct Transactions<T> {
-    waiting: Slab<Waiting<T>>,
-    index: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    waiting: Places<Waiting<T>>,
     serial: u64,
     spare_keys: Vec<Vec<u8>>,
 }
 
 impl<T> Transactions<T> {
     pub(super) fn new() -> Self {
-        Self {
-            waiting: Slab::new(),
-            index: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-            serial: 0,
-            spare_keys: Vec::new(),
-        }
+        Self { waiting: Places::default(), serial: 0, spare_keys: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -53,23 +40,17 @@ impl<T> Transactions<T> {
     }
 
     fn place(&self, key: &[u8]) -> Option<u32> {
-        let hash = self.hasher.hash_one(key);
-        let is = |place: &u32| {
-            self.waiting
-                .get(*place as usize)
-                .is_some_and(|waiting| waiting.hash == hash && waiting.key == key)
-        };
-        self.index.find(hash, is).copied()
+        self.waiting.find(key, |waiting| waiting.key == key)
     }
 
     pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut T> {
         let place = self.place(key)?;
-        self.waiting.get_mut(place as usize).map(|waiting| &mut waiting.what)
+        self.waiting.get_mut(place).map(|waiting| &mut waiting.what)
     }
 
     /// What has this ticket, unless it is over.
     pub(super) fn get(&self, ticket: Ticket) -> Option<&T> {
-        let waiting = self.waiting.get(ticket.place as usize)?;
+        let waiting = self.waiting.get(ticket.place)?;
         (waiting.serial == ticket.serial).then_some(&waiting.what)
     }
 
@@ -79,18 +60,13 @@ impl<T> Transactions<T> {
         let serial = self.serial;
         let mut own_key = self.spare_keys.pop().unwrap_or_default();
         own_key.extend_from_slice(key);
-        let hash = self.hasher.hash_one(key);
-        let place = self.waiting.insert(Waiting { key: own_key, hash, serial, what }) as u32;
-        let Self { waiting, index, .. } = self;
-        index.insert_unique(hash, place, |place| {
-            waiting.get(*place as usize).map_or(0, |waiting| waiting.hash)
-        });
+        let place = self.waiting.insert(key, |_| Waiting { key: own_key, serial, what });
         Ticket { place, serial }
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<T> {
         let place = self.place(key)?;
-        let mut gone = self.take(place)?;
+        let mut gone = self.waiting.remove(place)?;
         if self.spare_keys.len() < SPARE_KEYS {
             gone.key.clear();
             self.spare_keys.push(gone.key);
@@ -101,15 +77,7 @@ impl<T> Transactions<T> {
     /// Takes out what has this ticket, with its key.
     pub(super) fn remove_ticket(&mut self, ticket: Ticket) -> Option<(Vec<u8>, T)> {
         self.get(ticket)?;
-        self.take(ticket.place).map(|gone| (gone.key, gone.what))
-    }
-
-    fn take(&mut self, place: u32) -> Option<Waiting<T>> {
-        let gone = self.waiting.try_remove(place as usize)?;
-        if let Ok(entry) = self.index.find_entry(gone.hash, |&known| known == place) {
-            entry.remove();
-        }
-        Some(gone)
+        self.waiting.remove(ticket.place).map(|gone| (gone.key, gone.what))
     }
 }
 

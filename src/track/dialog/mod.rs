@@ -17,14 +17,11 @@ mod media;
 mod unseen;
 
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
-
-use hashbrown::{DefaultHashBuilder, HashTable};
-use slab::Slab;
+use std::sync::Arc;
 
 use super::heard::{Heard, text};
 use super::{EndReason, Findings};
-use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Rules, Timestamp};
+use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Rules, Timestamp};
 use crate::sip::Method;
 use call::Call;
 use media::MediaTable;
@@ -57,10 +54,8 @@ struct Context<'a> {
 
 /// All calls.
 pub(super) struct Dialogs {
-    calls: Slab<Call>,
     /// By Call-ID.
-    index: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    calls: Places<Call>,
     order: VecDeque<(u32, u64)>,
     born: u64,
     deadlines: Deadlines<u32>,
@@ -74,9 +69,7 @@ pub(super) struct Dialogs {
 impl Dialogs {
     pub(super) fn new(rules: &Rules, limits: &Limits) -> Self {
         Self {
-            calls: Slab::new(),
-            index: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            calls: Places::default(),
             order: VecDeque::new(),
             born: 0,
             deadlines: Deadlines::new(),
@@ -114,7 +107,7 @@ impl Dialogs {
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
         while let Some((_, id)) = self.deadlines.pop_due(now) {
-            let Some(call) = self.calls.get_mut(id as usize) else { continue };
+            let Some(call) = self.calls.get_mut(id) else { continue };
             call.deadline = None;
             let next = call.next_deadline();
             if next.is_some_and(|next| next > now) {
@@ -134,7 +127,7 @@ impl Dialogs {
         out: &mut Findings,
         act: impl FnOnce(&mut Call, &mut Context<'_>),
     ) {
-        let Some(call) = self.calls.get_mut(id as usize) else {
+        let Some(call) = self.calls.get_mut(id) else {
             return;
         };
         let mut context = Context {
@@ -163,17 +156,12 @@ impl Dialogs {
         }
         let call_id = heard.call_id();
         self.born += 1;
-        let hash = self.hasher.hash_one(&*call_id);
-        let id = self.calls.insert(Call::new(call_id, self.born)) as u32;
-        let Self { index, calls, hasher, .. } = self;
-        index.insert_unique(hash, id, |&id| {
-            calls.get(id as usize).map_or(0, |call| hasher.hash_one(&*call.call_id))
-        });
+        let id = self.calls.insert(&*call_id, |_| Call::new(Arc::clone(&call_id), self.born));
         self.order.push_back((id, self.born));
         // Calls that ended leave their place in the queue: swept when they are the most of it.
         if self.order.len() > 2 * self.calls.len() + 64 {
             let calls = &self.calls;
-            self.order.retain(|&(id, born)| calls.get(id as usize).is_some_and(|call| call.born == born));
+            self.order.retain(|&(id, born)| calls.get(id).is_some_and(|call| call.born == born));
         }
         id
     }
@@ -181,7 +169,7 @@ impl Dialogs {
     /// `frame` is of the message that needs the room.
     fn evict_oldest(&mut self, frame: FrameId, out: &mut Findings) {
         while let Some((id, born)) = self.order.pop_front() {
-            if self.calls.get(id as usize).is_some_and(|call| call.born == born) {
+            if self.calls.get(id).is_some_and(|call| call.born == born) {
                 self.step(id, frame, out, Call::evict);
                 self.remove(id);
                 return;
@@ -190,19 +178,13 @@ impl Dialogs {
     }
 
     fn remove(&mut self, id: u32) {
-        if let Some(mut call) = self.calls.try_remove(id as usize) {
+        if let Some(mut call) = self.calls.remove(id) {
             self.deadlines.set(&mut call.deadline, id, None);
-            if let Ok(entry) =
-                self.index.find_entry(self.hasher.hash_one(&*call.call_id), |&known| known == id)
-            {
-                entry.remove();
-            }
         }
     }
 
     fn find(&self, call_id: &str) -> Option<u32> {
-        let is = |id: &u32| self.calls.get(*id as usize).is_some_and(|call| *call.call_id == *call_id);
-        self.index.find(self.hasher.hash_one(call_id), is).copied()
+        self.calls.find(call_id, |call| *call.call_id == *call_id)
     }
 }
 
