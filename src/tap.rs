@@ -209,9 +209,10 @@ impl Tap {
 
 impl Spine {
     fn message(&mut self, at: Timestamp, frame: FrameId, raw: &RawMessage<'_>, oddities: &mut Oddities) {
-        let message = match self.scanner.scan(raw.bytes) {
-            Ok(message) => message,
-            Err(_) => return oddities.note(Oddity::MalformedMessage),
+        // It is large, and stays where it was scanned to.
+        let scanned = self.scanner.scan(raw.bytes);
+        let Ok(message) = &scanned else {
+            return oddities.note(Oddity::MalformedMessage);
         };
         self.sip_messages += 1;
         let heard = Heard {
@@ -221,7 +222,7 @@ impl Spine {
             destination: raw.destination,
             transport: raw.transport,
             whole: raw.whole,
-            message: &message,
+            message,
             texts: &self.texts,
         };
         if self.trace_messages {

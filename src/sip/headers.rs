@@ -184,71 +184,11 @@ impl<'a> Via<'a> {
 
     /// All before the parameters, which are left for [`Self::with_params_read`].
     pub(super) fn parse_sent_by(value: &'a [u8]) -> Option<Self> {
-        Self::at_a_glance(value).or_else(|| Self::parse_any_sent_by(value))
-    }
-
-    /// As nearly all are written: `SIP/2.0/UDP host:port;…`, without white space or quotes before the parameters.
-    fn at_a_glance(value: &'a [u8]) -> Option<Self> {
-        let (transport, rest) = value.strip_prefix(b"SIP/2.0/")?.split_at_checked(3)?;
-        let rest = rest.strip_prefix(b" ")?;
-        let host_end = find([b':', b';', b'"', b' ', b'\t', b'\r', b'\n'], rest)?;
-        let (host, rest) = rest.split_at_checked(host_end)?;
-        let (port, params) = match rest {
-            [b':', rest @ ..] => {
-                let (digits, params) = rest.split_at_checked(find([b';'], rest)?)?;
-                (Some(port(digits)?), params)
-            }
-            _ => (None, rest),
+        let SentBy { transport, host, port, params } = match SentBy::at_a_glance(value) {
+            Some(sent_by) => sent_by,
+            None => SentBy::parse(value)?,
         };
-        let is_plain = matches!(transport, b"UDP" | b"TCP" | b"TLS")
-            && host.first().is_some_and(|first| *first != b'[')
-            && params.first() == Some(&b';');
-        is_plain.then_some(Self::with_sent_by(transport, host, port, params))
-    }
-
-    fn parse_any_sent_by(value: &'a [u8]) -> Option<Self> {
-        // Nearly all begin so; others have white space around the slashes.
-        let rest = match value.strip_prefix(b"SIP/2.0/") {
-            Some(rest) => rest,
-            None => {
-                let (_protocol, rest) = split_once(value, b'/')?;
-                split_once(rest, b'/')?.1
-            }
-        };
-        let rest = trim_start(rest);
-        let end = rest.iter().position(|&byte| !is_token(byte))?;
-        let (transport, rest) = rest.split_at_checked(end)?;
-        let params_at = match find([b';', b'"'], rest) {
-            Some(at) if rest.get(at) == Some(&b';') => at,
-            Some(_) => find_outside_quotes(rest, b';', false).unwrap_or(rest.len()),
-            None => rest.len(),
-        };
-        let (sent_by, params) = rest.split_at_checked(params_at)?;
-        let sent_by = trim(sent_by);
-        let host_end = match sent_by.first()? {
-            b'[' => find([b']'], sent_by)? + 1,
-            _ => find([b':', b' ', b'\t', b'\r', b'\n'], sent_by).unwrap_or(sent_by.len()),
-        };
-        let (host, port_text) = sent_by.split_at_checked(host_end)?;
-        let port = match trim_start(port_text) {
-            [] => None,
-            [b':', digits @ ..] => match trim_start(digits) {
-                [] => None,
-                digits => Some(port(digits)?),
-            },
-            // A comment, as RFC 2543 had them.
-            [b'(', ..] => None,
-            _ => return None,
-        };
-        if transport.is_empty() || host.is_empty() {
-            return None;
-        }
-        Some(Self::with_sent_by(transport, host, port, params))
-    }
-
-    fn with_sent_by(transport: &'a [u8], host: &'a [u8], port: Option<u16>, params: &'a [u8]) -> Self {
-        let params = Params::new(params);
-        Self {
+        Some(Self {
             transport,
             host,
             port,
@@ -256,8 +196,8 @@ impl<'a> Via<'a> {
             received: None,
             rport: None,
             asks_rport: false,
-            params,
-        }
+            params: Params::new(params),
+        })
     }
 
     /// The branch alone.
@@ -294,6 +234,78 @@ impl<'a> Via<'a> {
     /// The host of the sent-by as an address, when it is written as one.
     pub fn host_ip(&self) -> Option<IpAddr> {
         host_ip(self.host)
+    }
+}
+
+/// A Via value before its parameters, and the text of these.
+#[derive(Debug, PartialEq)]
+struct SentBy<'a> {
+    transport: &'a [u8],
+    host: &'a [u8],
+    port: Option<u16>,
+    params: &'a [u8],
+}
+
+impl<'a> SentBy<'a> {
+    /// As nearly all are written: `SIP/2.0/UDP host:port;…`, without white space or quotes before the parameters.
+    #[inline(always)]
+    fn at_a_glance(value: &'a [u8]) -> Option<Self> {
+        let (transport, rest) = value.strip_prefix(b"SIP/2.0/")?.split_at_checked(3)?;
+        let rest = rest.strip_prefix(b" ")?;
+        let host_end = find([b':', b';', b'"', b' ', b'\t', b'\r', b'\n'], rest)?;
+        let (host, rest) = rest.split_at_checked(host_end)?;
+        let (port, params) = match rest.strip_prefix(b":") {
+            Some(rest) => {
+                let (digits, params) = rest.split_at_checked(find([b';'], rest)?)?;
+                (Some(port(digits)?), params)
+            }
+            None => (None, rest),
+        };
+        let is_plain = matches!(transport, b"UDP" | b"TCP" | b"TLS")
+            && host.first().is_some_and(|first| *first != b'[')
+            && params.first() == Some(&b';');
+        is_plain.then_some(Self { transport, host, port, params })
+    }
+
+    /// As any are written.
+    fn parse(value: &'a [u8]) -> Option<Self> {
+        // Nearly all begin so; others have white space around the slashes.
+        let rest = match value.strip_prefix(b"SIP/2.0/") {
+            Some(rest) => rest,
+            None => {
+                let (_protocol, rest) = split_once(value, b'/')?;
+                split_once(rest, b'/')?.1
+            }
+        };
+        let rest = trim_start(rest);
+        let end = rest.iter().position(|&byte| !is_token(byte))?;
+        let (transport, rest) = rest.split_at_checked(end)?;
+        let params_at = match find([b';', b'"'], rest) {
+            Some(at) if rest.get(at) == Some(&b';') => at,
+            Some(_) => find_outside_quotes(rest, b';', false).unwrap_or(rest.len()),
+            None => rest.len(),
+        };
+        let (sent_by, params) = rest.split_at_checked(params_at)?;
+        let sent_by = trim(sent_by);
+        let host_end = match sent_by.first()? {
+            b'[' => find([b']'], sent_by)? + 1,
+            _ => find([b':', b' ', b'\t', b'\r', b'\n'], sent_by).unwrap_or(sent_by.len()),
+        };
+        let (host, port_text) = sent_by.split_at_checked(host_end)?;
+        let port = match trim_start(port_text) {
+            [] => None,
+            [b':', digits @ ..] => match trim_start(digits) {
+                [] => None,
+                digits => Some(port(digits)?),
+            },
+            // A comment, as RFC 2543 had them.
+            [b'(', ..] => None,
+            _ => return None,
+        };
+        if transport.is_empty() || host.is_empty() {
+            return None;
+        }
+        Some(Self { transport, host, port, params })
     }
 }
 

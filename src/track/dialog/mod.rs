@@ -99,10 +99,11 @@ impl Dialogs {
     }
 
     pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
-        let known = match std::str::from_utf8(heard.message.call_id()) {
-            Ok(call_id) => self.find(call_id),
-            Err(_) => self.find(&text(heard.message.call_id())),
-        };
+        let call_id = heard.message.call_id();
+        let known = self.find(call_id).or_else(|| {
+            // What is not UTF-8 was replaced.
+            std::str::from_utf8(call_id).is_err().then(|| self.find(text(call_id).as_bytes())).flatten()
+        });
         let id = match known {
             Some(id) => id,
             None if opens_a_call(heard) => self.open(heard, out, oddities),
@@ -162,11 +163,11 @@ impl Dialogs {
         }
         let call_id = heard.call_id();
         self.born += 1;
-        let hash = self.hasher.hash_one(&*call_id);
+        let hash = self.hasher.hash_one(call_id.as_bytes());
         let id = self.calls.insert(Call::new(call_id, self.born)) as u32;
         let Self { index, calls, hasher, .. } = self;
         index.insert_unique(hash, id, |&id| {
-            calls.get(id as usize).map_or(0, |call| hasher.hash_one(&*call.call_id))
+            calls.get(id as usize).map_or(0, |call| hasher.hash_one(call.call_id.as_bytes()))
         });
         self.order.push_back((id, self.born));
         // Calls that ended leave their place in the queue: swept when they are the most of it.
@@ -192,15 +193,15 @@ impl Dialogs {
         if let Some(mut call) = self.calls.try_remove(id as usize) {
             self.deadlines.set(&mut call.deadline, id, None);
             if let Ok(entry) =
-                self.index.find_entry(self.hasher.hash_one(&*call.call_id), |&known| known == id)
+                self.index.find_entry(self.hasher.hash_one(call.call_id.as_bytes()), |&known| known == id)
             {
                 entry.remove();
             }
         }
     }
 
-    fn find(&self, call_id: &str) -> Option<u32> {
-        let is = |id: &u32| self.calls.get(*id as usize).is_some_and(|call| *call.call_id == *call_id);
+    fn find(&self, call_id: &[u8]) -> Option<u32> {
+        let is = |id: &u32| self.calls.get(*id as usize).is_some_and(|call| call.call_id.as_bytes() == call_id);
         self.index.find(self.hasher.hash_one(call_id), is).copied()
     }
 }
