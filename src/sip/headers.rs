@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 
 use super::lex::{
-    closing_quote, exact_u32, find, find_outside_quotes, is_name, is_space, is_token, port, seconds, split_around,
-    split_once, trim, trim_end, trim_start, unquote,
+    closing_quote, exact_u32, find, find_outside_quotes, is_name, is_space, is_token, port, seconds,
+    split_around, split_once, trim, trim_end, trim_start, unquote,
 };
 use super::uri::host_ip;
 use super::{Method, Params};
@@ -26,8 +26,7 @@ pub(super) fn cseq(value: &[u8]) -> Option<(CSeq, &[u8])> {
     let (number, text) = value.split_at_checked(end)?;
     let text = trim(text.strip_prefix(b" ").unwrap_or(text));
     let method = Method::of(text);
-    let is_method =
-        method != Method::Other || (!text.is_empty() && text.iter().all(|&byte| is_token(byte)));
+    let is_method = method != Method::Other || (!text.is_empty() && text.iter().all(|&byte| is_token(byte)));
     is_method.then_some((CSeq { number: exact_u32(number)?, method }, text))
 }
 
@@ -203,8 +202,7 @@ impl<'a> Via<'a> {
     /// The branch alone.
     pub(super) fn read_branch(&self) -> Option<&'a [u8]> {
         let further = || {
-            let mut branches =
-                self.params.iter().filter(|(name, _)| is_name(name, b"branch"));
+            let mut branches = self.params.iter().filter(|(name, _)| is_name(name, b"branch"));
             branches.find_map(|(_, value)| value.filter(|value| !value.is_empty()))
         };
         self.params.value(b"branch").or_else(further)
@@ -527,4 +525,84 @@ fn lower<const N: usize>(name: &[u8]) -> Lower<N> {
         length = name.len();
     }
     Lower { bytes, length }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lex::jumbled;
+    use super::*;
+
+    #[test]
+    fn a_via_is_at_a_glance_what_it_is_when_looked_at() {
+        let pieces = [
+            "SIP/2.0/",
+            "UDP",
+            " ",
+            "192.0.2.1",
+            ":",
+            "5060",
+            ";",
+            "branch=z9hG4bK1",
+            ";",
+            "rport",
+            " ",
+            "\r\n ",
+            "\t",
+            "TCP",
+            "TLS",
+            "TLS-SCTP",
+            "/",
+            "[2001:db8::1]",
+            "[",
+            "\"",
+            "a;b",
+            "\\\"",
+            ",",
+            "(x)",
+            "99999",
+            "",
+        ];
+        let mut seen = 0;
+        for text in jumbled(&pieces) {
+            if let Some(glance) = SentBy::at_a_glance(&text) {
+                assert_eq!(Some(glance), SentBy::parse(&text), "{}", text.escape_ascii());
+                seen += 1;
+            }
+        }
+        assert!(seen > 1_000, "{seen}");
+    }
+
+    #[test]
+    fn a_digest_user_in_front_is_the_one_that_is_found_anywhere() {
+        let pieces = [
+            "Digest ",
+            "username=\"",
+            "alice",
+            "\", ",
+            "realm=\"",
+            "example.com",
+            "\"",
+            ", nonce=\"1\"",
+            " ",
+            "\\",
+            ",",
+            "\r\n ",
+            "digest ",
+            "Basic x",
+            "username=bob",
+            "uri=\"sip:a,b\"",
+            "realm=",
+            "x",
+            "=",
+        ];
+        let mut seen = 0;
+        for text in jumbled(&pieces) {
+            if let Some(user) = AuthParams::user_in_front(&text) {
+                let found = DigestSchemes::new(&text).next().map(AuthParams::user);
+                assert_eq!(Some(user), found, "{}", text.escape_ascii());
+                seen += 1;
+            }
+        }
+        assert!(seen > 1_000, "{seen}");
+    }
 }

@@ -200,8 +200,7 @@ pub(super) fn find_outside_quotes(text: &[u8], separator: u8, angles: bool) -> O
     let mut at = 0;
     loop {
         let rest = text.get(at..)?;
-        let found =
-            if angles { find([separator, b'"', b'<'], rest) } else { find([separator, b'"'], rest) };
+        let found = if angles { find([separator, b'"', b'<'], rest) } else { find([separator, b'"'], rest) };
         let next = at + found?;
         match *text.get(next)? {
             found if found == separator => return Some(next),
@@ -278,15 +277,30 @@ pub(super) fn digits(text: &[u8]) -> Option<u64> {
     if text.len() <= MOST {
         return text.iter().try_fold(0, |number: u64, byte| Some(number.wrapping_mul(10) + digit(byte)?));
     }
-    text.iter().try_fold(0, |number: u64, byte| {
-        Some(number.saturating_mul(10).saturating_add(digit(byte)?))
-    })
+    text.iter().try_fold(0, |number: u64, byte| Some(number.saturating_mul(10).saturating_add(digit(byte)?)))
 }
 
 /// The digits that a text begins with.
 pub(super) fn leading_digits(text: &[u8]) -> &[u8] {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end).0
+}
+
+/// Texts of these pieces in any order, the same ones each time: so two ways of reading can be compared.
+#[cfg(test)]
+pub(super) fn jumbled(pieces: &[&str]) -> impl Iterator<Item = Vec<u8>> {
+    let mut random = crate::base::Random::new(1);
+    (0..40_000).map(move |_| {
+        let mut below = |end: usize| (random.next() % end as u64) as usize;
+        // Most begin as they should, and go wrong somewhere.
+        let length = below(pieces.len() + 3);
+        let mut text = Vec::new();
+        for at in 0..length {
+            let piece = if below(4) > 0 { at.min(pieces.len() - 1) } else { below(pieces.len()) };
+            text.extend_from_slice(pieces[piece].as_bytes());
+        }
+        text
+    })
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@
 
 use memchr::{memchr, memrchr};
 
+use super::HeaderName;
 use super::headers::{NameAddr, Via, cseq};
 use super::lex::{LineEnds, Values, find, is_space, is_token, is_trimmed, trim, trim_end, trim_start};
 use super::message::{SipMessage, StartLine};
-use super::HeaderName;
 use crate::base::Limits;
 
 /// Why bytes are not a SIP message that can be believed. Offsets are in bytes from its beginning.
@@ -224,7 +224,8 @@ impl Scanner {
     /// Notes the field between these places, unless it has no colon: then it says nothing.
     #[inline]
     fn record(&mut self, bytes: &[u8], begin: usize, end: usize) -> Result<(), ScanError> {
-        let Some((field, colon)) = bytes.get(begin..end).and_then(|field| Some((field, find([b':'], field)?)))
+        let Some((field, colon)) =
+            bytes.get(begin..end).and_then(|field| Some((field, find([b':'], field)?)))
         else {
             return Ok(());
         };
@@ -277,7 +278,8 @@ impl Scanner {
         let top_via =
             vias.next().and_then(Via::parse_sent_by).ok_or_else(|| malformed(HeaderName::Via, via))?;
         let further_vias = self.fields.named(HeaderName::Via).skip(1);
-        let further_vias = further_vias.map(|via| readable_vias(Values::new(via.value(bytes)))).sum::<usize>();
+        let further_vias =
+            further_vias.map(|via| readable_vias(Values::new(via.value(bytes)))).sum::<usize>();
         let from = NameAddr::parse(from.value(bytes)).ok_or_else(|| malformed(HeaderName::From, from))?;
         let to = NameAddr::parse(to.value(bytes)).ok_or_else(|| malformed(HeaderName::To, to))?;
         Ok(SipMessage {

@@ -201,7 +201,8 @@ impl Dialogs {
     }
 
     fn find(&self, call_id: &[u8]) -> Option<u32> {
-        let is = |id: &u32| self.calls.get(*id as usize).is_some_and(|call| call.call_id.as_bytes() == call_id);
+        let is =
+            |id: &u32| self.calls.get(*id as usize).is_some_and(|call| call.call_id.as_bytes() == call_id);
         self.index.find(self.hasher.hash_one(call_id), is).copied()
     }
 }
