@@ -46,6 +46,7 @@ impl<'a> NameAddr<'a> {
     /// Reads `"Name" <uri>;params`, `Name <uri>` and, where all parameters belong to the field
     /// (RFC 3261 section 20.10), `uri;params`. `None` when a quote or an angle bracket is not closed,
     /// or when there is no URI.
+    #[inline(always)]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         let value = trim(value);
         let (display, rest) = match value.first()? {

@@ -44,7 +44,14 @@ fn places<const N: usize>(wanted: [u8; N], piece: [u8; 16]) -> u32 {
 #[inline(always)]
 pub(super) fn find<const N: usize>(wanted: [u8; N], text: &[u8]) -> Option<usize> {
     let (pieces, rest) = text.as_chunks();
-    for (number, piece) in pieces.iter().enumerate() {
+    // Mostly it is in the first one.
+    if let Some(piece) = pieces.first() {
+        let found = places(wanted, *piece);
+        if found != 0 {
+            return Some(found.trailing_zeros() as usize);
+        }
+    }
+    for (number, piece) in pieces.iter().enumerate().skip(1) {
         let found = places(wanted, *piece);
         if found != 0 {
             return Some(number * 16 + found.trailing_zeros() as usize);

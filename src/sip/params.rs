@@ -78,7 +78,7 @@ struct ParamIterator<'a> {
 impl<'a> Iterator for ParamIterator<'a> {
     type Item = (&'a [u8], Option<&'a [u8]>);
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
             let (parameter, equals, rest) = cut(self.rest);

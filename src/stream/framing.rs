@@ -92,9 +92,9 @@ fn last_content_length(fields: &[u8]) -> Option<usize> {
     /// Of a length that is not too large for any machine.
     const MOST_DIGITS: usize = 9;
     let fields = fields.strip_suffix(b"\r\n\r\n")?;
-    let digits = fields.iter().rev().take(MOST_DIGITS).take_while(|byte| byte.is_ascii_digit()).count();
-    let (before, number) = fields.split_at_checked(fields.len() - digits)?;
-    let is_length = digits > 0 && before.ends_with(b"\nContent-Length: ");
+    let last_other = fields.iter().rposition(|byte| !byte.is_ascii_digit())?;
+    let (before, number) = fields.split_at_checked(last_other + 1)?;
+    let is_length = (1..=MOST_DIGITS).contains(&number.len()) && before.ends_with(b"\nContent-Length: ");
     is_length.then(|| number.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0')))
 }
 
