@@ -212,13 +212,13 @@ impl Tap {
 impl Spine {
     fn message(&mut self, at: Timestamp, frame: FrameId, raw: &RawMessage<'_>, oddities: &mut Oddities) {
         let completed = if raw.whole { None } else { self.cut_messages.complete(raw.bytes) };
-        let message = match self.scanner.scan(completed.as_deref().unwrap_or(raw.bytes)) {
-            Ok(message) => message,
-            Err(_) if raw.whole => return oddities.note(Oddity::MalformedMessage),
-            Err(_) => return oddities.note(Oddity::MessageCut),
+        // It is large, and stays where it was scanned to.
+        let scanned = self.scanner.scan(completed.as_deref().unwrap_or(raw.bytes));
+        let Ok(message) = &scanned else {
+            return oddities.note(if raw.whole { Oddity::MalformedMessage } else { Oddity::MessageCut });
         };
         self.sip_messages += 1;
-        self.cut_messages.read(&message);
+        self.cut_messages.read(message);
         let heard = Heard {
             at,
             frame,
@@ -226,7 +226,7 @@ impl Spine {
             destination: raw.destination,
             transport: raw.transport,
             whole: raw.whole,
-            message: &message,
+            message,
             texts: &self.texts,
         };
         if self.trace_messages {

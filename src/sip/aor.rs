@@ -147,3 +147,53 @@ impl fmt::Debug for Aor {
         write!(f, "{}", Redacted(&self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lex::jumbled;
+    use super::*;
+
+    #[test]
+    fn what_is_taken_as_it_is_written_would_be_written_so() {
+        let pieces = [
+            "sip:",
+            "alice",
+            "@",
+            "example",
+            ".",
+            "com",
+            "",
+            ":5060",
+            ";transport=tcp",
+            "?a=b",
+            "EXAMPLE",
+            "%41",
+            "-",
+            "_",
+            "192.0.2.1",
+            "[2001:db8::1]",
+            ":",
+            " ",
+            "sips:",
+            "tel:",
+            "+1",
+            "..",
+            "\u{e4}",
+            "@",
+            "user@",
+        ];
+        let mut seen = 0;
+        for text in jumbled(&pieces) {
+            if let Some(as_written) = canonical_as_written(&text) {
+                let mut aor = String::new();
+                assert_eq!(write_canonical(&text, &mut aor), Some(()), "{as_written}");
+                assert_eq!(aor, as_written);
+                seen += 1;
+            }
+        }
+        assert!(seen > 1_000, "{seen}");
+        let long = |length| format!("sip:{}@example.com", "a".repeat(length - "sip:@example.com".len()));
+        assert!(canonical_as_written(long(MAX_BYTES).as_bytes()).is_some());
+        assert!(canonical_as_written(long(MAX_BYTES + 1).as_bytes()).is_none());
+    }
+}

@@ -46,6 +46,7 @@ impl<'a> NameAddr<'a> {
     /// Reads `"Name" <uri>;params`, `Name <uri>` and, where all parameters belong to the field
     /// (RFC 3261 section 20.10), `uri;params`. `None` when a quote or an angle bracket is not closed,
     /// or when there is no URI.
+    #[inline(always)]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         let value = trim(value);
         let (display, rest) = match value.first()? {
@@ -183,29 +184,90 @@ impl<'a> Via<'a> {
 
     /// All before the parameters, which are left for [`Self::with_params_read`].
     pub(super) fn parse_sent_by(value: &'a [u8]) -> Option<Self> {
-        Self::at_a_glance(value).or_else(|| Self::parse_any_sent_by(value))
+        let SentBy { transport, host, port, params } = match SentBy::at_a_glance(value) {
+            Some(sent_by) => sent_by,
+            None => SentBy::parse(value)?,
+        };
+        Some(Self {
+            transport,
+            host,
+            port,
+            branch: None,
+            received: None,
+            rport: None,
+            asks_rport: false,
+            params: Params::new(params),
+        })
     }
 
+    /// The branch alone.
+    pub(super) fn read_branch(&self) -> Option<&'a [u8]> {
+        let further = || {
+            let mut branches = self.params.iter().filter(|(name, _)| is_name(name, b"branch"));
+            branches.find_map(|(_, value)| value.filter(|value| !value.is_empty()))
+        };
+        self.params.value(b"branch").or_else(further)
+    }
+
+    /// With what the parameters say.
+    pub(super) fn with_params_read(mut self) -> Self {
+        for (name, value) in self.params.iter() {
+            let value = value.filter(|value| !value.is_empty());
+            if is_name(name, b"branch") {
+                self.branch = self.branch.or(value);
+            } else if is_name(name, b"received") {
+                self.received = self.received.or(value);
+            } else if is_name(name, b"rport") {
+                self.asks_rport = true;
+                self.rport = self.rport.or_else(|| port(value?));
+            }
+        }
+        self
+    }
+
+    /// `received` as an address; with or without brackets (RFC 5118 section 4.5).
+    pub fn received_ip(&self) -> Option<IpAddr> {
+        self.received.and_then(host_ip)
+    }
+
+    /// The host of the sent-by as an address, when it is written as one.
+    pub fn host_ip(&self) -> Option<IpAddr> {
+        host_ip(self.host)
+    }
+}
+
+/// A Via value before its parameters, and the text of these.
+#[derive(Debug, PartialEq)]
+struct SentBy<'a> {
+    transport: &'a [u8],
+    host: &'a [u8],
+    port: Option<u16>,
+    params: &'a [u8],
+}
+
+impl<'a> SentBy<'a> {
     /// As nearly all are written: `SIP/2.0/UDP host:port;…`, without white space or quotes before the parameters.
+    #[inline(always)]
     fn at_a_glance(value: &'a [u8]) -> Option<Self> {
         let (transport, rest) = value.strip_prefix(b"SIP/2.0/")?.split_at_checked(3)?;
         let rest = rest.strip_prefix(b" ")?;
         let host_end = find([b':', b';', b'"', b' ', b'\t', b'\r', b'\n'], rest)?;
         let (host, rest) = rest.split_at_checked(host_end)?;
-        let (port, params) = match rest {
-            [b':', rest @ ..] => {
+        let (port, params) = match rest.strip_prefix(b":") {
+            Some(rest) => {
                 let (digits, params) = rest.split_at_checked(find([b';'], rest)?)?;
                 (Some(port(digits)?), params)
             }
-            _ => (None, rest),
+            None => (None, rest),
         };
         let is_plain = matches!(transport, b"UDP" | b"TCP" | b"TLS")
             && host.first().is_some_and(|first| *first != b'[')
             && params.first() == Some(&b';');
-        is_plain.then_some(Self::with_sent_by(transport, host, port, params))
+        is_plain.then_some(Self { transport, host, port, params })
     }
 
-    fn parse_any_sent_by(value: &'a [u8]) -> Option<Self> {
+    /// As any are written.
+    fn parse(value: &'a [u8]) -> Option<Self> {
         // Nearly all begin so; others have white space around the slashes.
         let rest = match value.strip_prefix(b"SIP/2.0/") {
             Some(rest) => rest,
@@ -242,47 +304,7 @@ impl<'a> Via<'a> {
         if transport.is_empty() || host.is_empty() {
             return None;
         }
-        Some(Self::with_sent_by(transport, host, port, params))
-    }
-
-    fn with_sent_by(transport: &'a [u8], host: &'a [u8], port: Option<u16>, params: &'a [u8]) -> Self {
-        let params = Params::new(params);
-        Self { transport, host, port, branch: None, received: None, rport: None, asks_rport: false, params }
-    }
-
-    /// The branch alone.
-    pub(super) fn read_branch(&self) -> Option<&'a [u8]> {
-        let further = || {
-            let mut branches = self.params.iter().filter(|(name, _)| is_name(name, b"branch"));
-            branches.find_map(|(_, value)| value.filter(|value| !value.is_empty()))
-        };
-        self.params.value(b"branch").or_else(further)
-    }
-
-    /// With what the parameters say.
-    pub(super) fn with_params_read(mut self) -> Self {
-        for (name, value) in self.params.iter() {
-            let value = value.filter(|value| !value.is_empty());
-            if is_name(name, b"branch") {
-                self.branch = self.branch.or(value);
-            } else if is_name(name, b"received") {
-                self.received = self.received.or(value);
-            } else if is_name(name, b"rport") {
-                self.asks_rport = true;
-                self.rport = self.rport.or_else(|| port(value?));
-            }
-        }
-        self
-    }
-
-    /// `received` as an address; with or without brackets (RFC 5118 section 4.5).
-    pub fn received_ip(&self) -> Option<IpAddr> {
-        self.received.and_then(host_ip)
-    }
-
-    /// The host of the sent-by as an address, when it is written as one.
-    pub fn host_ip(&self) -> Option<IpAddr> {
-        host_ip(self.host)
+        Some(Self { transport, host, port, params })
     }
 }
 
@@ -504,4 +526,84 @@ fn lower<const N: usize>(name: &[u8]) -> Lower<N> {
         length = name.len();
     }
     Lower { bytes, length }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lex::jumbled;
+    use super::*;
+
+    #[test]
+    fn a_via_is_at_a_glance_what_it_is_when_looked_at() {
+        let pieces = [
+            "SIP/2.0/",
+            "UDP",
+            " ",
+            "192.0.2.1",
+            ":",
+            "5060",
+            ";",
+            "branch=z9hG4bK1",
+            ";",
+            "rport",
+            " ",
+            "\r\n ",
+            "\t",
+            "TCP",
+            "TLS",
+            "TLS-SCTP",
+            "/",
+            "[2001:db8::1]",
+            "[",
+            "\"",
+            "a;b",
+            "\\\"",
+            ",",
+            "(x)",
+            "99999",
+            "",
+        ];
+        let mut seen = 0;
+        for text in jumbled(&pieces) {
+            if let Some(glance) = SentBy::at_a_glance(&text) {
+                assert_eq!(Some(glance), SentBy::parse(&text), "{}", text.escape_ascii());
+                seen += 1;
+            }
+        }
+        assert!(seen > 1_000, "{seen}");
+    }
+
+    #[test]
+    fn a_digest_user_in_front_is_the_one_that_is_found_anywhere() {
+        let pieces = [
+            "Digest ",
+            "username=\"",
+            "alice",
+            "\", ",
+            "realm=\"",
+            "example.com",
+            "\"",
+            ", nonce=\"1\"",
+            " ",
+            "\\",
+            ",",
+            "\r\n ",
+            "digest ",
+            "Basic x",
+            "username=bob",
+            "uri=\"sip:a,b\"",
+            "realm=",
+            "x",
+            "=",
+        ];
+        let mut seen = 0;
+        for text in jumbled(&pieces) {
+            if let Some(user) = AuthParams::user_in_front(&text) {
+                let found = DigestSchemes::new(&text).next().map(AuthParams::user);
+                assert_eq!(Some(user), found, "{}", text.escape_ascii());
+                seen += 1;
+            }
+        }
+        assert!(seen > 1_000, "{seen}");
+    }
 }

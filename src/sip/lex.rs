@@ -44,7 +44,14 @@ fn places<const N: usize>(wanted: [u8; N], piece: [u8; 16]) -> u32 {
 #[inline(always)]
 pub(super) fn find<const N: usize>(wanted: [u8; N], text: &[u8]) -> Option<usize> {
     let (pieces, rest) = text.as_chunks();
-    for (number, piece) in pieces.iter().enumerate() {
+    // Mostly it is in the first one.
+    if let Some(piece) = pieces.first() {
+        let found = places(wanted, *piece);
+        if found != 0 {
+            return Some(found.trailing_zeros() as usize);
+        }
+    }
+    for (number, piece) in pieces.iter().enumerate().skip(1) {
         let found = places(wanted, *piece);
         if found != 0 {
             return Some(number * 16 + found.trailing_zeros() as usize);
@@ -284,6 +291,23 @@ pub(super) fn digits(text: &[u8]) -> Option<u64> {
 pub(super) fn leading_digits(text: &[u8]) -> &[u8] {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     text.split_at(end).0
+}
+
+/// Texts of these pieces in any order, the same ones each time: so two ways of reading can be compared.
+#[cfg(test)]
+pub(super) fn jumbled(pieces: &[&str]) -> impl Iterator<Item = Vec<u8>> {
+    let mut random = crate::base::Random::new(1);
+    (0..40_000).map(move |_| {
+        let mut below = |end: usize| (random.next() % end as u64) as usize;
+        // Most begin as they should, and go wrong somewhere.
+        let length = below(pieces.len() + 3);
+        let mut text = Vec::new();
+        for at in 0..length {
+            let piece = if below(4) > 0 { at.min(pieces.len() - 1) } else { below(pieces.len()) };
+            text.extend_from_slice(pieces[piece].as_bytes());
+        }
+        text
+    })
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ struct ParamIterator<'a> {
 impl<'a> Iterator for ParamIterator<'a> {
     type Item = (&'a [u8], Option<&'a [u8]>);
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
             let (parameter, equals, rest) = cut(self.rest);
@@ -127,6 +127,7 @@ fn find_from(begin: usize, text: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lex::jumbled;
     use super::*;
 
     #[test]
@@ -147,5 +148,35 @@ mod tests {
         let params = Params::new(b";a=\"b;c=d");
         assert_eq!(params.get(b"a"), Some(Some(&b"\"b;c=d"[..])));
         assert_eq!(params.get(b"c"), None);
+    }
+
+    #[test]
+    fn the_first_value_is_the_same_read_alone_and_with_all() {
+        let pieces = [
+            ";",
+            "tag",
+            "=",
+            "a1",
+            ";",
+            "b",
+            " ",
+            "\r\n ",
+            "\"",
+            "\\",
+            "Tag",
+            "x=y",
+            "\"a;tag=c\"",
+            "tag=",
+            "",
+        ];
+        let mut seen = 0;
+        for text in jumbled(&pieces) {
+            let params = Params::new(&text);
+            if let Some(value) = params.front(b"tag") {
+                assert_eq!(params.get(b"tag"), Some(Some(value)), "{}", text.escape_ascii());
+                seen += 1;
+            }
+        }
+        assert!(seen > 1_000, "{seen}");
     }
 }

@@ -65,12 +65,10 @@ pub enum ScanError {
 }
 
 /// Where a field's value is, white space around it included.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Field {
     begin: u32,
     end: u32,
-    /// The number of the next field of its name, or none: zero.
-    next: u16,
 }
 
 impl Field {
@@ -91,57 +89,49 @@ impl Field {
     }
 }
 
-/// The numbers of the first and the last field of a name; zero if there is none.
-#[derive(Clone, Copy, Debug, Default)]
-struct Chain {
-    first: u16,
-    last: u16,
-}
-
 /// The fields of one message that have a known name.
 #[derive(Debug)]
 pub(super) struct Fields {
-    /// In their order. The first has the number one.
-    all: Vec<Field>,
-    by_name: [Chain; HeaderName::KNOWN],
+    /// The first of each name, by name. One that begins at zero, where the start line is, is none.
+    first: [Field; HeaderName::KNOWN],
+    /// All others, in their order.
+    further: Vec<(HeaderName, Field)>,
 }
 
 impl Fields {
     fn clear(&mut self) {
-        self.all.clear();
-        self.by_name = [Chain::default(); HeaderName::KNOWN];
+        self.first = [Field::default(); HeaderName::KNOWN];
+        self.further.clear();
     }
 
     /// Adds a field, and gives the first of its name, if that is another one.
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, name: HeaderName, field: Field) -> Option<Field> {
-        let chain = self.by_name.get_mut(name as usize)?;
-        self.all.push(field);
-        // No more are looked at than there are numbers.
-        let number = self.all.len() as u16;
-        let (first, before) = (chain.first, std::mem::replace(&mut chain.last, number));
-        if first == 0 {
-            chain.first = number;
+        let first = self.first.get_mut(name as usize)?;
+        if first.begin == 0 {
+            *first = field;
             return None;
         }
-        self.all.get_mut(usize::from(before) - 1)?.next = number;
-        self.at(first)
-    }
-
-    fn at(&self, number: u16) -> Option<Field> {
-        self.all.get(usize::from(number).checked_sub(1)?).copied()
+        self.further.push((name, field));
+        Some(*first)
     }
 
     /// The first of this name.
     #[inline]
     pub(super) fn first(&self, name: HeaderName) -> Option<Field> {
-        self.at(self.by_name.get(name as usize)?.first)
+        self.first.get(name as usize).copied().filter(|field| field.begin != 0)
+    }
+
+    /// All of this name but the first, in their order.
+    #[inline]
+    fn further(&self, name: HeaderName) -> impl Iterator<Item = Field> + use<'_> {
+        self.further.iter().filter(move |(of, _)| *of == name).map(|(_, field)| *field)
     }
 
     /// All of this name, in their order.
     #[inline]
     pub(super) fn named(&self, name: HeaderName) -> impl Iterator<Item = Field> + use<'_> {
-        std::iter::successors(self.first(name), |field| self.at(field.next))
+        self.first(name).into_iter().chain(self.further(name))
     }
 }
 
@@ -156,13 +146,9 @@ pub struct Scanner {
 impl Scanner {
     /// Looks at so many header fields of a message as the limits say.
     pub fn new(limits: &Limits) -> Self {
-        let max_fields = limits.message_headers.min(usize::from(u16::MAX));
         Self {
-            fields: Fields {
-                all: Vec::with_capacity(max_fields.min(64)),
-                by_name: [Chain::default(); HeaderName::KNOWN],
-            },
-            max_fields,
+            fields: Fields { first: [Field::default(); HeaderName::KNOWN], further: Vec::with_capacity(16) },
+            max_fields: limits.message_headers,
             max_bytes: limits.message_bytes.min(u32::MAX as usize),
         }
     }
@@ -236,7 +222,7 @@ impl Scanner {
         };
         let name = HeaderName::at_front(field, length);
         // The message's length was checked to fit.
-        let field = Field { begin: (begin + colon + 1) as u32, end: end as u32, next: 0 };
+        let field = Field { begin: (begin + colon + 1) as u32, end: end as u32 };
         match self.fields.add(name, field) {
             Some(first) if is_single(name) && first.value(bytes) != field.value(bytes) => {
                 Err(ScanError::Contradictory(name.text()))
@@ -277,7 +263,7 @@ impl Scanner {
         let mut vias = Values::new(via.value(bytes));
         let top_via =
             vias.next().and_then(Via::parse_sent_by).ok_or_else(|| malformed(HeaderName::Via, via))?;
-        let further_vias = self.fields.named(HeaderName::Via).skip(1);
+        let further_vias = self.fields.further(HeaderName::Via);
         let further_vias =
             further_vias.map(|via| readable_vias(Values::new(via.value(bytes)))).sum::<usize>();
         let from = NameAddr::parse(from.value(bytes)).ok_or_else(|| malformed(HeaderName::From, from))?;

@@ -78,7 +78,7 @@ struct Section<'a> {
     port: u16,
     formats: &'a [u8],
     level: Level,
-    maps: SmallVec<[(&'a [u8], &'a [u8]); 8]>,
+    maps: SmallVec<[(&'a [u8], &'a [u8]); 6]>,
 }
 
 /// Lines that say something, trimmed.
@@ -103,29 +103,30 @@ impl Sdp {
         if trim(version) != b"0" {
             return None;
         }
-        let mut session = Level::default();
-        let mut sections: SmallVec<[Section<'_>; 1]> = SmallVec::new();
+        let (mut session, mut media) = (Level::default(), SmallVec::new());
+        let mut section: Option<Section<'_>> = None;
         for line in lines {
             let [kind, b'=', value @ ..] = line else {
                 continue;
             };
             let (kind, value) = (*kind, trim(value));
-            if kind == b'm' {
-                if sections.len() == MAX_MEDIA {
-                    break;
-                }
-                sections.push(Section::new(value)?);
-                continue;
-            }
-            match sections.last_mut() {
-                Some(section) => {
+            match &mut section {
+                None if kind != b'm' => session.read(kind, value),
+                Some(section) if kind != b'm' => {
                     section.level.read(kind, value);
                     section.read_map(kind, value);
                 }
-                None => session.read(kind, value),
+                _ => {
+                    media.extend(section.take().map(|section| section.finish(session)));
+                    if media.len() == MAX_MEDIA {
+                        break;
+                    }
+                    section = Some(Section::new(value)?);
+                }
             }
         }
-        Some(Self { media: sections.into_iter().map(|section| section.finish(session)).collect() })
+        media.extend(section.map(|section| section.finish(session)));
+        Some(Self { media })
     }
 }
 

@@ -152,9 +152,18 @@ fn may_become_start_line(bytes: &[u8]) -> bool {
     }
 }
 
-/// RFC 3261 section 25.1.
+/// RFC 3261 section 25.1. A table, since it is asked of many bytes.
 const fn is_token(byte: u8) -> bool {
-    matches!(byte,
-        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'
-        | b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    const TOKEN: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0_u8;
+        while byte < 0x80 {
+            table[byte as usize] = matches!(byte,
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'
+                | b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+            byte += 1;
+        }
+        table
+    };
+    TOKEN[byte as usize]
 }

@@ -69,11 +69,12 @@ fn empty_line(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Searched from the end, since most senders put it there.
 fn content_length(fields: &[u8]) -> ContentLength {
-    if let Some(length) = last_content_length(fields) {
-        return ContentLength::Bytes(length);
-    }
+    last_content_length(fields).map_or_else(|| any_content_length(fields), ContentLength::Bytes)
+}
+
+/// Searched from the end, since most senders put it there.
+fn any_content_length(fields: &[u8]) -> ContentLength {
     let mut rest = fields.strip_suffix(b"\r\n").unwrap_or(fields);
     while !rest.is_empty() {
         let line_start =
@@ -91,9 +92,9 @@ fn last_content_length(fields: &[u8]) -> Option<usize> {
     /// Of a length that is not too large for any machine.
     const MOST_DIGITS: usize = 9;
     let fields = fields.strip_suffix(b"\r\n\r\n")?;
-    let digits = fields.iter().rev().take(MOST_DIGITS).take_while(|byte| byte.is_ascii_digit()).count();
-    let (before, number) = fields.split_at_checked(fields.len() - digits)?;
-    let is_length = digits > 0 && before.ends_with(b"\nContent-Length: ");
+    let last_other = fields.iter().rposition(|byte| !byte.is_ascii_digit())?;
+    let (before, number) = fields.split_at_checked(last_other + 1)?;
+    let is_length = (1..=MOST_DIGITS).contains(&number.len()) && before.ends_with(b"\nContent-Length: ");
     is_length.then(|| number.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0')))
 }
 
@@ -188,5 +189,27 @@ mod tests {
         for (fields, expected) in cases {
             assert_eq!(content_length(fields.as_bytes()), *expected, "{fields:?}");
         }
+    }
+
+    #[test]
+    fn the_last_field_says_the_same_read_alone_and_among_all() {
+        let ends = ["\r\n\r\n", "\n\r\n", "\r\n", "\r\n \r\n\r\n", " \r\n\r\n"];
+        let values =
+            ["0", "00", "7", "142", "999999999", "1000000000", "99999999999999999999", "", "-1", "1 2", "1x"];
+        let mut seen = 0;
+        for front in ["", "Via: x\r\n", "Via: x\n", "\r\n", "X: y\r\n ", "Content-Length: 9\r\n"] {
+            for name in
+                ["Content-Length: ", "Content-Length:", "content-length: ", "l: ", "XContent-Length: "]
+            {
+                for (value, end) in values.iter().flat_map(|value| ends.map(|end| (value, end))) {
+                    let fields = format!("{front}{name}{value}{end}");
+                    if let Some(length) = last_content_length(fields.as_bytes()) {
+                        assert_eq!(any_content_length(fields.as_bytes()), Bytes(length), "{fields:?}");
+                        seen += 1;
+                    }
+                }
+            }
+        }
+        assert!(seen > 10, "{seen}");
     }
 }

@@ -93,10 +93,11 @@ impl Dialogs {
     }
 
     pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
-        let known = match std::str::from_utf8(heard.message.call_id()) {
-            Ok(call_id) => self.find(call_id),
-            Err(_) => self.find(&text(heard.message.call_id())),
-        };
+        let call_id = heard.message.call_id();
+        let known = self.find(call_id).or_else(|| {
+            // What is not UTF-8 was replaced.
+            std::str::from_utf8(call_id).is_err().then(|| self.find(text(call_id).as_bytes())).flatten()
+        });
         let id = match known {
             Some(id) => id,
             None if opens_a_call(heard) => self.open(heard, out, oddities),
@@ -156,7 +157,7 @@ impl Dialogs {
         }
         let call_id = heard.call_id();
         self.born += 1;
-        let id = self.calls.insert(&*call_id, |_| Call::new(Arc::clone(&call_id), self.born));
+        let id = self.calls.insert(call_id.as_bytes(), |_| Call::new(Arc::clone(&call_id), self.born));
         self.order.push_back((id, self.born));
         // Calls that ended leave their place in the queue: swept when they are the most of it.
         if self.order.len() > 2 * self.calls.len() + 64 {
@@ -183,8 +184,8 @@ impl Dialogs {
         }
     }
 
-    fn find(&self, call_id: &str) -> Option<u32> {
-        self.calls.find(call_id, |call| *call.call_id == *call_id)
+    fn find(&self, call_id: &[u8]) -> Option<u32> {
+        self.calls.find(call_id, |call| call.call_id.as_bytes() == call_id)
     }
 }
 
