@@ -443,8 +443,12 @@ fn hand_over(section: WebhookSection, count: u32, ms: u64) -> (Vec<String>, Webh
     let mut lines = handle.lines();
     for number in 0..count {
         let json = number.to_string();
-        let line =
-            Line { kind: LineKind::Status, time: Some(Timestamp::EPOCH), presentity: None, json: &json };
+        let line = Line {
+            kind: LineKind::Status,
+            time: Some(Timestamp::EPOCH),
+            presentity: None,
+            json: json.as_bytes(),
+        };
         lines.take(&line).unwrap();
     }
     let report = handle.finish(Duration::from_millis(ms)).pop().unwrap();

@@ -67,7 +67,7 @@ pub struct Line<'a> {
     /// The presentity that it is about, if it is about one.
     pub presentity: Option<&'a str>,
     /// The whole line, as one JSON object.
-    pub json: &'a str,
+    pub json: &'a [u8],
 }
 
 /// CloudEvents 1.0 sections 2 and 3, in their JSON form.
@@ -104,7 +104,7 @@ pub(crate) fn body(line: &Line<'_>, id: &str, source: &str) -> Vec<u8> {
         subject: line.presentity,
         time: line.time,
         datacontenttype: "application/json",
-        data: serde_json::from_str(line.json).ok(),
+        data: serde_json::from_slice(line.json).ok(),
     };
     // Strings, a time and a value that is JSON already: nothing here can fail.
     serde_json::to_vec(&event).unwrap_or_default()
@@ -120,7 +120,7 @@ mod tests {
             kind: LineKind::Status,
             time: Some(Timestamp::from_secs(60)),
             presentity: Some("sip:alice@example.com"),
-            json: r#"{"kind":"status", "b":1,"a":2}"#,
+            json: br#"{"kind":"status", "b":1,"a":2}"#,
         };
         assert_eq!(
             String::from_utf8(body(&line, "1-1", "urn:offhook:tap")).unwrap(),
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_a_line_does_not_have_its_event_does_not_have() {
-        let line = Line { kind: LineKind::Summary, time: None, presentity: None, json: "{}" };
+        let line = Line { kind: LineKind::Summary, time: None, presentity: None, json: b"{}" };
         let event = String::from_utf8(body(&line, "1-1", "/tap")).unwrap();
         assert!(!event.contains("subject") && !event.contains("\"time\""), "{event}");
     }

@@ -41,7 +41,7 @@ impl World {
                 kind: LineKind::Status,
                 time: None,
                 presentity: Some("sip:alice@example.com"),
-                json: &json,
+                json: json.as_bytes(),
             };
             self.webhook.handle_line(self.now, &line);
         }
@@ -286,7 +286,7 @@ fn uncommonly_large_events_are_bounded_by_their_bytes() {
     let mut world = World::new(|_| {});
     let json = format!("\"{}\"", "x".repeat(1 << 20));
     for _ in 0..100 {
-        let line = Line { kind: LineKind::Status, time: None, presentity: None, json: &json };
+        let line = Line { kind: LineKind::Status, time: None, presentity: None, json: json.as_bytes() };
         world.webhook.handle_line(world.now, &line);
     }
     let counters = world.webhook.counters();

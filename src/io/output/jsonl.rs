@@ -160,7 +160,7 @@ pub trait LineSink {
 /// A writer, which should be buffered: each line is two writes.
 impl<W: Write> LineSink for W {
     fn take(&mut self, line: &Line<'_>) -> io::Result<()> {
-        self.write_all(line.json.as_bytes())?;
+        self.write_all(line.json)?;
         self.write_all(b"\n")
     }
 
@@ -192,8 +192,7 @@ impl<S: LineSink> JsonLines<S> {
     ) -> io::Result<()> {
         self.json.clear();
         serde_json::to_writer(&mut self.json, line)?;
-        let json = std::str::from_utf8(&self.json).map_err(io::Error::other)?;
-        self.out.take(&Line { kind, time, presentity, json })
+        self.out.take(&Line { kind, time, presentity, json: &self.json })
     }
 
     fn change(&mut self, change: &PresentityChange) -> io::Result<()> {

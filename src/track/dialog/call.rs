@@ -480,20 +480,27 @@ impl Call {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let attempts = self.attempts.iter().flat_map(Attempt::timers);
-        let branches = self.branches.iter().flat_map(|branch| [branch.no_response_at, branch.lost_at]);
-        let dialogs =
-            self.dialogs.iter().flat_map(|dialog| dialog.timers().into_iter().chain([dialog.forget_at]));
-        let pending = self.pending.iter().map(|pending| pending.at.after_s(2 * TIMER_B_S)).min();
-        let overtaken = self.overtaken.as_ref().map(|overtaken| overtaken.at.after(OVERTAKES));
-        attempts
-            .chain(branches)
-            .chain(dialogs)
-            .flatten()
-            .map(|(at, _)| at)
-            .chain(pending)
-            .chain(overtaken)
-            .min()
+        // Asked after every message: loops cost half of what one long iterator does.
+        let mut next = Timestamp::MAX;
+        let mut note = |at: Timestamp| next = next.min(at);
+        let mut note_due = |due: Due| due.into_iter().for_each(|(at, _)| note(at));
+        for attempt in &self.attempts {
+            attempt.timers().into_iter().for_each(&mut note_due);
+        }
+        for branch in &self.branches {
+            [branch.no_response_at, branch.lost_at].into_iter().for_each(&mut note_due);
+        }
+        for dialog in &self.dialogs {
+            dialog.timers().into_iter().for_each(&mut note_due);
+            note_due(dialog.forget_at);
+        }
+        for pending in &self.pending {
+            note(pending.at.after_s(2 * TIMER_B_S));
+        }
+        if let Some(overtaken) = &self.overtaken {
+            note(overtaken.at.after(OVERTAKES));
+        }
+        (next < Timestamp::MAX).then_some(next)
     }
 
     /// Fires all that is due.
