@@ -405,7 +405,7 @@ pub(super) fn push_host(out: &mut String, host: &[u8]) {
     }
 }
 
-/// Of what names and IPv4 addresses in lower case are made of.
+/// Whether it has nothing but what names and IPv4 addresses in lower case are made of.
 pub(super) fn is_in_small_letters(host: &[u8]) -> bool {
     const SMALL: [bool; 256] = table(b"-._abcdefghijklmnopqrstuvwxyz0123456789", false);
     host.iter().all(|&byte| SMALL[usize::from(byte)])
