@@ -37,6 +37,9 @@ pub struct Rules {
     pub grace_s: u32,
     /// Patterns of the dialled URI (`*` stands for any run of characters) and the session type each gives; the first match counts.
     pub session_types: Vec<(String, String)>,
+    /// Telephone numbers, or what they begin with and `*`, and the AOR that is meant (`*` is the rest); the first
+    /// match counts.
+    pub numbers: Vec<(String, String)>,
     /// Seconds after which a dialog without a sign of life is no longer believed.
     pub dialog_cap_s: u32,
 }
@@ -49,6 +52,7 @@ impl Default for Rules {
             domains: Vec::new(),
             grace_s: 0,
             session_types: Vec::new(),
+            numbers: Vec::new(),
             dialog_cap_s: 4 * 3_600,
         }
     }

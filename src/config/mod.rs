@@ -113,6 +113,7 @@ struct File {
     domains: Option<Vec<Spanned<String>>>,
     registration: Option<RegistrationTable>,
     session_type: Option<InOrder>,
+    numbers: Option<InOrder>,
     dialog: Option<DialogTable>,
     publish: Option<PublishTable>,
     dialog_info: Option<DialogInfoTable>,
@@ -241,6 +242,20 @@ impl Config {
                 place.wrong(&span, "a pattern and its session type must not be empty");
             }
             rules.session_types.push((pattern.into_inner(), session_type.into_inner()));
+        }
+        for (pattern, aor) in read.numbers.map(|table| table.0).unwrap_or_default() {
+            if !is_number_pattern(pattern.as_ref()) {
+                place.wrong(&pattern.span(), "a number has digits, +, -, (, ) and ., and may end in *");
+            }
+            let stars = aor.as_ref().matches('*').count();
+            let wanted = usize::from(pattern.as_ref().ends_with('*'));
+            if stars > wanted || Aor::from_uri(aor.as_ref().replace('*', "0").as_bytes()).is_none() {
+                place.wrong(
+                    &aor.span(),
+                    "must be a SIP URI, with one * at most, for the rest of a number that ends in *",
+                );
+            }
+            rules.numbers.push((pattern.into_inner(), aor.into_inner()));
         }
         if let Some(cap_s) = read.dialog.and_then(|table| table.cap_s) {
             if *cap_s.as_ref() < MIN_DIALOG_CAP_S {
@@ -430,4 +445,10 @@ impl Place<'_> {
             (_, None) => None,
         }
     }
+}
+
+/// A telephone number with its separators, or what it begins with and a `*`.
+fn is_number_pattern(pattern: &str) -> bool {
+    let number = pattern.strip_suffix('*').unwrap_or(pattern);
+    !pattern.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || b"+-().".contains(&byte))
 }

@@ -67,6 +67,15 @@ impl Config {
                 format!("{text}\n{} = {}", quoted(pattern), quoted(session_type))
             }),
         );
+        say(
+            "Whose a telephone number is (a tel: URI, or a SIP URI whose user is a number): the number, or what it begins\n\
+             with and `*`, and the address of record that is meant, where `*` is the rest. The first match counts.\n\
+             Default: empty. Example:\n\
+             \"+49301234*\" = \"sip:*@example.com\"",
+            &rules.numbers.iter().fold("[numbers]".to_owned(), |text, (pattern, aor)| {
+                format!("{text}\n{} = {}", quoted(pattern), quoted(aor))
+            }),
+        );
         say("", "[dialog]");
         say(
             "Seconds after which a call without a sign of life is believed no longer, at least 60.\nDefault: 14400.",

@@ -11,6 +11,7 @@
 
 mod directory;
 mod domains;
+mod numbers;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use crate::track::{
 };
 use directory::{Directory, Key, Multimap};
 use domains::Domains;
+use numbers::Numbers;
 
 /// An observation, and whose it is.
 #[derive(Clone, Debug)]
@@ -85,6 +87,7 @@ struct Open {
 pub struct Identifier {
     directory: Directory,
     domains: Domains,
+    numbers: Numbers,
     servers: HashSet<IpAddr>,
     /// Addresses and the AOR that their INVITEs say they come from; `None` when they say several.
     claims: HashMap<Address, Option<Aor>>,
@@ -101,6 +104,7 @@ impl Identifier {
         Self {
             directory: Directory::new(limits),
             domains: Domains::new(&rules.domains, limits.known_addresses),
+            numbers: Numbers::new(&rules.numbers),
             servers: HashSet::new(),
             claims: HashMap::new(),
             ends: HashMap::new(),
@@ -116,7 +120,8 @@ impl Identifier {
     }
 
     /// Takes in one observation.
-    pub fn handle(&mut self, observation: Observation, oddities: &mut Oddities) {
+    pub fn handle(&mut self, mut observation: Observation, oddities: &mut Oddities) {
+        self.numbers.put_names(&mut observation.fact);
         match &observation.fact {
             Fact::Binding(_) => self.binding(observation, oddities),
             Fact::Server(address) => {
