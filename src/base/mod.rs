@@ -20,7 +20,7 @@ pub use oddity::{Oddities, Oddity};
 pub use packet::{Address, AddressMark, Flow, FrameId, Hop, LinkType, Transmit, Transport};
 pub use random::{Random, backoff};
 pub use redact::Redacted;
-pub use rules::{EndedOn, Rules, TalkingOn};
+pub use rules::{EndedOn, RegistrarLists, Rules, TalkingOn};
 pub use secret::Secret;
 pub use texts::Texts;
 pub use time::Timestamp;

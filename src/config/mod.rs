@@ -26,7 +26,7 @@ pub use next_hop::{NextHop, NextHopError, Security};
 pub use presence::PresenceSection;
 pub use webhook::WebhookSection;
 
-use crate::base::{EndedOn, Rules, TalkingOn};
+use crate::base::{EndedOn, RegistrarLists, Rules, TalkingOn};
 use crate::sip::Aor;
 use publish::PublishTable;
 
@@ -146,6 +146,15 @@ enum EndedOnWord {
 struct RegistrationTable {
     #[serde(alias = "grace")]
     grace_s: Option<u32>,
+    lists: Option<ListsWord>,
+}
+
+#[derive(Deserialize)]
+enum ListsWord {
+    #[serde(rename = "all")]
+    All,
+    #[serde(rename = "own")]
+    Own,
 }
 
 #[derive(Deserialize)]
@@ -170,7 +179,7 @@ impl<'de> Deserialize<'de> for InOrder {
         impl<'de> Visitor<'de> for Pairs {
             type Value = InOrder;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table of patterns and session types")
+                f.write_str("a table of patterns, and what each means")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder, A::Error> {
                 let mut pairs: Vec<(Spanned<String>, Spanned<String>)> = Vec::new();
@@ -233,8 +242,12 @@ impl Config {
                 None => place.wrong(&domain.span(), NOT_A_DOMAIN),
             }
         }
-        if let Some(grace_s) = read.registration.and_then(|table| table.grace_s) {
-            rules.grace_s = grace_s;
+        if let Some(table) = read.registration {
+            rules.grace_s = table.grace_s.unwrap_or(rules.grace_s);
+            rules.registrar_lists = match table.lists {
+                Some(ListsWord::Own) => RegistrarLists::Own,
+                Some(ListsWord::All) | None => RegistrarLists::All,
+            };
         }
         for (pattern, session_type) in read.session_type.map(|table| table.0).unwrap_or_default() {
             if pattern.as_ref().is_empty() || session_type.as_ref().is_empty() {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::{Config, WebhookSection};
-use crate::base::{EndedOn, TalkingOn};
+use crate::base::{EndedOn, RegistrarLists, TalkingOn};
 use crate::publish::{Facets, LineKind, OnStop, PublishMethod, RefreshOn};
 
 impl Config {
@@ -58,6 +58,15 @@ impl Config {
         say(
             "Seconds for which a phone whose registration ended still counts as online. Default: 0.",
             &format!("grace_s = {}", rules.grace_s),
+        );
+        let lists = match rules.registrar_lists {
+            RegistrarLists::All => "all",
+            RegistrarLists::Own => "own",
+        };
+        say(
+            "What registrars list in their 200: \"all\" bindings of a user, so that what is missing is gone; or the phone's\n\
+             \"own\" only, as Cisco Unified CM does. Default: \"all\".",
+            &format!("lists = {}", quoted(lists)),
         );
         say(
             "What kind of session it is, by the URI that was dialled: `*` stands for any characters, the first\n\

@@ -298,6 +298,7 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
     config.rules.ended_on = EndedOn::Response;
     config.rules.domains = vec!["example.com".to_owned(), "any".to_owned()];
     config.rules.grace_s = 5;
+    config.rules.registrar_lists = RegistrarLists::Own;
     config.rules.session_types =
         vec![("sip:*97@*".to_owned(), "voicemail".to_owned()), ("sip:\"*".to_owned(), "a \\ b".to_owned())];
     config.rules.numbers = vec![("+49301234*".to_owned(), "sip:*@example.com".to_owned())];

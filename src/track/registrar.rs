@@ -15,7 +15,7 @@ use super::heard::{Heard, is_copy};
 use super::registration::{Asked, Order, Registration, Step};
 use super::transactions::{Ticket, Transactions};
 use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, Rule};
-use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Timestamp, Transport};
+use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, RegistrarLists, Timestamp, Transport};
 use crate::sip::{Aor, Uri};
 
 /// How long a REGISTER waits for its answer: 64·T1, and as much again for slow hops behind it.
@@ -60,6 +60,7 @@ pub(super) struct Registrar {
     silent_tickets: usize,
     just_answered: JustAnswered,
     domains: HashSet<Arc<str>>,
+    lists: RegistrarLists,
     limits: Limits,
     key: Vec<u8>,
 }
@@ -131,9 +132,15 @@ impl Registrar {
                 most: limits.pending_transactions,
             },
             domains: HashSet::new(),
+            lists: RegistrarLists::All,
             limits: limits.clone(),
             key: Vec::new(),
         }
+    }
+
+    /// The same, for registrars that list so much.
+    pub(super) fn with(self, lists: RegistrarLists) -> Self {
+        Self { lists, ..self }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
@@ -346,7 +353,7 @@ impl Registrar {
             Order::Repeated => return,
             Order::Older => return oddities.note(Oddity::RegisterOutOfOrder),
             Order::SameOnOtherHop => registration.other_hop(&step, &granted, out),
-            Order::Newer if list == List::Cut => {
+            Order::Newer if list == List::Cut || self.lists == RegistrarLists::Own => {
                 registration.believe(&step, &granted, out, self.limits.bindings_per_aor, next_binding);
             }
             Order::Newer => {
