@@ -338,7 +338,11 @@ impl Identifier {
             return None;
         }
         let many_names = identity.flow.is_some_and(|flow| self.claims.get(&flow.address) == Some(&None));
-        let claimed = identity.claimed.iter().find(|aor| !many_names && self.domains.may_show(aor));
+        // Whoever speaks for somebody whose phones are elsewhere is a server in between: its leg would double them.
+        let elsewhere =
+            |aor: &Aor| identity.flow.is_some_and(|flow| self.directory.is_elsewhere(aor, flow.address.ip()));
+        let claimed =
+            identity.claimed.iter().find(|aor| !many_names && self.domains.may_show(aor) && !elsewhere(aor));
         if let Some(aor) = claimed {
             return Some(Verdict { aor: aor.clone(), ground: Ground::Claim, contact: None });
         }

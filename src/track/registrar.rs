@@ -84,16 +84,22 @@ struct JustAnswered {
 
 /// What a 2xx lists.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum List {
+pub(super) enum List {
     /// All bindings that there are.
     Whole,
+    /// What the phone asked for; there may be others.
+    Own,
     /// It was cut off: a list of some.
     Cut,
 }
 
 impl List {
-    fn of(heard: &Heard<'_, '_>) -> Self {
-        if heard.whole && heard.message.headers_are_whole() { Self::Whole } else { Self::Cut }
+    fn of(heard: &Heard<'_, '_>, lists: RegistrarLists) -> Self {
+        match lists {
+            _ if !heard.whole || !heard.message.headers_are_whole() => Self::Cut,
+            RegistrarLists::All => Self::Whole,
+            RegistrarLists::Own => Self::Own,
+        }
     }
 }
 
@@ -292,7 +298,7 @@ impl Registrar {
 
     fn accepted(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         let message = heard.message;
-        let list = List::of(heard);
+        let list = List::of(heard, self.lists);
         if list == List::Cut {
             oddities.note(Oddity::MessageCut);
         }
@@ -312,7 +318,7 @@ impl Registrar {
             granted.push(Asked::read(&contact, heard, own.map(|own| &own.uri)));
         }
         let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
-        if granted.is_empty() && wanted && list == List::Whole {
+        if granted.is_empty() && wanted && list != List::Cut {
             // A copy of one that was applied says nothing. Any other is not remembered as applied: its request
             // may be seen after it, and be believed.
             let known = self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
@@ -346,14 +352,15 @@ impl Registrar {
             sole_contact: granted.len() == 1,
             expires_s: message.expires(),
             rule: Rule::Register200,
-            confidence: if list == List::Whole { Confidence::Full } else { Confidence::Weak },
+            confidence: if list == List::Cut { Confidence::Weak } else { Confidence::Full },
+            list,
             asked: asked.as_ref(),
         };
         match order {
             Order::Repeated => return,
             Order::Older => return oddities.note(Oddity::RegisterOutOfOrder),
             Order::SameOnOtherHop => registration.other_hop(&step, &granted, out),
-            Order::Newer if list == List::Cut || self.lists == RegistrarLists::Own => {
+            Order::Newer if list != List::Whole => {
                 registration.believe(&step, &granted, out, self.limits.bindings_per_aor, next_binding);
             }
             Order::Newer => {
@@ -395,6 +402,7 @@ impl Registrar {
             expires_s: None,
             rule: Rule::Register200,
             confidence: Confidence::Full,
+            list: List::Whole,
             asked: Some(asked),
         };
         registration.reconcile(&step, SmallVec::new(), out, self.limits.bindings_per_aor, next_binding);
@@ -433,6 +441,7 @@ impl Registrar {
             expires_s: None,
             rule: Rule::RegisterPresumed,
             confidence: Confidence::Weak,
+            list: List::Whole,
             asked: Some(&pending),
         };
         debug_assert_eq!(out.at, now);
