@@ -63,7 +63,7 @@ impl Numbers {
                     dialog.peer = Some(peer.to_text());
                 }
                 let said = dialog.identity.claimed.iter().chain(&dialog.identity.called);
-                if said.into_iter().any(|aor| is_number(aor)) {
+                if said.into_iter().any(is_number) {
                     let identity = &mut dialog.identity;
                     for aor in identity.claimed.iter_mut().chain(&mut identity.called) {
                         if let Some(meant) = self.meant(aor) {
