@@ -622,7 +622,7 @@ fn keys_of(toml: &str) -> BTreeSet<String> {
             keys.extend(
                 table
                     .replace(name.trim_matches(['[', ']']).to_owned())
-                    .filter(|table| matches!(table.as_str(), "session_type" | "presence.users")),
+                    .filter(|table| matches!(table.as_str(), "session_type" | "numbers" | "presence.users")),
             );
         } else if let Some((key, _)) = line.split_once(" = ")
             && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')

@@ -22,7 +22,7 @@ pub use packet::{Address, AddressMark, Flow, FrameId, Hop, LinkType, Transmit, T
 pub use places::Places;
 pub use random::{Random, backoff};
 pub use redact::Redacted;
-pub use rules::{EndedOn, Rules, TalkingOn};
+pub use rules::{EndedOn, RegistrarLists, Rules, TalkingOn};
 pub use secret::Secret;
 pub use texts::Texts;
 pub use time::Timestamp;

@@ -23,6 +23,16 @@ pub enum EndedOn {
     Response,
 }
 
+/// What a registrar lists in its 2xx to REGISTER.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RegistrarLists {
+    /// All bindings of the address of record (RFC 3261 section 10.3): what it does not list is gone.
+    #[default]
+    All,
+    /// Only what was asked for, whatever else there is.
+    Own,
+}
+
 /// What counts as what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
@@ -35,8 +45,13 @@ pub struct Rules {
     pub domains: Vec<String>,
     /// Seconds that an AOR without bindings still counts as online.
     pub grace_s: u32,
+    /// What registrars list.
+    pub registrar_lists: RegistrarLists,
     /// Patterns of the dialled URI (`*` stands for any run of characters) and the session type each gives; the first match counts.
     pub session_types: Vec<(String, String)>,
+    /// Telephone numbers, or what they begin with and `*`, and the AOR that is meant (`*` is the rest); the first
+    /// match counts.
+    pub numbers: Vec<(String, String)>,
     /// Seconds after which a dialog without a sign of life is no longer believed.
     pub dialog_cap_s: u32,
 }
@@ -48,7 +63,9 @@ impl Default for Rules {
             ended_on: EndedOn::Bye,
             domains: Vec::new(),
             grace_s: 0,
+            registrar_lists: RegistrarLists::All,
             session_types: Vec::new(),
+            numbers: Vec::new(),
             dialog_cap_s: 4 * 3_600,
         }
     }

@@ -26,7 +26,7 @@ pub use next_hop::{NextHop, NextHopError, Security};
 pub use presence::PresenceSection;
 pub use webhook::WebhookSection;
 
-use crate::base::{EndedOn, Rules, TalkingOn};
+use crate::base::{EndedOn, RegistrarLists, Rules, TalkingOn};
 use crate::sip::Aor;
 use publish::PublishTable;
 
@@ -113,6 +113,7 @@ struct File {
     domains: Option<Vec<Spanned<String>>>,
     registration: Option<RegistrationTable>,
     session_type: Option<InOrder>,
+    numbers: Option<InOrder>,
     dialog: Option<DialogTable>,
     publish: Option<PublishTable>,
     dialog_info: Option<DialogInfoTable>,
@@ -145,6 +146,15 @@ enum EndedOnWord {
 struct RegistrationTable {
     #[serde(alias = "grace")]
     grace_s: Option<u32>,
+    lists: Option<ListsWord>,
+}
+
+#[derive(Deserialize)]
+enum ListsWord {
+    #[serde(rename = "all")]
+    All,
+    #[serde(rename = "own")]
+    Own,
 }
 
 #[derive(Deserialize)]
@@ -169,7 +179,7 @@ impl<'de> Deserialize<'de> for InOrder {
         impl<'de> Visitor<'de> for Pairs {
             type Value = InOrder;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table of patterns and session types")
+                f.write_str("a table of patterns, and what each means")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder, A::Error> {
                 let mut pairs: Vec<(Spanned<String>, Spanned<String>)> = Vec::new();
@@ -232,8 +242,12 @@ impl Config {
                 None => place.wrong(&domain.span(), NOT_A_DOMAIN),
             }
         }
-        if let Some(grace_s) = read.registration.and_then(|table| table.grace_s) {
-            rules.grace_s = grace_s;
+        if let Some(table) = read.registration {
+            rules.grace_s = table.grace_s.unwrap_or(rules.grace_s);
+            rules.registrar_lists = match table.lists {
+                Some(ListsWord::Own) => RegistrarLists::Own,
+                Some(ListsWord::All) | None => RegistrarLists::All,
+            };
         }
         for (pattern, session_type) in read.session_type.map(|table| table.0).unwrap_or_default() {
             if pattern.as_ref().is_empty() || session_type.as_ref().is_empty() {
@@ -241,6 +255,20 @@ impl Config {
                 place.wrong(&span, "a pattern and its session type must not be empty");
             }
             rules.session_types.push((pattern.into_inner(), session_type.into_inner()));
+        }
+        for (pattern, aor) in read.numbers.map(|table| table.0).unwrap_or_default() {
+            if !is_number_pattern(pattern.as_ref()) {
+                place.wrong(&pattern.span(), "a number has digits, +, -, (, ) and ., and may end in *");
+            }
+            let stars = aor.as_ref().matches('*').count();
+            let wanted = usize::from(pattern.as_ref().ends_with('*'));
+            if stars > wanted || Aor::from_uri(aor.as_ref().replace('*', "0").as_bytes()).is_none() {
+                place.wrong(
+                    &aor.span(),
+                    "must be a SIP URI, with one * at most, for the rest of a number that ends in *",
+                );
+            }
+            rules.numbers.push((pattern.into_inner(), aor.into_inner()));
         }
         if let Some(cap_s) = read.dialog.and_then(|table| table.cap_s) {
             if *cap_s.as_ref() < MIN_DIALOG_CAP_S {
@@ -430,4 +458,10 @@ impl Place<'_> {
             (_, None) => None,
         }
     }
+}
+
+/// A telephone number with its separators, or what it begins with and a `*`.
+fn is_number_pattern(pattern: &str) -> bool {
+    let number = pattern.strip_suffix('*').unwrap_or(pattern);
+    !pattern.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || b"+-().".contains(&byte))
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::{Config, WebhookSection};
-use crate::base::{EndedOn, TalkingOn};
+use crate::base::{EndedOn, RegistrarLists, TalkingOn};
 use crate::publish::{Facets, LineKind, OnStop, PublishMethod, RefreshOn};
 
 impl Config {
@@ -59,12 +59,30 @@ impl Config {
             "Seconds for which a phone whose registration ended still counts as online. Default: 0.",
             &format!("grace_s = {}", rules.grace_s),
         );
+        let lists = match rules.registrar_lists {
+            RegistrarLists::All => "all",
+            RegistrarLists::Own => "own",
+        };
+        say(
+            "What registrars list in their 200: \"all\" bindings of a user, so that what is missing is gone; or the phone's\n\
+             \"own\" only, as Cisco Unified CM does. Default: \"all\".",
+            &format!("lists = {}", quoted(lists)),
+        );
         say(
             "What kind of session it is, by the URI that was dialled: `*` stands for any characters, the first\n\
              match counts, what matches nothing is a \"call\". Default: empty. Example:\n\
              \"sip:*97@*\" = \"voicemail\"",
             &rules.session_types.iter().fold("[session_type]".to_owned(), |text, (pattern, session_type)| {
                 format!("{text}\n{} = {}", quoted(pattern), quoted(session_type))
+            }),
+        );
+        say(
+            "Whose a telephone number is (a tel: URI, or a SIP URI whose user is a number): the number, or what it begins\n\
+             with and `*`, and the address of record that is meant, where `*` is the rest. The first match counts.\n\
+             Default: empty. Example:\n\
+             \"+49301234*\" = \"sip:*@example.com\"",
+            &rules.numbers.iter().fold("[numbers]".to_owned(), |text, (pattern, aor)| {
+                format!("{text}\n{} = {}", quoted(pattern), quoted(aor))
             }),
         );
         say("", "[dialog]");

@@ -167,6 +167,9 @@ fn errors_name_file_line_and_key_in_one_sentence() {
         ("[watch]\npassword = \"x\"", "offhook.toml, line 2: `watch.password` needs a `user`"),
         ("[dialog]\ncap_s = 1", "offhook.toml, line 2: `dialog.cap_s` must be at least 60 s"),
         ("[session_type]\n\"sip:*\" = \"\"", "offhook.toml, line 2:"),
+        ("[numbers]\n\"+49x*\" = \"sip:*@example.com\"", "offhook.toml, line 2:"),
+        ("[numbers]\n\"+49\" = \"sip:*@example.com\"", "offhook.toml, line 2:"),
+        ("[numbers]\n\"+49*\" = \"mailto:*@example.com\"", "offhook.toml, line 2:"),
         ("[[webhook]]\nqueue = 5", "offhook.toml, line 1: a [[webhook]] needs a `url`"),
         (
             "[[webhook]]\nuri = \"http://example.com\"",
@@ -295,8 +298,10 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
     config.rules.ended_on = EndedOn::Response;
     config.rules.domains = vec!["example.com".to_owned(), "any".to_owned()];
     config.rules.grace_s = 5;
+    config.rules.registrar_lists = RegistrarLists::Own;
     config.rules.session_types =
         vec![("sip:*97@*".to_owned(), "voicemail".to_owned()), ("sip:\"*".to_owned(), "a \\ b".to_owned())];
+    config.rules.numbers = vec![("+49301234*".to_owned(), "sip:*@example.com".to_owned())];
     config.rules.dialog_cap_s = 600;
     config.publish.servers = servers(&["sip:192.0.2.20"]);
     assert_eq!(Config::parse("shown", &config.to_toml()).unwrap(), config);

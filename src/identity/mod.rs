@@ -11,6 +11,7 @@
 
 mod directory;
 mod domains;
+mod numbers;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use crate::track::{
 };
 use directory::{Directory, Key, Multimap};
 use domains::Domains;
+use numbers::Numbers;
 
 /// An observation, and whose it is.
 #[derive(Clone, Debug)]
@@ -99,6 +101,7 @@ struct Open {
 pub struct Identifier {
     directory: Directory,
     domains: Domains,
+    numbers: Numbers,
     servers: HashSet<IpAddr>,
     /// Addresses and the AOR that their INVITEs say they come from; `None` when they say several.
     claims: HashMap<Address, Option<Aor>>,
@@ -115,6 +118,7 @@ impl Identifier {
         Self {
             directory: Directory::new(limits),
             domains: Domains::new(&rules.domains, limits.known_addresses),
+            numbers: Numbers::new(&rules.numbers),
             servers: HashSet::new(),
             claims: HashMap::new(),
             ends: HashMap::new(),
@@ -130,7 +134,8 @@ impl Identifier {
     }
 
     /// Takes in one observation.
-    pub fn handle(&mut self, observation: Observation, oddities: &mut Oddities) {
+    pub fn handle(&mut self, mut observation: Observation, oddities: &mut Oddities) {
+        self.numbers.put_names(&mut observation.fact);
         match &observation.fact {
             Fact::Binding(_) => self.binding(observation, oddities),
             Fact::Server(address) => {
@@ -338,7 +343,11 @@ impl Identifier {
             return None;
         }
         let many_names = identity.flow.is_some_and(|flow| self.claims.get(&flow.address) == Some(&None));
-        let claimed = identity.claimed.iter().find(|aor| !many_names && self.domains.may_show(aor));
+        // Whoever speaks for somebody whose phones are elsewhere is a server in between: its leg would double them.
+        let elsewhere =
+            |aor: &Aor| identity.flow.is_some_and(|flow| self.directory.is_elsewhere(aor, flow.address.ip()));
+        let claimed =
+            identity.claimed.iter().find(|aor| !many_names && self.domains.may_show(aor) && !elsewhere(aor));
         if let Some(aor) = claimed {
             return Some(Verdict::by_name(aor, Ground::Claim));
         }

@@ -63,7 +63,7 @@ impl Tracker {
     /// A tracker that has heard nothing.
     pub fn new(rules: &Rules, limits: &Limits) -> Self {
         Self {
-            registrar: Registrar::new(limits),
+            registrar: Registrar::new(limits).with(rules.registrar_lists),
             dialogs: Dialogs::new(rules, limits),
             subscriptions: Subscriptions::new(limits),
             servers: HashSet::new(),

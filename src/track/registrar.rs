@@ -14,7 +14,9 @@ use super::heard::{Heard, is_copy};
 use super::registration::{Asked, Order, Registration, Step};
 use super::transactions::{Ticket, Transactions};
 use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, RegistrationId, Rule};
-use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Places, Timestamp, Transport};
+use crate::base::{
+    Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Places, RegistrarLists, Timestamp, Transport,
+};
 use crate::sip::{Aor, Uri};
 
 /// How long a REGISTER waits for its answer: 64·T1, and as much again for slow hops behind it.
@@ -59,6 +61,7 @@ pub(super) struct Registrar {
     silent_tickets: usize,
     just_answered: JustAnswered,
     domains: HashSet<Arc<str>>,
+    lists: RegistrarLists,
     limits: Limits,
     key: Vec<u8>,
 }
@@ -82,16 +85,22 @@ struct JustAnswered {
 
 /// What a 2xx lists.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum List {
+pub(super) enum List {
     /// All bindings that there are.
     Whole,
+    /// What the phone asked for; there may be others.
+    Own,
     /// It was cut off: a list of some.
     Cut,
 }
 
 impl List {
-    fn of(heard: &Heard<'_, '_>) -> Self {
-        if heard.whole && heard.message.headers_are_whole() { Self::Whole } else { Self::Cut }
+    fn of(heard: &Heard<'_, '_>, lists: RegistrarLists) -> Self {
+        match lists {
+            _ if !heard.whole || !heard.message.headers_are_whole() => Self::Cut,
+            RegistrarLists::All => Self::Whole,
+            RegistrarLists::Own => Self::Own,
+        }
     }
 }
 
@@ -126,9 +135,15 @@ impl Registrar {
                 most: limits.pending_transactions,
             },
             domains: HashSet::new(),
+            lists: RegistrarLists::All,
             limits: limits.clone(),
             key: Vec::new(),
         }
+    }
+
+    /// The same, for registrars that list so much.
+    pub(super) fn with(self, lists: RegistrarLists) -> Self {
+        Self { lists, ..self }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
@@ -284,7 +299,7 @@ impl Registrar {
 
     fn accepted(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         let message = heard.message;
-        let list = List::of(heard);
+        let list = List::of(heard, self.lists);
         if list == List::Cut {
             oddities.note(Oddity::MessageCut);
         }
@@ -304,7 +319,7 @@ impl Registrar {
             granted.push(Asked::read(&contact, heard, own.map(|own| &own.uri)));
         }
         let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
-        if granted.is_empty() && wanted && list == List::Whole {
+        if granted.is_empty() && wanted && list != List::Cut {
             // A copy of one that was applied says nothing. Any other is not remembered as applied: its request
             // may be seen after it, and be believed.
             let known = self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
@@ -338,14 +353,15 @@ impl Registrar {
             sole_contact: granted.len() == 1,
             expires_s: message.expires(),
             rule: Rule::Register200,
-            confidence: if list == List::Whole { Confidence::Full } else { Confidence::Weak },
+            confidence: if list == List::Cut { Confidence::Weak } else { Confidence::Full },
+            list,
             asked: asked.as_ref(),
         };
         match order {
             Order::Repeated => return,
             Order::Older => return oddities.note(Oddity::RegisterOutOfOrder),
             Order::SameOnOtherHop => registration.other_hop(&step, &granted, out),
-            Order::Newer if list == List::Cut => {
+            Order::Newer if list != List::Whole => {
                 registration.believe(&step, &granted, out, self.limits.bindings_per_aor, next_binding);
             }
             Order::Newer => {
@@ -387,6 +403,7 @@ impl Registrar {
             expires_s: None,
             rule: Rule::Register200,
             confidence: Confidence::Full,
+            list: List::Whole,
             asked: Some(asked),
         };
         registration.reconcile(&step, SmallVec::new(), out, self.limits.bindings_per_aor, next_binding);
@@ -425,6 +442,7 @@ impl Registrar {
             expires_s: None,
             rule: Rule::RegisterPresumed,
             confidence: Confidence::Weak,
+            list: List::Whole,
             asked: Some(&pending),
         };
         debug_assert_eq!(out.at, now);

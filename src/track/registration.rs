@@ -8,7 +8,7 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 
 use super::heard::{Heard, text};
-use super::registrar::Pending;
+use super::registrar::{List, Pending};
 use super::{
     AuthUser, Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, OVERTAKES, RegistrationId, Rule,
 };
@@ -120,6 +120,8 @@ pub(super) struct Step<'a> {
     pub expires_s: Option<u32>,
     pub rule: Rule,
     pub confidence: Confidence,
+    /// What the answer lists; of one that was not seen: as others do.
+    pub list: List,
     pub asked: Option<&'a Pending>,
 }
 
@@ -408,7 +410,7 @@ impl Registration {
         });
         if had == 0
             && let Some(asked) = step.asked
-            && (asked.star || !asked.contacts.is_empty())
+            && (asked.star || (!asked.contacts.is_empty() && step.list == List::Whole))
         {
             // Nothing was known of it, and now it is known that nothing is there.
             let binding = Binding {

@@ -10,11 +10,16 @@ use crate::support::claims::Claims;
 use crate::support::outcome::end;
 use crate::support::{Dice, Faults, Load, Packet, Seen, outcome};
 
+/// Its provider's only REGISTER is longer than what follows: cut so that only that is unreadable, nothing tells that the domain
+/// has a registrar, and the called number stands for whoever answers (SPEC section 6, rule 3).
+const NO_REGISTER_LEFT: &str = "trunk-that-registers";
+
 /// Weak: a snapshot length hides what is behind it. What is left claims nothing that the whole does not.
 #[test]
 fn frames_cut_anywhere_show_nothing_new() {
     let mut faults = Faults::default();
-    for (offset, capture) in ours().into_iter().enumerate() {
+    let decidable = ours().into_iter().filter(|capture| capture.name != NO_REGISTER_LEFT);
+    for (offset, capture) in decidable.enumerate() {
         let whole = Claims::of(&capture.outcome());
         let longest = capture.frames.iter().map(|seen| seen.bytes.len()).max().unwrap_or(0);
         for length in (offset % 5..longest).step_by(5) {

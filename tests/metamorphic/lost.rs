@@ -28,6 +28,16 @@ const UNDECIDABLE: &[(&str, &str)] = &[
          and with those lost it is a phone of the next one",
     ),
     (
+        "cisco-cucm",
+        "a registrar that lists the phone's own contact only: with the registration of one of two phones lost, nothing \
+         tells that the other's end is not the end of all",
+    ),
+    (
+        "numbers-in-several-spellings",
+        "two addresses of record that a rule makes one: with the registration of one lost, nothing tells that the other's \
+         end is not the end of all",
+    ),
+    (
         "trunk-that-registers",
         "a PBX that is a provider's user: a server is known by its answers, and with those lost it is a phone of the \
          provider, and whom it calls is one of the house",

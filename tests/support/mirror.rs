@@ -7,6 +7,8 @@ use super::wire::CapturedFrame;
 
 /// Copies come so long after one another.
 const COPY_US: u64 = 20;
+/// Frames that change places are no further apart.
+const SWAPPED_US: u64 = 2_000;
 /// Addresses in an IPv4 header, behind an Ethernet header.
 const SOURCE_AT: usize = 14 + 12;
 
@@ -15,7 +17,8 @@ const SOURCE_AT: usize = 14 + 12;
 pub enum Mirror {
     /// Each frame so many times: as routed (other MAC addresses, TTL), as tagged, without a checksum.
     Copies(u64),
-    /// Every so-manieth frame changes places with the next one; the stamps stay in order.
+    /// A frame changes places with the next one, if that comes soon, and then the so-manieth behind it; the stamps stay in
+    /// order.
     Swap(usize),
     /// These frames, by their numbers from 1, were lost.
     Lose(Vec<usize>),
@@ -60,7 +63,14 @@ impl Mirror {
             }
             Self::Swap(every) => {
                 let mut swapped = frames.clone();
-                for at in (every..frames.len().saturating_sub(1)).step_by(every) {
+                let mut next = 0;
+                while next + 1 < frames.len() {
+                    let at = next;
+                    if frames[at + 1].at_us - frames[at].at_us > SWAPPED_US {
+                        next += 1;
+                        continue;
+                    }
+                    next += every;
                     swapped[at].bytes.clone_from(&frames[at + 1].bytes);
                     swapped[at + 1].bytes.clone_from(&frames[at].bytes);
                 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::style::{Ink, Style, clean, short_aor, shorten};
+use super::words::{Ground, happened, in_words};
 use super::{Sources, Summary};
 use crate::base::FrameId;
 use crate::presence::{ChangeKind, PresentityChange, Session};
@@ -30,13 +31,27 @@ pub struct Story<W: Write> {
     wanted: Aor,
     known: BTreeSet<Aor>,
     last: Option<PresentityChange>,
+    /// What the terminal rests on, and the session.
+    terminal: Option<Ground>,
+    session: Option<Ground>,
     begun: bool,
 }
 
 impl<W: Write> Story<W> {
     /// A story about `wanted` into `out`, which should be buffered.
     pub fn new(out: W, style: Style, sources: Sources, wanted: Aor) -> Self {
-        Self { out, style, sources, wanted, known: BTreeSet::new(), last: None, begun: false }
+        let (terminal, session) = (None, None);
+        Self {
+            out,
+            style,
+            sources,
+            wanted,
+            known: BTreeSet::new(),
+            last: None,
+            terminal,
+            session,
+            begun: false,
+        }
     }
 
     /// Takes one thing that the tap put out.
@@ -101,8 +116,13 @@ impl<W: Write> Story<W> {
         let evidence = &observation.evidence;
         let frame = self.frame(evidence.frame);
         let aside = whose.map_or(String::new(), |whose| format!(" — but that end is {}", short_aor(whose)));
+        let weak = match confidence_of(&observation.fact) {
+            Confidence::Full => "",
+            Confidence::Weak | Confidence::Degraded => ", weak",
+        };
         let proof = format!(
-            "{}, {frame}, Call-ID {}",
+            "{} ({}, {frame}, Call-ID {}{weak})",
+            happened(evidence.rule),
             evidence.rule.name(),
             shorten(&clean(&evidence.call_id), CALL_ID_WIDTH)
         );
@@ -131,6 +151,14 @@ impl<W: Write> Story<W> {
             } else {
                 format!("{before} → {after}")
             };
+            let ground = Ground { rule: change.because.rule, frame: self.frame(change.because.frame) };
+            // The end of a call makes nobody offline: the registration that ended in it did.
+            if change.previous.0 != state.terminal && ground.is_of_registration() {
+                self.terminal = Some(ground.clone());
+            }
+            if change.previous.1 != state.session {
+                self.session = Some(ground);
+            }
             let reason = format!("{}, {}", change.because.rule.name(), self.frame(change.because.frame));
             writeln!(
                 self.out,
@@ -179,6 +207,8 @@ impl<W: Write> Story<W> {
             clean(&last.because.call_id),
             confidence_in_words(state.confidence),
         )?;
+        let words = in_words(self.wanted.as_str(), state, self.terminal.as_ref(), self.session.as_ref());
+        writeln!(self.out, "in words: {words}")?;
         self.out.flush()?;
         Ok(true)
     }
@@ -227,6 +257,15 @@ fn concerns(fact: &Fact, wanted: &Aor) -> bool {
         Fact::Dialog(dialog) => names(&dialog.identity),
         Fact::Subscription(subscription) => names(&subscription.identity),
         _ => false,
+    }
+}
+
+/// How strong the evidence of one fact is.
+const fn confidence_of(fact: &Fact) -> Confidence {
+    match fact {
+        Fact::Binding(binding) => binding.confidence,
+        Fact::Dialog(dialog) => dialog.confidence,
+        Fact::Subscription(_) | Fact::Server(_) | Fact::Domain(_) => Confidence::Full,
     }
 }
 
@@ -381,10 +420,12 @@ mod tests {
             text,
             "sip:alice@example.com\n\n\
              1970-01-01T00:00:00.000000Z  registered at 192.0.2.1:5060: sip:alice@192.0.2.10 (Phone/1) until 1970-01-01T01:00:00.000000Z\n\
-             \x20                            register-200, frame 2, Call-ID r1\n\
+             \x20                            the PBX accepted the phone's registration (register-200, frame 2, Call-ID r1)\n\
              1970-01-01T00:00:00.000000Z  ● unknown/idle → online/idle  (register-200, frame 2)\n\
              \n\
-             now: online/idle since 1970-01-01T00:00:00.000000Z, because of register-200 in frame 2, Call-ID r1\n"
+             now: online/idle since 1970-01-01T00:00:00.000000Z, because of register-200 in frame 2, Call-ID r1\n\
+             in words: alice@example.com is online: the PBX accepted the phone's registration (frame 2). No call was seen. \
+             All that this rests on was seen.\n"
         );
     }
 

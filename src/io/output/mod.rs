@@ -7,6 +7,7 @@ mod jsonl_told;
 mod style;
 mod text;
 mod told;
+mod words;
 
 use std::io;
 use std::sync::Arc;
