@@ -110,6 +110,7 @@ impl Call {
             expires_s: message.expires().filter(|&expires_s| expires_s > 0),
             final_status: None,
             cancelled: false,
+            let_through: false,
             early: Vec::new(),
             called: rings_here,
             no_response_at: Some((heard.at.after_s(no_response_s), heard.frame)),
@@ -296,6 +297,7 @@ impl Call {
         if branch.final_status.is_some() {
             return;
         }
+        branch.let_through = true;
         let until = patience(branch, heard.at, context);
         if !branch.no_response_at.is_some_and(|(before, _)| is_copy(before, until)) {
             branch.no_response_at = Some((until, heard.frame));
@@ -312,10 +314,14 @@ impl Call {
         if let Some(tag) = tag {
             remember_early(&mut branch.early, tag, heard, context.branches_per_call, context.media);
         }
-        let ringing = status == 180 && branch.is_leaf() && !branch.cancelled;
+        let (ringing, leaf) = (status == 180 && !branch.cancelled, branch.is_leaf());
         self.answered(at, if status == 180 { Rule::Invite180 } else { Rule::Invite }, heard.frame);
         if ringing && !self.rings_already(at, heard) {
-            self.ring(at, Answering::of(heard), context);
+            if leaf {
+                self.ring(at, Answering::of(heard), context);
+            } else {
+                self.rings_behind(at, heard, context);
+            }
         }
     }
 
@@ -377,7 +383,7 @@ impl Call {
     }
 
     /// A phone alerts its user.
-    fn ring(&mut self, at: usize, answering: Answering, context: &mut Context<'_>) {
+    pub(super) fn ring(&mut self, at: usize, answering: Answering, context: &mut Context<'_>) {
         let attempt = self.branches.get(at).and_then(|branch| self.attempts.get(branch.attempt));
         let (Some(attempt), frame) = (attempt, answering.frame) else { return };
         let answered =

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::heard::{Heard, is_text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule};
-use super::call::{Attempt, Branch, Call, Ending};
+use super::call::{Answering, Attempt, Branch, Call, Ending};
 use super::invite::Said;
 use super::{Context, RETRY_S};
 use crate::base::FrameId;
@@ -27,8 +27,8 @@ impl Call {
         match branch.final_status {
             Some(status) => return status >= 300,
             None if branch.cancelled => self.refused(at, 487, Some(Rule::AckWithoutFinal), heard, context),
-            // It may have been a challenge, if none was answered yet: the caller has time to try again.
-            None if branch.auth.is_none() && branch.early.is_empty() => {
+            // It may have been a challenge, if none was answered yet and nobody was asked: the caller has time to try again.
+            None if branch.auth.is_none() && !branch.let_through && branch.is_leaf() => {
                 self.refused(at, 401, Some(Rule::AckWithoutFinal), heard, context);
             }
             None => self.refused(at, 480, Some(Rule::AckWithoutFinal), heard, context),
@@ -66,6 +66,49 @@ impl Call {
         let attempt = Attempt::new(from_tag, caller, Said::by(heard), heard);
         self.attempts.push(Attempt { bound: true, ..attempt });
         Some(self.attempts.len() - 1)
+    }
+
+    /// The phone's own branch whose answer with this To-tag was seen nearer the caller, and whether that is sure: a 1xx told
+    /// the tag there, or else it is the only one that was seen.
+    pub(super) fn leaf_of(&self, attempt: Option<usize>, cseq: u32, tag: &str) -> Option<(usize, bool)> {
+        let leaves = || {
+            self.branches.iter().enumerate().filter(|(_, branch)| {
+                Some(branch.attempt) == attempt
+                    && branch.cseq == cseq
+                    && branch.is_leaf()
+                    && branch.final_status.is_none_or(|status| status < 300)
+            })
+        };
+        let tagged = leaves().find(|(_, branch)| branch.early.iter().any(|early| &*early.tag == tag));
+        let mut all = leaves();
+        let only = all.next().filter(|_| all.next().is_none());
+        tagged.map(|(at, _)| (at, true)).or(only.map(|(at, _)| (at, false)))
+    }
+
+    /// A 180 that comes on to the caller: a phone rings, though its own hop has not shown it.
+    pub(super) fn rings_behind(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let answering = Answering::of(heard);
+        let (Some(branch), Some(tag)) = (self.branches.get(at), &answering.tag) else {
+            return;
+        };
+        let Some((leaf, _)) = self.leaf_of(Some(branch.attempt), branch.cseq, tag) else {
+            return;
+        };
+        let rings = |branch: &Branch| {
+            let mut tags = branch.called.iter().map(|&called| self.ends.get(called)?.local_tag.as_ref());
+            branch.cancelled || branch.final_status.is_some() || tags.any(|known| known == Some(tag))
+        };
+        // Of one that has answered with another tag it may be a fork of its own.
+        let other =
+            |branch: &Branch| !branch.early.is_empty() && branch.early.iter().all(|it| it.tag != *tag);
+        if self.branches.get(leaf).is_none_or(|branch| rings(branch) || other(branch)) {
+            return;
+        }
+        self.ring(leaf, answering, context);
+        let called = self.branches.get(leaf).and_then(|branch| branch.called.last().copied());
+        if let Some(end) = called.and_then(|called| self.ends.get_mut(called)) {
+            end.edit().confidence = Confidence::Weak;
+        }
     }
 
     /// A further hop refused it. If each of them has, the proxy tries somebody else or says that it waits for somebody; else
