@@ -58,8 +58,11 @@ impl Call {
     pub(super) fn invite(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
         let cseq = message.cseq().number;
-        if self.branch_of(heard).is_some() || self.branches.len() >= context.branches_per_call {
-            return; // a retransmission, the mirror's copy, or a loop
+        if let Some(at) = self.branch_of(heard) {
+            return self.late_invite(at, heard); // else a retransmission, the mirror's copy, or a loop
+        }
+        if self.branches.len() >= context.branches_per_call {
+            return;
         }
         let from_tag = message.from_tag().unwrap_or_default();
         let vias = message.via_count();
@@ -249,7 +252,7 @@ impl Call {
     }
 
     /// The next hop's INVITE may be seen first: it becomes the child of the branch that is about to be entered.
-    fn adopt_children(&mut self, attempt: usize, heard: &Heard<'_, '_>) -> u16 {
+    pub(super) fn adopt_children(&mut self, attempt: usize, heard: &Heard<'_, '_>) -> u16 {
         let (id, cseq) = (heard.message.top_branch(), heard.message.cseq().number);
         let at = self.branches.len();
         let mut children = 0_u16;
