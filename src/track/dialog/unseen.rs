@@ -13,6 +13,7 @@ use super::invite::Said;
 use super::media::Description;
 use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::{Flow, FrameId};
+use crate::sip::uri;
 
 /// On the hop of who sent it, a response that only an INVITE which opens a dialog has: a 100 to one inside a dialog would
 /// have a To-tag, and no phone rings inside one.
@@ -200,9 +201,14 @@ impl Call {
         }
     }
 
-    /// The phone's own branch whose answer with this To-tag was seen nearer the caller, and whether that is sure: a 1xx told
-    /// the tag there, or else it is the only one that was seen.
-    pub(super) fn leaf_of(&self, attempt: Option<usize>, cseq: u32, tag: &str) -> Option<(usize, bool)> {
+    /// The phone's own branch whose answer was seen nearer the caller, and whether that is sure: a 1xx told its To-tag
+    /// there, or its Contact is what was called there; else it is the only one that was seen.
+    pub(super) fn leaf_of(
+        &self,
+        attempt: Option<usize>,
+        cseq: u32,
+        answering: &Answering,
+    ) -> Option<(usize, bool)> {
         let leaves = || {
             self.branches.iter().enumerate().filter(|(_, branch)| {
                 Some(branch.attempt) == attempt
@@ -211,10 +217,17 @@ impl Call {
                     && branch.final_status.is_none_or(|status| status < 300)
             })
         };
-        let tagged = leaves().find(|(_, branch)| branch.early.iter().any(|early| &*early.tag == tag));
+        let tagged =
+            |branch: &Branch| branch.early.iter().any(|early| Some(&early.tag) == answering.tag.as_ref());
+        let called = |branch: &Branch| {
+            let contact = answering.contact.as_ref();
+            contact.is_some_and(|contact| uri::same(contact, &branch.request_uri))
+        };
+        let sure = leaves().find(|(_, branch)| tagged(branch));
+        let sure = sure.or_else(|| leaves().find(|(_, branch)| called(branch)));
         let mut all = leaves();
         let only = all.next().filter(|_| all.next().is_none());
-        tagged.map(|(at, _)| (at, true)).or(only.map(|(at, _)| (at, false)))
+        sure.map(|(at, _)| (at, true)).or(only.map(|(at, _)| (at, false)))
     }
 
     /// A 180 that comes on to the caller: a phone rings, though its own hop has not shown it.
@@ -223,7 +236,9 @@ impl Call {
         let (Some(branch), Some(tag)) = (self.branches.get(at), &answering.tag) else {
             return;
         };
-        let Some((leaf, _)) = self.leaf_of(Some(branch.attempt), branch.cseq, tag) else {
+        let leaf = self.leaf_of(Some(branch.attempt), branch.cseq, &answering);
+        // The only one that was seen may be another one than that with this Contact.
+        let Some((leaf, _)) = leaf.filter(|&(_, sure)| sure || answering.contact.is_none()) else {
             return;
         };
         let rings = |branch: &Branch| {
