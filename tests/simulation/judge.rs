@@ -264,7 +264,7 @@ fn holds(moment: &Moment, claim: Claim) -> bool {
 }
 
 /// Known gap: a publication that follows a registration ends with it, a moment before the tap says that it is offline;
-/// the server knows nothing of the terminal until the tap has answered its 412.
+/// the server knows nothing of the terminal, or that it is online as long as it talks, until the tap has answered its 412.
 const UNKNOWN_US: u64 = 3_000_000;
 
 /// Each facet that the one shows was shown by the other no more than `lag_us` before or after.
@@ -287,9 +287,14 @@ pub fn follows(
     }
     let mut breaches = Vec::new();
     for (begin, end, status) in ours {
-        let between = status.0 == Terminal::Unknown && end - begin < UNKNOWN_US;
+        let short = end - begin < UNKNOWN_US;
+        let between = |told: Terminal| match status.0 {
+            Terminal::Unknown => short,
+            Terminal::Online => short && told == Terminal::OfflineWaiting,
+            Terminal::Offline | Terminal::OfflineWaiting => false,
+        };
         let facets: [&dyn Fn(Status) -> bool; 2] =
-            [&|it| it.0 == status.0 || between, &|it| it.1 == status.1];
+            [&|it| it.0 == status.0 || between(it.0), &|it| it.1 == status.1];
         for facet in facets {
             let same = theirs.iter().filter(|(.., it)| facet(*it));
             let mut stretches: Vec<(u64, u64)> =
