@@ -287,18 +287,17 @@ pub fn follows(
     }
     let mut breaches = Vec::new();
     for (begin, end, status) in ours {
-        let short = end - begin < UNKNOWN_US;
-        let between = |told: Terminal| match status.0 {
-            Terminal::Unknown => short,
-            Terminal::Online => short && told == Terminal::OfflineWaiting,
-            Terminal::Offline | Terminal::OfflineWaiting => false,
-        };
+        let between = status.0 == Terminal::Unknown && end - begin < UNKNOWN_US;
         let facets: [&dyn Fn(Status) -> bool; 2] =
-            [&|it| it.0 == status.0 || between(it.0), &|it| it.1 == status.1];
-        for facet in facets {
+            [&|it| it.0 == status.0 || between, &|it| it.1 == status.1];
+        for (which, facet) in facets.into_iter().enumerate() {
             let same = theirs.iter().filter(|(.., it)| facet(*it));
             let mut stretches: Vec<(u64, u64)> =
                 same.map(|(begin, end, _)| (begin.saturating_sub(lag_us), end + lag_us)).collect();
+            if which == 0 && status.0 == Terminal::Online {
+                let waiting = theirs.iter().filter(|(.., it)| it.0 == Terminal::OfflineWaiting);
+                stretches.extend(waiting.map(|&(begin, ..)| (begin, begin + UNKNOWN_US)));
+            }
             if let Err(at_us) = covers(&mut stretches, begin, end) {
                 let at_s = at_us as f64 / 1e6;
                 breaches.push(format!("{at_s:.3} s: {what} {} of {}", name(status), USERS[user]));
