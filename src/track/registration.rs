@@ -203,7 +203,7 @@ impl Registration {
         let registrar = registrar.into();
         let earlier = |last: &Applied| last.call_id.as_bytes() == call_id && last.cseq < cseq;
         self.applied.iter().any(|last| earlier(last) && last.hops.contains(&registrar))
-            && self.held.iter().any(|held| held.listed_by.contains(&registrar.into()))
+            && self.held.iter().any(|held| held.listed_by.contains(&registrar))
     }
 
     /// Where a 2xx stands among those of its Call-ID (RFC 3261 section 10.3 step 7), remembering it.
