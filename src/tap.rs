@@ -104,6 +104,8 @@ pub struct Tap {
     reassembler: Reassembler,
     spine: Spine,
     frames: u64,
+    /// The last one, which is cited for what comes of a gap in a stream that is given up.
+    frame: FrameId,
 }
 
 /// From the bytes of a message to a changed presentity.
@@ -143,6 +145,7 @@ impl Tap {
                 sip_messages: 0,
             },
             frames: 0,
+            frame: FrameId::default(),
         }
     }
 
@@ -156,6 +159,7 @@ impl Tap {
         }
         let at = frame.at.max(self.now);
         self.handle_timeout(at);
+        self.frame = frame.id;
         self.spine.presences.start(at);
         self.spine.oddities.at(at, frame.id);
         let Self { decoder, reassembler, spine, .. } = self;
@@ -177,17 +181,23 @@ impl Tap {
             self.now = at;
             self.spine.tracker.handle_timeout(at);
             self.spine.presences.handle_timeout(at);
-            let mut oddities = std::mem::take(&mut self.spine.oddities);
-            self.spine.drain(&mut oddities);
-            self.spine.oddities = oddities;
-            self.spine.flush(at);
+            let Self { reassembler, spine, frame, .. } = self;
+            let mut oddities = std::mem::take(&mut spine.oddities);
+            spine.drain(&mut oddities);
+            reassembler.handle_timeout(at, &mut oddities, &mut |raw, oddities| {
+                spine.message(at, *frame, &raw, oddities);
+            });
+            spine.oddities = oddities;
+            spine.flush(at);
         }
         self.now = self.now.max(now);
     }
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        Timestamp::earlier(self.spine.tracker.poll_timeout(), self.spine.presences.poll_timeout())
+        let spine =
+            Timestamp::earlier(self.spine.tracker.poll_timeout(), self.spine.presences.poll_timeout());
+        Timestamp::earlier(spine, self.reassembler.poll_timeout())
     }
 
     /// The next thing to tell.

@@ -55,6 +55,8 @@ pub enum Payload<'a> {
     Tcp {
         /// Sequence number of the first byte (of the SYN, when there is one).
         sequence: u32,
+        /// All before this byte of the other direction has arrived, as the sender says.
+        acknowledged: Option<u32>,
         /// The segment opens the connection.
         syn: bool,
         /// The sender sends no more after it.
@@ -429,6 +431,7 @@ fn tcp(bytes: &[u8]) -> Option<Transported<'_>> {
         segment.destination_port(),
         Payload::Tcp {
             sequence: segment.sequence_number(),
+            acknowledged: segment.ack().then(|| segment.acknowledgment_number()),
             syn: segment.syn(),
             fin: segment.fin(),
             rst: segment.rst(),

@@ -117,7 +117,7 @@ fn addresses_ports_and_the_fields_of_tcp() {
     let segment = decoder.decode(&frame(1, &bytes), &mut Oddities::default()).unwrap();
     assert_eq!(segment.source, SocketAddr::from((ALICE, 5060)));
     assert_eq!(segment.destination, SocketAddr::from((BOB, 5080)));
-    let Payload::Tcp { sequence, syn, fin, rst, bytes } = segment.payload else {
+    let Payload::Tcp { sequence, acknowledged: _, syn, fin, rst, bytes } = segment.payload else {
         panic!("TCP");
     };
     assert_eq!((sequence, syn, fin, rst), (77, false, true, false));

@@ -254,8 +254,8 @@ impl Directory {
 
     /// This AOR has bindings, and none of them at this address.
     pub(super) fn is_elsewhere(&self, aor: &Aor, address: IpAddr) -> bool {
-        let mut bindings =
-            self.by_key.ids(self.aor_key(aor)).filter_map(|id| self.bindings.get(&id)).peekable();
+        let registrations = self.by_key.ids(self.aor_key(aor));
+        let mut bindings = registrations.filter_map(|at| self.bindings.get(at as usize)).flatten().peekable();
         let is_here = |binding: &Arc<Binding>| {
             binding.aor == *aor
                 && (binding.contact_ip() == Some(address)

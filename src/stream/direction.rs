@@ -157,6 +157,11 @@ impl Direction {
         !self.later.is_empty()
     }
 
+    /// Whether all the bytes that have not come, up to those that came later, lie before this one.
+    pub fn gap_is_before(&self, sequence: u32) -> bool {
+        self.later.front().is_some_and(|first| sequence.wrapping_sub(first.sequence).cast_signed() >= 0)
+    }
+
     /// Takes one segment's bytes. `cut`: the segment had more of them.
     pub fn take(&mut self, sequence: u32, bytes: &[u8], cut: bool, context: &mut Context<'_>) -> Verdict {
         let ahead = sequence.wrapping_sub(self.next).cast_signed();

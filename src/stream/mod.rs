@@ -53,8 +53,8 @@ impl Reassembler {
         Self { tcp: tcp::Streams::new(limits), message_bytes: limits.message_bytes }
     }
 
-    /// Calls `each` once for each message that this segment completed, in stream order. Messages behind a
-    /// gap in another stream come with the first segment that shows that the gap was waited for long enough.
+    /// Calls `each` once for each message that this segment completed, in stream order, after those behind gaps that were
+    /// waited for long enough.
     pub fn handle(
         &mut self,
         now: Timestamp,
@@ -67,6 +67,21 @@ impl Reassembler {
             Payload::Udp(bytes) => self.datagram(segment, bytes, oddities, each),
             Payload::Tcp { .. } => self.tcp.handle(now, segment, oddities, each),
         }
+    }
+
+    /// When a gap in a stream is given up next.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.tcp.next_gap_end()
+    }
+
+    /// Gives up the gaps that were waited for long enough: the messages behind them.
+    pub fn handle_timeout(
+        &mut self,
+        now: Timestamp,
+        oddities: &mut Oddities,
+        each: &mut dyn FnMut(RawMessage<'_>, &mut Oddities),
+    ) {
+        self.tcp.give_up_overdue(now, oddities, each);
     }
 
     /// A datagram holds one message or none. What is behind its Content-Length is no part of it.

@@ -16,6 +16,10 @@ use super::table::{Slot, Table};
 /// retransmission timeout, which seldom is longer; what the mirror lost never comes.
 const GAP_WAIT: Duration = Duration::from_secs(2);
 
+/// How long they are waited for when the receiver has acknowledged them: then they were not lost on their way, but by the
+/// mirror, unless that mixes up the order.
+const ACKNOWLEDGED_GAP_WAIT: Duration = Duration::from_millis(100);
+
 /// Bytes that all directions together may hold.
 const MAX_HELD_BYTES: usize = 64 << 20;
 
@@ -28,6 +32,8 @@ pub(super) struct Streams {
     table: Table<Ends, Direction>,
     /// Moments at which gaps are given up, in order. An entry holds if its direction still names that moment.
     gaps: VecDeque<(Timestamp, Slot)>,
+    /// The same of those whose bytes were acknowledged.
+    acknowledged: VecDeque<(Timestamp, Slot)>,
     limit: usize,
     held_bytes: usize,
     stream_bytes: usize,
@@ -39,6 +45,7 @@ impl Streams {
         Self {
             table: Table::new(),
             gaps: VecDeque::new(),
+            acknowledged: VecDeque::new(),
             limit: limits.tcp_streams.max(1),
             held_bytes: 0,
             stream_bytes: limits.tcp_stream_bytes,
@@ -60,11 +67,15 @@ impl Streams {
 
     /// Gives up the gaps that were waited for long enough.
     pub fn give_up_overdue(&mut self, now: Timestamp, oddities: &mut Oddities, each: Each<'_>) {
-        while let Some(&(due, slot)) = self.gaps.front() {
-            if due > now && self.gaps.len() <= self.limit {
+        while let Some(due) = self.next_gap_end() {
+            let queue = match self.acknowledged.front() {
+                Some(&(first, _)) if first == due => &mut self.acknowledged,
+                _ => &mut self.gaps,
+            };
+            if due > now && queue.len() <= self.limit {
                 return;
             }
-            self.gaps.pop_front();
+            let Some((due, slot)) = queue.pop_front() else { return };
             let waits = |(_, direction): (&Ends, &mut Direction)| direction.gap_ends == Some(due);
             if self.table.get_mut(slot).is_some_and(waits) {
                 self.with(now, slot, oddities, each, |direction, context| direction.give_up_gap(context));
@@ -72,11 +83,31 @@ impl Streams {
         }
     }
 
+    /// When a gap is given up next, at the earliest.
+    pub fn next_gap_end(&self) -> Option<Timestamp> {
+        let first = |queue: &VecDeque<(Timestamp, Slot)>| queue.front().map(|&(due, _)| due);
+        Timestamp::earlier(first(&self.gaps), first(&self.acknowledged))
+    }
+
+    /// The receiver of a direction says that all before this byte has arrived.
+    fn acknowledge(&mut self, now: Timestamp, ends: Ends, acknowledged: u32) {
+        let Some(slot) = self.table.find(&ends) else { return };
+        let Some((_, direction)) = self.table.get_mut(slot) else { return };
+        let due = now.after(ACKNOWLEDGED_GAP_WAIT);
+        if direction.gap_ends.is_some_and(|later| later > due) && direction.gap_is_before(acknowledged) {
+            direction.gap_ends = Some(due);
+            self.acknowledged.push_back((due, slot));
+        }
+    }
+
     /// Takes one segment. Those of UDP are passed over.
     pub fn handle(&mut self, now: Timestamp, segment: &Segment<'_>, oddities: &mut Oddities, each: Each<'_>) {
-        let Payload::Tcp { sequence, syn, fin, rst, bytes } = segment.payload else {
+        let Payload::Tcp { sequence, acknowledged, syn, fin, rst, bytes } = segment.payload else {
             return;
         };
+        if let Some(acknowledged) = acknowledged.filter(|_| !self.gaps.is_empty()) {
+            self.acknowledge(now, (segment.destination, segment.source), acknowledged);
+        }
         // What an RST carries is for humans, and nothing is over until the sequence numbers begin anew: a
         // mirror may show the RST before what was sent before it.
         if rst || (bytes.is_empty() && !syn && !fin) {

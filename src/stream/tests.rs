@@ -48,8 +48,14 @@ impl Wire {
     }
 
     fn tcp_from(&mut self, port: u16, sequence: u32, flag: &str, bytes: &[u8]) {
-        let payload =
-            Payload::Tcp { sequence, syn: flag == "syn", fin: flag == "fin", rst: flag == "rst", bytes };
+        let payload = Payload::Tcp {
+            sequence,
+            acknowledged: None,
+            syn: flag == "syn",
+            fin: flag == "fin",
+            rst: flag == "rst",
+            bytes,
+        };
         self.segment(port, payload, flag != "cut");
     }
 
@@ -59,6 +65,34 @@ impl Wire {
 
     fn syn(&mut self, sequence: u32) {
         self.tcp_from(ALICE.1, sequence, "syn", b"");
+    }
+
+    /// The other side says that it has all before this byte.
+    fn acknowledge(&mut self, sequence: u32) {
+        let payload = Payload::Tcp {
+            sequence: 1,
+            acknowledged: Some(sequence),
+            syn: false,
+            fin: false,
+            rst: false,
+            bytes: b"",
+        };
+        let segment = Segment { source: BOB.into(), destination: ALICE.into(), payload, whole: true };
+        let now = Timestamp::from_secs(self.now_s);
+        self.reassembler.handle(now, &segment, &mut self.oddities, &mut |_, _| panic!("nothing was sent"));
+    }
+
+    /// Lets all be given up that is due by then, and says when the last of it was.
+    fn wait(&mut self, until: Timestamp) -> Option<Timestamp> {
+        let mut last = None;
+        while let Some(at) = self.reassembler.poll_timeout().filter(|&at| at <= until) {
+            last = Some(at);
+            let messages = &mut self.messages;
+            self.reassembler.handle_timeout(at, &mut self.oddities, &mut |message, _| {
+                messages.push((String::from_utf8_lossy(message.bytes).into_owned(), message.whole));
+            });
+        }
+        last
     }
 
     /// Takes what came out.
@@ -258,6 +292,51 @@ fn a_gap_is_waited_for_and_then_passed() {
     assert_eq!(wire.noted(), [(Oddity::StreamGap, 1)]);
     wire.tcp(at(10, one.len()), one.as_bytes());
     assert_eq!(wire.came(), []);
+}
+
+#[test]
+fn a_gap_is_given_up_without_any_further_segment_and_soon_where_it_was_acknowledged() {
+    let texts = ["one", "two", "three"].map(|subject| message(subject, ""));
+    let [two, three] = [texts[0].len(), texts[0].len() + texts[1].len()].map(|offset| at(1, offset));
+    let begin = Timestamp::from_secs(100);
+    // Acknowledged only up to the gap; beyond it; up to what came later, no further.
+    for (acknowledged, waits_ms) in
+        [(None, 2_000), (Some(two), 2_000), (Some(at(1, 2_000)), 100), (Some(three), 100)]
+    {
+        let mut wire = Wire::new();
+        wire.tcp(1, texts[0].as_bytes());
+        wire.tcp(three, texts[2].as_bytes());
+        if let Some(sequence) = acknowledged {
+            wire.acknowledge(sequence);
+        }
+        assert_eq!(wire.came(), whole(&[&texts[0]]));
+        assert_eq!(wire.wait(begin.after(std::time::Duration::from_millis(waits_ms - 1))), None);
+        let last = wire.wait(begin.after_s(3));
+        assert!(last.is_some() && wire.reassembler.poll_timeout().is_none());
+        assert_eq!(wire.came(), whole(&[&texts[2]]));
+        assert_eq!(wire.noted(), [(Oddity::StreamGap, 1)]);
+        let mut earliest = Wire::new();
+        earliest.tcp(1, texts[0].as_bytes());
+        earliest.tcp(three, texts[2].as_bytes());
+        acknowledged.into_iter().for_each(|sequence| earliest.acknowledge(sequence));
+        earliest.wait(begin.after(std::time::Duration::from_millis(waits_ms)));
+        assert_eq!(earliest.came(), whole(&[&texts[0], &texts[2]]));
+    }
+}
+
+#[test]
+fn bytes_that_come_soon_after_their_acknowledgement_are_taken() {
+    let texts = ["one", "two", "three"].map(|subject| message(subject, ""));
+    let [two, three] = [texts[0].len(), texts[0].len() + texts[1].len()].map(|offset| at(1, offset));
+    let mut wire = Wire::new();
+    wire.tcp(1, texts[0].as_bytes());
+    wire.tcp(three, texts[2].as_bytes());
+    wire.acknowledge(at(three, texts[2].len()));
+    wire.wait(Timestamp::from_secs(100));
+    wire.tcp(two, texts[1].as_bytes());
+    assert_eq!(wire.came(), whole(&[&texts[0], &texts[1], &texts[2]]));
+    wire.wait(Timestamp::from_secs(110));
+    assert_eq!((wire.came(), wire.noted()), (vec![], vec![]));
 }
 
 #[test]

@@ -319,11 +319,14 @@ impl Registrar {
             granted.push(Asked::read(&contact, heard, own.map(|own| &own.uri)));
         }
         let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
-        if granted.is_empty() && wanted && list != List::Cut {
+        let known = || self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
+        let (call_id, cseq) = (message.call_id(), message.cseq().number);
+        // A registrar that lists has emptied its list, as it seems by a request that was not seen.
+        let emptied = || known().is_some_and(|known| known.was_listed_by(call_id, cseq, heard.source));
+        if granted.is_empty() && wanted && list != List::Cut && (asked.is_some() || !emptied()) {
             // A copy of one that was applied says nothing. Any other is not remembered as applied: its request
             // may be seen after it, and be believed.
-            let known = self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
-            if !known.is_some_and(|known| known.has_applied(message.call_id(), message.cseq().number)) {
+            if !known().is_some_and(|known| known.has_applied(call_id, cseq)) {
                 oddities.note(Oddity::RegisterWithoutContact);
                 if asked.is_none() {
                     self.just_answered.remember(&self.key, Answer::Emptied, heard.at);
@@ -335,14 +338,8 @@ impl Registrar {
         let Some(id) = registered.or_else(|| self.table.registration(&aor, out, oddities)) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id) else { return };
-        let cseq = message.cseq().number;
-        let (call_id, order) = registration.order(
-            message.call_id(),
-            cseq,
-            heard.source,
-            asked.as_ref().map(|asked| asked.at),
-            heard.at,
-        );
+        let (call_id, order) =
+            registration.order(call_id, cseq, heard.source, asked.as_ref().map(|asked| asked.at), heard.at);
         let step = Step {
             frame: heard.frame,
             call_id,

@@ -217,6 +217,14 @@ impl Registration {
         self.applied.iter().any(|last| last.call_id.as_bytes() == call_id && last.cseq >= cseq)
     }
 
+    /// This registrar has answered an earlier request of this Call-ID with a list that was not empty.
+    pub(super) fn was_listed_by(&self, call_id: &[u8], cseq: u32, registrar: SocketAddr) -> bool {
+        let registrar = registrar.into();
+        let earlier = |last: &Applied| last.call_id.as_bytes() == call_id && last.cseq < cseq;
+        self.applied.iter().any(|last| earlier(last) && last.hops.contains(&registrar))
+            && self.held.iter().any(|held| held.listed_by.contains(&registrar))
+    }
+
     /// Where a 2xx stands among those of its Call-ID (RFC 3261 section 10.3 step 7), remembering it.
     /// A phone that lost its power counts from the beginning again, and registrars take it: of a REGISTER that was
     /// first seen (`asked_at`) well after the last answer, the number says nothing.

@@ -264,7 +264,7 @@ fn holds(moment: &Moment, claim: Claim) -> bool {
 }
 
 /// Known gap: a publication that follows a registration ends with it, a moment before the tap says that it is offline;
-/// the server knows nothing of the terminal until the tap has answered its 412.
+/// the server knows nothing of the terminal, or that it is online as long as it talks, until the tap has answered its 412.
 const UNKNOWN_US: u64 = 3_000_000;
 
 /// Each facet that the one shows was shown by the other no more than `lag_us` before or after.
@@ -290,10 +290,14 @@ pub fn follows(
         let between = status.0 == Terminal::Unknown && end - begin < UNKNOWN_US;
         let facets: [&dyn Fn(Status) -> bool; 2] =
             [&|it| it.0 == status.0 || between, &|it| it.1 == status.1];
-        for facet in facets {
+        for (which, facet) in facets.into_iter().enumerate() {
             let same = theirs.iter().filter(|(.., it)| facet(*it));
             let mut stretches: Vec<(u64, u64)> =
                 same.map(|(begin, end, _)| (begin.saturating_sub(lag_us), end + lag_us)).collect();
+            if which == 0 && status.0 == Terminal::Online {
+                let waiting = theirs.iter().filter(|(.., it)| it.0 == Terminal::OfflineWaiting);
+                stretches.extend(waiting.map(|&(begin, ..)| (begin, begin + UNKNOWN_US)));
+            }
             if let Err(at_us) = covers(&mut stretches, begin, end) {
                 let at_s = at_us as f64 / 1e6;
                 breaches.push(format!("{at_s:.3} s: {what} {} of {}", name(status), USERS[user]));

@@ -14,6 +14,8 @@ use crate::support::wire::CapturedFrame;
 pub struct Faults {
     /// Of a thousand frames so many are lost, each by itself.
     pub lost_per_mille: u64,
+    /// Frames are lost so many at once, one behind the other, and so many of a million in all.
+    pub lost_at_once: Option<AtOnce>,
     /// Of a thousand frames so many begin a loss of some milliseconds in which nothing is shown.
     pub bursts_per_mille: u64,
     /// Of a thousand frames so many are shown twice: as they are, or with another TTL, MAC address, VLAN.
@@ -24,6 +26,13 @@ pub struct Faults {
     pub late_us: u64,
     /// For some time only what the PBX sends is shown, or only what it receives.
     pub one_way: bool,
+}
+
+/// How many frames are lost together, and of a million how many in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtOnce {
+    pub frames: u64,
+    pub per_million: u64,
 }
 
 impl Faults {
@@ -57,6 +66,7 @@ pub fn show(
 ) -> Vec<Shown> {
     let mut shown = Vec::with_capacity(frames.len());
     let mut dark_until_us = 0;
+    let mut still_lost = 0;
     let (mut way, mut way_until_us) = (Way::Both, 0);
     for frame in frames {
         let at_us = frame.at_us.saturating_sub(START_US);
@@ -82,7 +92,17 @@ pub fn show(
             Way::OnlyFromPbx => from != pbx,
             Way::OnlyToPbx => to != pbx,
         };
-        let lost = chance(faults.lost_per_mille);
+        let mut lost = chance(faults.lost_per_mille);
+        if let Some(AtOnce { frames, per_million }) = faults.lost_at_once {
+            // Between two losses there are so many frames on average that the share comes out right.
+            let between = frames * (1_000_000 - per_million);
+            if still_lost == 0 && random.next() % between < per_million {
+                still_lost = frames;
+            }
+            lost |= still_lost > 0;
+            still_lost = still_lost.saturating_sub(1);
+        }
+        let mut chance = |per_mille: u64| random.next() % 1_000 < per_mille;
         let burst = chance(faults.bursts_per_mille);
         let doubled = chance(faults.doubled_per_mille);
         if burst {

@@ -10,6 +10,7 @@
 
 pub mod judge;
 pub mod listener;
+pub mod measure;
 pub mod message;
 pub mod mirror;
 pub mod pbx;
@@ -176,6 +177,7 @@ fn faults(kind: Kind, random: &mut Random) -> Faults {
         Kind::LostFive => Faults { lost_per_mille: 50, ..Faults::default() },
         Kind::Rough => Faults {
             lost_per_mille: some(100),
+            lost_at_once: None,
             bursts_per_mille: some(20),
             doubled_per_mille: some(1_000),
             mixed_us: some(20_000),

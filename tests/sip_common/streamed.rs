@@ -59,6 +59,7 @@ pub fn datagram(bytes: &[u8]) -> Streamed {
 /// Over a TCP connection that is opened before and closed behind, in segments of so many bytes.
 pub fn connection(bytes: &[u8], segment_bytes: usize) -> Streamed {
     let tcp = |sequence: usize, syn, fin, bytes| Payload::Tcp {
+        acknowledged: None,
         sequence: u32::try_from(sequence).unwrap(),
         syn,
         fin,

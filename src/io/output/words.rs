@@ -20,6 +20,7 @@ pub(super) const fn happened(rule: Rule) -> &'static str {
         Rule::Ack => "the answered call was confirmed",
         Rule::AckPresumed => "the call was answered, and nobody asked for a confirmation that was not seen",
         Rule::AckWithout200 => "the caller confirmed an answer that was not seen itself",
+        Rule::AckWithoutFinal => "the caller confirmed a refusal that was not seen itself",
         Rule::InviteFailed => "the call was refused or could not be connected",
         Rule::NotRetried => {
             "the call was sent back, for a password or to another number, and not tried again"
@@ -55,6 +56,7 @@ const fn is_guess(rule: Rule) -> bool {
         Rule::RegisterPresumed
             | Rule::AckPresumed
             | Rule::AckWithout200
+            | Rule::AckWithoutFinal
             | Rule::ByeTimeout
             | Rule::NotRetried
             | Rule::ForkLost

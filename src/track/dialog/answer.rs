@@ -196,22 +196,9 @@ impl Call {
         let leaf = match at.and_then(|at| self.branches.get(at).map(|branch| (at, branch.is_leaf()))) {
             Some((at, true)) => Some(at),
             Some((_, false)) => {
-                let cseq = heard.message.cseq().number;
-                let leaves = || {
-                    self.branches.iter().enumerate().filter(|(_, branch)| {
-                        Some(branch.attempt) == attempt
-                            && branch.cseq == cseq
-                            && branch.is_leaf()
-                            && branch.final_status.is_none_or(|status| status < 300)
-                    })
-                };
-                let tagged = leaves()
-                    .find(|(_, branch)| branch.early.iter().any(|early| early.tag == tag))
-                    .or_else(|| leaves().find(|(_, branch)| branch.answers == Answers::Unnamed));
-                let mut all = leaves();
-                let only = all.next().filter(|_| all.next().is_none());
-                presumed = tagged.is_none();
-                tagged.or(only).map(|(at, _)| at)
+                let leaf = self.leaf_of(attempt, heard.message.cseq().number, &Answering::of(heard));
+                presumed = leaf.is_some_and(|(_, sure)| !sure);
+                leaf.map(|(at, _)| at)
             }
             None => None,
         };

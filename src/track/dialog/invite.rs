@@ -58,8 +58,11 @@ impl Call {
     pub(super) fn invite(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
         let cseq = message.cseq().number;
-        if self.branch_of(heard).is_some() || self.branches.len() >= context.branches_per_call {
-            return; // a retransmission, the mirror's copy, or a loop
+        if let Some(at) = self.branch_of(heard) {
+            return self.late_invite(at, heard); // else a retransmission, the mirror's copy, or a loop
+        }
+        if self.branches.len() >= context.branches_per_call {
+            return;
         }
         let from_tag = message.from_tag().unwrap_or_default();
         let vias = message.via_count();
@@ -111,6 +114,7 @@ impl Call {
             final_status: None,
             answers: Answers::Named,
             cancelled: false,
+            let_through: false,
             early: Vec::new(),
             called: rings_here,
             no_response_at: Some((heard.at.after_s(no_response_s), heard.frame)),
@@ -249,7 +253,7 @@ impl Call {
     }
 
     /// The next hop's INVITE may be seen first: it becomes the child of the branch that is about to be entered.
-    fn adopt_children(&mut self, attempt: usize, heard: &Heard<'_, '_>) -> u16 {
+    pub(super) fn adopt_children(&mut self, attempt: usize, heard: &Heard<'_, '_>) -> u16 {
         let (id, cseq) = (heard.message.top_branch(), heard.message.cseq().number);
         let at = self.branches.len();
         let mut children = 0_u16;
@@ -297,6 +301,7 @@ impl Call {
         if branch.final_status.is_some() {
             return;
         }
+        branch.let_through = true;
         let until = patience(branch, heard.at, context);
         if !branch.no_response_at.is_some_and(|(before, _)| is_copy(before, until)) {
             branch.no_response_at = Some((until, heard.frame));
@@ -313,10 +318,14 @@ impl Call {
         if let Some(tag) = tag {
             remember_early(&mut branch.early, tag, heard, context.branches_per_call, context.media);
         }
-        let ringing = status == 180 && branch.is_leaf() && !branch.cancelled;
+        let (ringing, leaf) = (status == 180 && !branch.cancelled, branch.is_leaf());
         self.answered(at, if status == 180 { Rule::Invite180 } else { Rule::Invite }, heard.frame);
         if ringing && !self.rings_already(at, heard) {
-            self.ring(at, Answering::of(heard), context);
+            if leaf {
+                self.ring(at, Answering::of(heard), context);
+            } else {
+                self.rings_behind(at, heard, context);
+            }
         }
     }
 
@@ -378,7 +387,7 @@ impl Call {
     }
 
     /// A phone alerts its user.
-    fn ring(&mut self, at: usize, answering: Answering, context: &mut Context<'_>) {
+    pub(super) fn ring(&mut self, at: usize, answering: Answering, context: &mut Context<'_>) {
         let attempt = self.branches.get(at).and_then(|branch| self.attempts.get(branch.attempt));
         let (Some(attempt), frame) = (attempt, answering.frame) else { return };
         let answered =

@@ -25,6 +25,7 @@ use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Rules, T
 use crate::sip::Method;
 use call::Call;
 use media::MediaTable;
+use unseen::shows_an_invite;
 
 /// 64·T1 (RFC 3261 section 17.1.1.2): how long a transaction is given.
 const TIMER_B_S: u32 = 32;
@@ -197,7 +198,11 @@ impl Call {
             (Method::Invite, None) if message.to_tag().is_none() => self.invite(heard, context),
             (Method::Invite, Some(status)) => match self.branch_of(heard) {
                 Some(branch) => self.invite_response(branch, status, heard, context),
-                None => self.stray_response(status, heard, context),
+                None if matches!(status, 200..300) => self.stray_response(status, heard, context),
+                None => match self.unseen_invite(heard, context) {
+                    Some(branch) => self.invite_response(branch, status, heard, context),
+                    None => self.stray_response(status, heard, context),
+                },
             },
             (Method::Cancel, status) => {
                 if status.is_none_or(|status| (200..300).contains(&status)) {
@@ -219,7 +224,9 @@ fn opens_a_call(heard: &Heard<'_, '_>) -> bool {
     let method = message.cseq().method;
     match message.status() {
         None => matches!(method, Method::Invite | Method::Info),
-        Some(status) => method == Method::Invite && matches!(status, 180 | 200..300),
+        Some(status) => {
+            method == Method::Invite && (matches!(status, 180 | 200..300) || shows_an_invite(heard))
+        }
     }
 }
 

@@ -1,15 +1,30 @@
 //! What a message proves of another one that the mirror did not show.
-//! In: ACKs, refusals on further hops. Out: changes of a `Call`. Knows nothing of dialogs that are made.
+//! In: ACKs, responses, refusals on further hops. Out: changes of a `Call`. Knows nothing of dialogs that are made.
 //! RFC 3261 sections 16.7, 17.1.1.3.
 
 use std::sync::Arc;
 
-use super::super::heard::{Heard, is_text};
-use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule};
-use super::call::{Attempt, Branch, Call, Ending};
+use smallvec::SmallVec;
+
+use super::super::heard::{Heard, is_text, text};
+use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
+use super::call::{Answering, Answers, Attempt, Branch, Call, Ending};
 use super::invite::Said;
-use super::{Context, RETRY_S};
-use crate::base::FrameId;
+use super::media::Description;
+use super::{Context, RETRY_S, TIMER_B_S};
+use crate::base::{Flow, FrameId};
+use crate::sip::uri;
+
+/// On the hop of who sent it, a response that only an INVITE which opens a dialog has: a 100 to one inside a dialog would
+/// have a To-tag, and no phone rings inside one.
+pub(super) fn shows_an_invite(heard: &Heard<'_, '_>) -> bool {
+    let message = heard.message;
+    let status = match message.status() {
+        Some(100) => message.to_tag().is_none(),
+        status => status == Some(180),
+    };
+    status && message.via_count() == 1
+}
 
 impl Call {
     /// An ACK with the INVITE's own branch and Request-URI acknowledges a final response other than 2xx (RFC 3261 section
@@ -21,14 +36,15 @@ impl Call {
         let Some(branch) = self.branches.get(at) else {
             return false;
         };
-        if Some(branch.request_uri.as_bytes()) != heard.message.request_uri() {
+        let same = Some(branch.request_uri.as_bytes()) == heard.message.request_uri();
+        if !same && !branch.request_uri.is_empty() {
             return false; // a phone that does not give the ACK to its 2xx a branch of its own
         }
         match branch.final_status {
             Some(status) => return status >= 300,
             None if branch.cancelled => self.refused(at, 487, Some(Rule::AckWithoutFinal), heard, context),
-            // It may have been a challenge, if none was answered yet: the caller has time to try again.
-            None if branch.auth.is_none() && branch.early.is_empty() => {
+            // It may have been a challenge, if none was answered yet and nobody was asked: the caller has time to try again.
+            None if branch.auth.is_none() && !branch.let_through && branch.is_leaf() => {
                 self.refused(at, 401, Some(Rule::AckWithoutFinal), heard, context);
             }
             None => self.refused(at, 480, Some(Rule::AckWithoutFinal), heard, context),
@@ -66,6 +82,183 @@ impl Call {
         let attempt = Attempt::new(from_tag, caller, Said::by(heard), heard);
         self.attempts.push(Attempt { bound: true, ..attempt });
         Some(self.attempts.len() - 1)
+    }
+
+    /// A response to an INVITE that was not seen shows that it was sent; on the caller's own hop it is the caller's. Gives its
+    /// branch.
+    pub(super) fn unseen_invite(
+        &mut self,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> Option<usize> {
+        let message = heard.message;
+        let (cseq, vias) = (message.cseq().number, message.via_count());
+        let from_tag = message.from_tag().unwrap_or_default();
+        let settled = message.to_tag().is_some_and(|to_tag| self.find_dialog(from_tag, to_tag).is_some());
+        if settled || self.is_inside(heard) || self.branches.len() >= context.branches_per_call {
+            return None;
+        }
+        let known = self.attempts.iter().rposition(|attempt| is_text(&attempt.from_tag, from_tag));
+        let attempt = match known {
+            Some(at) => {
+                let attempt = self.attempts.get_mut(at).filter(|attempt| !attempt.over && !attempt.bound)?;
+                let nearer = cseq == attempt.cseq && vias < attempt.caller_vias;
+                let again = cseq > attempt.cseq && vias <= attempt.caller_vias;
+                if !nearer && !again {
+                    return None;
+                }
+                (attempt.cseq, attempt.caller_vias) = (cseq, vias);
+                (attempt.retry_until, attempt.refused_below_until) = (None, None);
+                let caller = attempt.caller;
+                if let Some(end) = self.ends.get_mut(caller).filter(|_| vias == 1) {
+                    let identity = &mut end.edit().identity;
+                    identity.flow =
+                        Some(Flow { address: heard.destination.into(), transport: heard.transport });
+                    identity.neighbour = Some(heard.source.into());
+                }
+                at
+            }
+            None => self.unseen_attempt(heard, context)?,
+        };
+        let children = self.adopt_children(attempt, heard);
+        self.branches.push(Branch {
+            attempt,
+            cseq,
+            id: message.top_branch().into(),
+            parent: None,
+            parent_id: None,
+            children,
+            vias,
+            source: heard.destination,
+            destination: heard.source_flow(),
+            request_uri: Arc::default(),
+            auth: None,
+            at: heard.at,
+            expires_s: None,
+            final_status: None,
+            cancelled: false,
+            let_through: false,
+            answers: Answers::Named,
+            early: Vec::new(),
+            called: SmallVec::new(),
+            no_response_at: Some((heard.at.after_s(TIMER_B_S), heard.frame)),
+            lost_at: None,
+        });
+        Some(self.branches.len() - 1)
+    }
+
+    /// Nothing of this call was seen but that its INVITE is being tried: a 100 to a request inside a dialog would have a
+    /// To-tag.
+    fn unseen_attempt(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
+        let message = heard.message;
+        let from_tag = message.from_tag().unwrap_or_default();
+        if !shows_an_invite(heard)
+            || self.attempts.len() >= context.branches_per_call
+            || self.answered_before(from_tag, message.cseq().number).is_some()
+        {
+            return None;
+        }
+        let identity = EndIdentity {
+            flow: Some(Flow { address: heard.destination.into(), transport: heard.transport }),
+            neighbour: Some(heard.source.into()),
+            claimed: heard.aor(&message.from()).into_iter().collect(),
+            ..EndIdentity::default()
+        };
+        let caller = self.new_end(Side::Caller, identity, context);
+        let from_tag = text(from_tag);
+        let end = self.ends.get_mut(caller)?;
+        let fact = end.edit();
+        fact.engagement = Engagement::Calling;
+        fact.local_tag = Some(Arc::clone(&from_tag));
+        fact.peer = heard.aor(&message.to()).map(|to| to.to_text());
+        fact.confidence = Confidence::Weak;
+        end.news(Rule::Invite, heard.frame);
+        let attempt = Attempt::new(from_tag, caller, Said::by(heard), heard);
+        self.attempts.push(Attempt { offer: Description::Unseen, ..attempt });
+        Some(self.attempts.len() - 1)
+    }
+
+    /// An INVITE that comes after a response to it says who calls whom.
+    pub(super) fn late_invite(&mut self, at: usize, heard: &Heard<'_, '_>) {
+        let message = heard.message;
+        let Some(branch) = self.branches.get_mut(at).filter(|branch| branch.request_uri.is_empty()) else {
+            return;
+        };
+        branch.request_uri = heard.shared(message.request_uri().unwrap_or_default());
+        branch.auth = heard.auth_user();
+        branch.expires_s = message.expires().filter(|&expires_s| expires_s > 0);
+        let Some(attempt) = self.attempts.get_mut(branch.attempt) else {
+            return;
+        };
+        let late = Attempt::new(Arc::clone(&attempt.from_tag), attempt.caller, Said::by(heard), heard);
+        (attempt.offer, attempt.from, attempt.to) = (late.offer, late.from, late.to);
+        attempt.dialled.clone_from(&late.dialled);
+        if let Some(end) = self.ends.get_mut(late.caller).filter(|end| end.state != DialogState::Terminated) {
+            let fact = end.edit();
+            fact.identity = EndIdentity { answered: fact.identity.answered, ..heard.sender_identity() };
+            fact.dialled = late.dialled;
+            fact.confidence = Confidence::Full;
+            end.news(Rule::Invite, heard.frame);
+        }
+    }
+
+    /// The phone's own branch whose answer was seen nearer the caller, and whether that is sure: a 1xx told its To-tag
+    /// there, or its Contact is what was called there, or its 2xx passed there without its To; else it is the only one
+    /// that was seen.
+    pub(super) fn leaf_of(
+        &self,
+        attempt: Option<usize>,
+        cseq: u32,
+        answering: &Answering,
+    ) -> Option<(usize, bool)> {
+        let leaves = || {
+            self.branches.iter().enumerate().filter(|(_, branch)| {
+                Some(branch.attempt) == attempt
+                    && branch.cseq == cseq
+                    && branch.is_leaf()
+                    && branch.final_status.is_none_or(|status| status < 300)
+            })
+        };
+        let tagged =
+            |branch: &Branch| branch.early.iter().any(|early| Some(&early.tag) == answering.tag.as_ref());
+        let called = |branch: &Branch| {
+            let contact = answering.contact.as_ref();
+            contact.is_some_and(|contact| uri::same(contact, &branch.request_uri))
+        };
+        let sure = leaves().find(|(_, branch)| tagged(branch));
+        let sure = sure.or_else(|| leaves().find(|(_, branch)| called(branch)));
+        let sure = sure.or_else(|| leaves().find(|(_, branch)| branch.answers == Answers::Unnamed));
+        let mut all = leaves();
+        let only = all.next().filter(|_| all.next().is_none());
+        sure.map(|(at, _)| (at, true)).or(only.map(|(at, _)| (at, false)))
+    }
+
+    /// A 180 that comes on to the caller: a phone rings, though its own hop has not shown it.
+    pub(super) fn rings_behind(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let answering = Answering::of(heard);
+        let (Some(branch), Some(tag)) = (self.branches.get(at), &answering.tag) else {
+            return;
+        };
+        let leaf = self.leaf_of(Some(branch.attempt), branch.cseq, &answering);
+        // The only one that was seen may be another one than that with this Contact.
+        let Some((leaf, _)) = leaf.filter(|&(_, sure)| sure || answering.contact.is_none()) else {
+            return;
+        };
+        let rings = |branch: &Branch| {
+            let mut tags = branch.called.iter().map(|&called| self.ends.get(called)?.local_tag.as_ref());
+            branch.cancelled || branch.final_status.is_some() || tags.any(|known| known == Some(tag))
+        };
+        // Of one that has answered with another tag it may be a fork of its own.
+        let other =
+            |branch: &Branch| !branch.early.is_empty() && branch.early.iter().all(|it| it.tag != *tag);
+        if self.branches.get(leaf).is_none_or(|branch| rings(branch) || other(branch)) {
+            return;
+        }
+        self.ring(leaf, answering, context);
+        let called = self.branches.get(leaf).and_then(|branch| branch.called.last().copied());
+        if let Some(end) = called.and_then(|called| self.ends.get_mut(called)) {
+            end.edit().confidence = Confidence::Weak;
+        }
     }
 
     /// A further hop refused it. If each of them has, the proxy tries somebody else or says that it waits for somebody; else

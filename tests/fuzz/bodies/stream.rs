@@ -57,7 +57,14 @@ fn segments(mut input: Input<'_>, reached: &mut Reached) {
         let (what, which) = (input.byte(), usize::from(input.byte() % 8));
         now = Timestamp::from_nanos(now.as_nanos() + u64::from(what >> 4) * 300_000_000);
         let place = next[which];
-        let tcp = |sequence, syn, fin, rst, bytes| Payload::Tcp { sequence, syn, fin, rst, bytes };
+        let tcp = |sequence, syn, fin, rst, bytes| Payload::Tcp {
+            sequence,
+            acknowledged: None,
+            syn,
+            fin,
+            rst,
+            bytes,
+        };
         let payload = match what % 8 {
             0 => Payload::Udp(take(&mut input)),
             1 | 2 => {
@@ -155,7 +162,7 @@ fn messages(pieces: &[(usize, &[u8])]) -> Vec<(String, bool)> {
     let mut found = Vec::new();
     let now = Timestamp::from_secs(1_000);
     let mut handle = |sequence, syn, bytes| {
-        let payload = Payload::Tcp { sequence, syn, fin: false, rst: false, bytes };
+        let payload = Payload::Tcp { sequence, acknowledged: None, syn, fin: false, rst: false, bytes };
         let segment = Segment { source: address(1), destination: address(2), payload, whole: true };
         reassembler.handle(now, &segment, &mut oddities, &mut |message, _| {
             found.push((String::from_utf8_lossy(message.bytes).into_owned(), message.whole));

@@ -45,7 +45,7 @@ pub fn packets(frames: &[Seen]) -> Vec<Packet> {
         let Some(segment) = decoder.decode(&frame, &mut oddities) else { continue };
         let load = match segment.payload {
             Payload::Udp(bytes) => Load::Udp(bytes.to_vec()),
-            Payload::Tcp { sequence, syn, fin, rst, bytes } => {
+            Payload::Tcp { sequence, syn, fin, rst, bytes, acknowledged: _ } => {
                 Load::Tcp { sequence, syn, fin, rst, bytes: bytes.to_vec() }
             }
         };

@@ -1,0 +1,103 @@
+//! `scripts/bench accuracy`: how much of the time each status is right when a mirror port loses frames.
+//! In: seeds of the simulation. Out: a table, and the same as a picture (`tests/bench/accuracy.svg`). Knows nothing of how a
+//! run goes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "whoever runs it sees it fail")]
+
+mod accuracy {
+    pub mod picture;
+}
+#[allow(dead_code, reason = "the other benches use the rest")]
+mod report;
+#[path = "../simulation/mod.rs"]
+mod simulation;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use accuracy::picture::{Line, Panel, picture};
+use report::{Column, Table};
+use simulation::measure::{Measured, measure};
+use simulation::mirror::AtOnce;
+
+/// Frames lost, of a million.
+const LOST_PER_MILLION: [u64; 6] = [0, 1_000, 10_000, 20_000, 50_000, 100_000];
+/// The same for people, and with how many decimals what is measured there is told.
+const COLUMNS: [Column; 6] = [("0 %", 3), ("0.1 %", 3), ("1 %", 3), ("2 %", 3), ("5 %", 3), ("10 %", 3)];
+/// A burst hides so many frames one behind the other.
+const BURST_FRAMES: u64 = 10;
+
+const HOW: &str = "\
+User-time is the time of all users together; a status is right while terminal and session both are what the phones know to
+be so. Simulated: nine phones of seven users, a call every 12 s, 12 min a run; every other run with phones that speak TCP,
+that are challenged, that lose power. Each loses frames of its own; bursts hide 10 frames one behind the other.
+The bound is one who knows the whole truth about a user with each frame, be it any, that is shown of that user's phones or
+of a call that one of them has part in, who needs no frame for what no frame shows (a registration that runs out), and who
+besides is right wherever offhook is, for the time that has passed tells something, too. Nobody who has to infer what a
+frame means can do as well.";
+
+/// Draws how much of the time each status is right when frames are lost.
+#[derive(Parser)]
+#[command(name = "bench accuracy", version)]
+struct Arguments {
+    /// Runs for each point; without it one run, and no picture is written, which shows only that the bench works.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// One JSON object in place of a table.
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+    /// A table for a README.
+    #[arg(long)]
+    markdown: bool,
+    /// One run for each point, and no picture.
+    #[arg(long)]
+    quick: bool,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let seeds = arguments.seeds.filter(|_| !arguments.quick);
+    let mut table = Table::new("right, % of user-time, at frames lost:", &COLUMNS);
+    let mut panels = Vec::new();
+    for (shape, first) in [("proxy", 2), ("B2BUA", 1)] {
+        let mut lines = Vec::new();
+        for (way, frames) in [("one by one", 1), ("in bursts", BURST_FRAMES)] {
+            let points = LOST_PER_MILLION.map(|per_million| {
+                let mut sum = Measured::default();
+                for seed in (first..).step_by(2).take(seeds.unwrap_or(1) as usize) {
+                    sum.add(&measure(seed, AtOnce { frames, per_million }));
+                }
+                sum
+            });
+            let mut row = |who, right: [f64; LOST_PER_MILLION.len()]| {
+                table.row(&format!("{shape}, {way}: {who}"), right.map(Some));
+                lines.push(Line { who, way, wrong_percent: right.map(|right| 100.0 - right).to_vec() });
+            };
+            row("offhook", points.each_ref().map(|it| it.offhook.percent()));
+            row("bound", points.each_ref().map(|it| it.bound.percent()));
+        }
+        panels.push(Panel { title: shape, lines });
+    }
+    if arguments.json {
+        println!("{}", table.json());
+    } else if arguments.markdown {
+        print!("{}", table.markdown());
+    } else {
+        println!("{table}\n{HOW}");
+    }
+    if seeds.is_some() {
+        let labels = COLUMNS.map(|(label, _)| label);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench/accuracy.svg");
+        let svg = picture(&labels, &panels)?;
+        std::fs::write(&path, svg).with_context(|| path.display().to_string())?;
+        eprintln!("drawn: {}", path.display());
+    }
+    Ok(())
+}
