@@ -235,18 +235,6 @@ impl Directory {
         self.with_key(Some(self.key(1, flow)), identity).filter(move |binding| binding.flow == Some(flow))
     }
 
-    /// This AOR has bindings, and none of them at this address.
-    pub(super) fn is_elsewhere(&self, aor: &Aor, address: IpAddr) -> bool {
-        let mut bindings =
-            self.by_key.ids(self.aor_key(aor)).filter_map(|id| self.bindings.get(&id)).peekable();
-        let is_here = |binding: &Arc<Binding>| {
-            binding.aor == *aor
-                && (binding.contact_ip() == Some(address)
-                    || binding.flow.is_none_or(|flow| flow.address.ip() == address))
-        };
-        bindings.peek().is_some() && !bindings.any(is_here)
-    }
-
     /// AORs whose accepted REGISTER used this digest user, also when their bindings are gone.
     pub(super) fn by_digest(&self, auth: &AuthUser) -> &[Aor] {
         self.users.get(auth).map_or(&[], SmallVec::as_slice)
