@@ -252,18 +252,6 @@ impl Directory {
         self.with_key(Some(self.key(1, flow)), identity).filter(move |binding| binding.flow == Some(flow))
     }
 
-    /// This AOR has bindings, and none of them at this address.
-    pub(super) fn is_elsewhere(&self, aor: &Aor, address: IpAddr) -> bool {
-        let registrations = self.by_key.ids(self.aor_key(aor));
-        let mut bindings = registrations.filter_map(|at| self.bindings.get(at as usize)).flatten().peekable();
-        let is_here = |binding: &Arc<Binding>| {
-            binding.aor == *aor
-                && (binding.contact_ip() == Some(address)
-                    || binding.flow.is_none_or(|flow| flow.address.ip() == address))
-        };
-        bindings.peek().is_some() && !bindings.any(is_here)
-    }
-
     /// AORs whose accepted REGISTER used this digest user, also when their bindings are gone.
     pub(super) fn by_digest(&self, auth: &AuthUser) -> SmallVec<[Aor; 1]> {
         let mut aors: SmallVec<[Aor; 1]> = self.users.get(auth).cloned().unwrap_or_default();

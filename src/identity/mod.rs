@@ -23,8 +23,8 @@ use smallvec::SmallVec;
 use crate::base::{Address, Limits, Oddities, Oddity, Rules, Timestamp};
 use crate::sip::Aor;
 use crate::track::{
-    Binding, BindingEvent, BindingFact, DialogState, EndId, EndIdentity, Evidence, Fact, Observation,
-    RegistrationId, Rule, Side,
+    Binding, BindingEvent, BindingFact, DialogFact, DialogState, EndId, EndIdentity, Evidence, Fact,
+    Observation, RegistrationId, Rule, Side,
 };
 use directory::{Directory, Key, Multimap};
 use domains::Domains;
@@ -97,6 +97,13 @@ struct Open {
     keys: Box<[Key]>,
 }
 
+/// A call that an address was sent: who calls whom, and the called end.
+struct Called {
+    from: Arc<str>,
+    to: Option<Aor>,
+    end: EndId,
+}
+
 /// Says whose every observation is.
 pub struct Identifier {
     directory: Directory,
@@ -105,6 +112,10 @@ pub struct Identifier {
     servers: HashSet<IpAddr>,
     /// Addresses and the AOR that their INVITEs say they come from; `None` when they say several.
     claims: HashMap<Address, Option<Aor>>,
+    /// Addresses that are in a call now, and that call.
+    called_by: HashMap<Address, Called>,
+    /// Callers that call on in the name of whoever called them.
+    relays: HashSet<EndId>,
     ends: HashMap<EndId, Known>,
     /// Live ends whose owner may yet change, by what could tell whose they are.
     waiting: Multimap,
@@ -121,6 +132,8 @@ impl Identifier {
             numbers: Numbers::new(&rules.numbers),
             servers: HashSet::new(),
             claims: HashMap::new(),
+            called_by: HashMap::new(),
+            relays: HashSet::new(),
             ends: HashMap::new(),
             waiting: Multimap::default(),
             limits: limits.clone(),
@@ -145,8 +158,12 @@ impl Identifier {
             Fact::Domain(domain) => self.domains.registrar_seen(domain),
             Fact::Dialog(fact) => {
                 let (end, over) = (fact.end, fact.state == DialogState::Terminated);
-                if fact.side == Side::Caller {
-                    self.note_claim(&fact.identity);
+                match fact.side {
+                    Side::Caller => {
+                        self.note_claim(&fact.identity);
+                        self.note_relay(fact, over);
+                    }
+                    Side::Called => self.note_called(fact, over),
                 }
                 self.end(end, over, observation, oddities);
             }
@@ -210,6 +227,33 @@ impl Identifier {
         }
     }
 
+    /// Who is called and who by, as long as that lasts.
+    fn note_called(&mut self, fact: &DialogFact, over: bool) {
+        let (Some(flow), Some(from)) = (fact.identity.flow, &fact.peer) else { return };
+        if over {
+            if self.called_by.get(&flow.address).is_some_and(|called| called.end == fact.end) {
+                self.called_by.remove(&flow.address);
+            }
+        } else if self.called_by.len() < self.limits.known_addresses {
+            let (from, to) = (Arc::clone(from), fact.identity.called.clone());
+            self.called_by.insert(flow.address, Called { from, to, end: fact.end });
+        }
+    }
+
+    /// Who is called by somebody and calls the same one on in that one's name is a server in between: its leg would double
+    /// the caller.
+    fn note_relay(&mut self, fact: &DialogFact, over: bool) {
+        if over {
+            self.relays.remove(&fact.end);
+        } else if let Some(flow) = fact.identity.flow
+            && let Some(called) = self.called_by.get(&flow.address)
+            && fact.identity.claimed.first().is_some_and(|claim| *claim.as_str() == *called.from)
+            && called.to.as_ref().is_some_and(|to| fact.peer.as_deref() == Some(to.as_str()))
+        {
+            self.relays.insert(fact.end);
+        }
+    }
+
     fn end(&mut self, end: EndId, over: bool, observation: Observation, oddities: &mut Oddities) {
         let Some(identity) = identity_of(&observation.fact) else { return };
         if let Some(Known { verdict: Some(verdict), open: None }) = self.ends.get(&end)
@@ -227,7 +271,7 @@ impl Identifier {
         let held = before.and_then(|before| before.verdict);
         let verdict = match held.clone().filter(|held| self.stays(held, identity)) {
             Some(held) => Some(held),
-            None => self.judge(identity, oddities),
+            None => self.judge(end, identity, oddities),
         };
         let keys = match verdict.as_ref().map(|verdict| verdict.ground) {
             Some(Ground::Contact | Ground::Digest) => None,
@@ -276,7 +320,7 @@ impl Identifier {
             if known.verdict.as_ref().is_some_and(|verdict| self.stays(verdict, identity)) {
                 continue;
             }
-            let verdict = self.judge(identity, oddities);
+            let verdict = self.judge(end, identity, oddities);
             let before = known.verdict.clone();
             if verdict == before {
                 continue;
@@ -297,11 +341,11 @@ impl Identifier {
     }
 
     /// SPEC section 6, rules 1 to 3.
-    fn judge(&self, identity: &EndIdentity, oddities: &mut Oddities) -> Option<Verdict> {
+    fn judge(&self, end: EndId, identity: &EndIdentity, oddities: &mut Oddities) -> Option<Verdict> {
         self.by_contact(identity, oddities)
             .or_else(|| self.by_flow(identity, oddities))
             .or_else(|| self.by_digest(identity))
-            .or_else(|| self.by_claim(identity))
+            .or_else(|| self.by_claim(end, identity))
     }
 
     fn by_contact(&self, identity: &EndIdentity, oddities: &mut Oddities) -> Option<Verdict> {
@@ -338,16 +382,13 @@ impl Identifier {
         Some(Verdict::by_name(aor, Ground::Digest))
     }
 
-    fn by_claim(&self, identity: &EndIdentity) -> Option<Verdict> {
+    fn by_claim(&self, end: EndId, identity: &EndIdentity) -> Option<Verdict> {
         if !identity.answered || self.is_server(identity) {
             return None;
         }
         let many_names = identity.flow.is_some_and(|flow| self.claims.get(&flow.address) == Some(&None));
-        // Whoever speaks for somebody whose phones are elsewhere is a server in between: its leg would double them.
-        let elsewhere =
-            |aor: &Aor| identity.flow.is_some_and(|flow| self.directory.is_elsewhere(aor, flow.address.ip()));
-        let claimed =
-            identity.claimed.iter().find(|aor| !many_names && self.domains.may_show(aor) && !elsewhere(aor));
+        let believed = !many_names && !self.relays.contains(&end);
+        let claimed = identity.claimed.iter().find(|aor| believed && self.domains.may_show(aor));
         if let Some(aor) = claimed {
             return Some(Verdict::by_name(aor, Ground::Claim));
         }
