@@ -26,6 +26,12 @@ pub(super) fn shows_an_invite(heard: &Heard<'_, '_>) -> bool {
     status && message.via_count() == 1
 }
 
+/// The first Contact, if it can be read.
+fn contact_of<'h>(heard: &'h Heard<'_, '_>) -> Option<&'h str> {
+    let contact = heard.message.contacts().find(|contact| !contact.star)?;
+    std::str::from_utf8(contact.addr.uri).ok()
+}
+
 impl Call {
     /// An ACK with the INVITE's own branch and Request-URI acknowledges a final response other than 2xx (RFC 3261 section
     /// 17.1.1.3), whether that was seen or not. Says whether it is such an ACK.
@@ -203,12 +209,9 @@ impl Call {
 
     /// The phone's own branch whose answer was seen nearer the caller, and whether that is sure: a 1xx told its To-tag
     /// there, or its Contact is what was called there; else it is the only one that was seen.
-    pub(super) fn leaf_of(
-        &self,
-        attempt: Option<usize>,
-        cseq: u32,
-        answering: &Answering,
-    ) -> Option<(usize, bool)> {
+    pub(super) fn leaf_of(&self, attempt: Option<usize>, heard: &Heard<'_, '_>) -> Option<(usize, bool)> {
+        let (cseq, tag) = (heard.message.cseq().number, heard.message.to_tag());
+        let contact = contact_of(heard);
         let leaves = || {
             self.branches.iter().enumerate().filter(|(_, branch)| {
                 Some(branch.attempt) == attempt
@@ -217,12 +220,8 @@ impl Call {
                     && branch.final_status.is_none_or(|status| status < 300)
             })
         };
-        let tagged =
-            |branch: &Branch| branch.early.iter().any(|early| Some(&early.tag) == answering.tag.as_ref());
-        let called = |branch: &Branch| {
-            let contact = answering.contact.as_ref();
-            contact.is_some_and(|contact| uri::same(contact, &branch.request_uri))
-        };
+        let tagged = |branch: &Branch| branch.early.iter().any(|early| Some(early.tag.as_bytes()) == tag);
+        let called = |branch: &Branch| contact.is_some_and(|contact| uri::same(contact, &branch.request_uri));
         let sure = leaves().find(|(_, branch)| tagged(branch));
         let sure = sure.or_else(|| leaves().find(|(_, branch)| called(branch)));
         let mut all = leaves();
@@ -232,26 +231,25 @@ impl Call {
 
     /// A 180 that comes on to the caller: a phone rings, though its own hop has not shown it.
     pub(super) fn rings_behind(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let answering = Answering::of(heard);
-        let (Some(branch), Some(tag)) = (self.branches.get(at), &answering.tag) else {
+        let (Some(branch), Some(tag)) = (self.branches.get(at), heard.message.to_tag()) else {
             return;
         };
-        let leaf = self.leaf_of(Some(branch.attempt), branch.cseq, &answering);
+        let leaf = self.leaf_of(Some(branch.attempt), heard);
         // The only one that was seen may be another one than that with this Contact.
-        let Some((leaf, _)) = leaf.filter(|&(_, sure)| sure || answering.contact.is_none()) else {
+        let Some((leaf, _)) = leaf.filter(|&(_, sure)| sure || contact_of(heard).is_none()) else {
             return;
         };
+        let is = |known: &Arc<str>| known.as_bytes() == tag;
         let rings = |branch: &Branch| {
             let mut tags = branch.called.iter().map(|&called| self.ends.get(called)?.local_tag.as_ref());
-            branch.cancelled || branch.final_status.is_some() || tags.any(|known| known == Some(tag))
+            branch.cancelled || branch.final_status.is_some() || tags.any(|known| known.is_some_and(is))
         };
         // Of one that has answered with another tag it may be a fork of its own.
-        let other =
-            |branch: &Branch| !branch.early.is_empty() && branch.early.iter().all(|it| it.tag != *tag);
+        let other = |branch: &Branch| !branch.early.is_empty() && !branch.early.iter().any(|it| is(&it.tag));
         if self.branches.get(leaf).is_none_or(|branch| rings(branch) || other(branch)) {
             return;
         }
-        self.ring(leaf, answering, context);
+        self.ring(leaf, Answering::of(heard), context);
         let called = self.branches.get(leaf).and_then(|branch| branch.called.last().copied());
         if let Some(end) = called.and_then(|called| self.ends.get_mut(called)) {
             end.edit().confidence = Confidence::Weak;
