@@ -74,8 +74,6 @@ pub(super) struct Branch {
     pub expires_s: Option<u32>,
     pub final_status: Option<u16>,
     pub cancelled: bool,
-    /// A 1xx came: it was not challenged.
-    pub let_through: bool,
     pub early: Vec<Early>,
     /// The phones behind it: one for each To-tag, for a proxy out of sight may fork.
     pub called: SmallVec<[usize; 1]>,

@@ -15,6 +15,9 @@ use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::{Flow, FrameId};
 use crate::sip::uri;
 
+/// Who is challenged or redirected tries again within this time, unless a person is asked.
+const RETRY_AT_ONCE_S: u32 = 1;
+
 /// On the hop of who sent it, a response that only an INVITE which opens a dialog has: a 100 to one inside a dialog would
 /// have a To-tag, and no phone rings inside one.
 pub(super) fn shows_an_invite(heard: &Heard<'_, '_>) -> bool {
@@ -49,13 +52,30 @@ impl Call {
         match branch.final_status {
             Some(status) => return status >= 300,
             None if branch.cancelled => self.refused(at, 487, Some(Rule::AckWithoutFinal), heard, context),
-            // It may have been a challenge, if none was answered yet and nobody was asked: the caller has time to try again.
-            None if branch.auth.is_none() && !branch.let_through && branch.is_leaf() => {
-                self.refused(at, 401, Some(Rule::AckWithoutFinal), heard, context);
+            None if self.was_refused_below(at) => {
+                self.refused(at, 480, Some(Rule::AckWithoutFinal), heard, context);
             }
-            None => self.refused(at, 480, Some(Rule::AckWithoutFinal), heard, context),
+            // It may have been a challenge or a redirection: then the caller tries again at once.
+            None => {
+                let attempt = branch.attempt;
+                self.refused(at, 401, Some(Rule::AckWithoutFinal), heard, context);
+                if let Some(attempt) = self.attempts.get_mut(attempt)
+                    && attempt.retry_until.is_some()
+                {
+                    attempt.retry_until = Some((heard.at.after_s(RETRY_AT_ONCE_S), heard.frame));
+                    attempt.retry_or = (EndReason::Rejected, Rule::AckWithoutFinal);
+                }
+            }
         }
         true
+    }
+
+    /// A hop behind this one was refused for good, and its answer is what comes back.
+    fn was_refused_below(&self, at: usize) -> bool {
+        let refused = |branch: &Branch| {
+            branch.final_status.is_some_and(|status| status >= 400 && !matches!(status, 401 | 407 | 422))
+        };
+        self.branches.iter().any(|branch| branch.parent == Some(at) && refused(branch))
     }
 
     /// The dialog that an INVITE of this From-tag and CSeq has made, before it was seen itself.
@@ -143,7 +163,6 @@ impl Call {
             expires_s: None,
             final_status: None,
             cancelled: false,
-            let_through: false,
             early: Vec::new(),
             called: SmallVec::new(),
             no_response_at: Some((heard.at.after_s(TIMER_B_S), heard.frame)),
