@@ -7,7 +7,7 @@ mod support;
 
 use std::net::SocketAddr;
 
-use offhook::base::{FrameId, Hop, Limits, LinkType, Timestamp, Transport};
+use offhook::base::{FrameId, Hop, Limits, LinkType, Rules, Timestamp, Transport};
 use offhook::compositor::{PresenceServer, PresenceServerOptions};
 use offhook::decode::Frame;
 use offhook::presence::dialog_info_read::{self, DialogElement};
@@ -212,5 +212,135 @@ fn the_lamp_of_a_phone_that_answers_across_a_cancel_is_lit() {
     assert_eq!(
         lines(bob, "dialog", &call),
         ["early", "terminated", "confirmed again 1", "terminated again 1"]
+    );
+}
+
+/// The status lines of a ladder, with the domain given.
+fn statuses(ladder: &str) -> Vec<String> {
+    let rules = Rules { domains: vec!["example.com".to_owned()], ..Rules::default() };
+    let mut tap = Tap::new(TapOptions { rules, ..TapOptions::default() }, Limits::default());
+    let ladder = Ladder::parse("lamp", ladder).unwrap();
+    let mut statuses = Vec::new();
+    for (number, frame) in (1..).zip(&wire::frames(&ladder).unwrap()) {
+        let (id, bytes) = (FrameId::new(0, number), &frame.bytes[..]);
+        let at = Timestamp::from_nanos(frame.at_us * 1_000);
+        tap.handle(&Frame { at, id, link: LinkType(1), bytes, wire_length: bytes.len() });
+        while let Some(output) = tap.poll_output() {
+            let TapOutput::Change(change) = output else { continue };
+            let state = &change.state;
+            let status = (state.terminal, state.session);
+            if change.previous != status {
+                let user = change.aor.as_str().trim_end_matches("@example.com").trim_start_matches("sip:");
+                let (terminal, session) = (status.0.name(), status.1.name());
+                statuses.push(format!("{user} {terminal}/{session} {}", change.because.rule.name()));
+            }
+        }
+    }
+    statuses
+}
+
+/// In a call that it answered for a team a phone's From is the name that was dialled (RFC 3261 section 12.2.1.1), and the
+/// team does not talk; nor is it one of two names that the phone's INVITEs go by.
+#[test]
+fn the_name_by_which_a_phone_was_called_is_no_claim() {
+    let ladder = "
+phone  alice 192.0.2.11
+phone  bob   192.0.2.12
+phone  carol 192.0.2.13
+proxy  pbx   192.0.2.1
+server b2b   192.0.2.3
+
+0.000 [team] b2b -> bob INVITE to=sip:team@example.com unseen
+0.100 [team] bob -> b2b 200 unseen
+0.120 [team] b2b -> bob ACK unseen
+
+1.000 alice registers
+
+2.000 [team] bob -> b2b INVITE
+2.050 [team] b2b -> bob 200
+2.070 [team] bob -> b2b ACK
+2.500 [other] b2b -> bob INVITE to=sip:team@example.com unseen
+2.510 [other] bob -> b2b 200 unseen
+2.520 [other] b2b -> bob ACK unseen
+2.600 [other] bob -> b2b INVITE unseen
+2.650 [other] b2b -> bob 200
+2.670 [other] bob -> b2b ACK
+2.900 [other] bob -> b2b BYE
+2.910 [other] b2b -> bob 200
+3.000 [team] bob -> b2b BYE
+3.010 [team] b2b -> bob 200
+
+5.000 [own] bob -> b2b INVITE carol
+5.100 [own] b2b -> bob 180
+6.000 [own] b2b -> bob 200
+6.020 [own] bob -> b2b ACK
+9.000 [own] bob -> b2b BYE
+9.010 [own] b2b -> bob 200
+";
+    assert_eq!(
+        statuses(ladder),
+        [
+            "alice online/idle register-200",
+            "bob unknown/calling invite-180",
+            "bob online/talking invite-200",
+            "bob unknown/idle bye"
+        ]
+    );
+}
+
+/// The mirror shows an INVITE after the 200 that answers it, as after a hole in a TCP stream: nobody calls beside the talk,
+/// or after it. The hop from the phone to its edge proxy is not mirrored.
+#[test]
+fn an_invite_after_its_200_calls_nobody() {
+    let ladder = "
+phone alice 192.0.2.11
+proxy edge  192.0.2.2
+server b2b  192.0.2.1
+
+0.000 alice registers at=edge
+
+1.000 alice -> edge -> b2b INVITE sip:bob@example.com unseen=1 hop=1010
+2.000 b2b -> edge -> alice 200 unseen=2
+2.050 alice -> edge -> b2b ACK unseen=1
+6.000 alice -> edge -> b2b BYE unseen=1
+6.010 b2b -> edge -> alice 200 unseen=2
+100.000 alice registers
+";
+    assert_eq!(
+        statuses(ladder),
+        ["alice online/idle register-200", "alice online/talking invite-200", "alice online/idle bye"]
+    );
+}
+
+/// Who is not registered counts as online for a talk; that the phone takes its registration back once more is no news.
+#[test]
+fn who_is_offline_already_is_not_told_to_be_so_in_a_talk() {
+    let ladder = "
+phone alice 192.0.2.11
+phone bob   192.0.2.12
+proxy pbx   192.0.2.1
+
+0.000 alice registers
+0.500 alice unregisters
+
+1.000 alice -> pbx -> bob INVITE
+1.0005 pbx -> alice 100
+1.100 bob -> pbx -> alice 180
+3.000 bob -> pbx -> alice 200
+3.020 alice -> pbx -> bob ACK
+4.000 alice unregisters
+6.000 bob -> pbx -> alice BYE
+6.010 alice -> pbx -> bob 200
+";
+    let alice: Vec<String> = statuses(ladder).into_iter().filter(|line| line.starts_with("alice")).collect();
+    assert_eq!(
+        alice,
+        [
+            "alice online/idle register-200",
+            "alice offline/idle unregister-200",
+            "alice offline/calling invite-180",
+            "alice online/talking invite-200",
+            "alice offline/idle bye"
+        ]
     );
 }

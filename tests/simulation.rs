@@ -39,26 +39,26 @@ fn a_perfect_mirror_shows_every_status_of_phones_behind_a_b2bua() {
     assert!(all_hold(Kind::Perfect, 1, 50).percent() > 99.999);
 }
 
-// The shares are what is reached now; the aim is 99.9 % where 1 % is lost and 99.5 % where 5 % are, behind a proxy.
+// Behind a proxy 99.9 % where 1 % is lost, and 99.5 % where 5 % are, is what is wanted; the others are what is reached now.
 
 #[test]
 fn one_percent_lost_behind_a_proxy() {
-    assert!(all_hold(Kind::LostOne, 2, 20).percent() > 99.4);
+    assert!(all_hold(Kind::LostOne, 2, 20).percent() > 99.9);
 }
 
 #[test]
 fn one_percent_lost_behind_a_b2bua() {
-    assert!(all_hold(Kind::LostOne, 1, 20).percent() > 99.2);
+    assert!(all_hold(Kind::LostOne, 1, 20).percent() > 99.8);
 }
 
 #[test]
 fn five_percent_lost_behind_a_proxy() {
-    assert!(all_hold(Kind::LostFive, 2, 20).percent() > 97.5);
+    assert!(all_hold(Kind::LostFive, 2, 20).percent() > 99.5);
 }
 
 #[test]
 fn five_percent_lost_behind_a_b2bua() {
-    assert!(all_hold(Kind::LostFive, 1, 20).percent() > 95.5);
+    assert!(all_hold(Kind::LostFive, 1, 20).percent() > 98.3);
 }
 
 #[test]
@@ -74,6 +74,15 @@ fn a_rough_day_behind_a_b2bua() {
 #[test]
 fn a_proxy_that_leaves_the_path_hides_only_what_it_hides() {
     all_hold(Kind::Bypass, 1, 16);
+}
+
+/// Seeds further on that have failed once.
+#[test]
+fn what_failed_once_holds() {
+    for (seed, kind) in [(138, Kind::Bypass), (109, Kind::Rough), (149, Kind::LostFive), (58, Kind::LostOne)]
+    {
+        must_hold(&run(seed, kind, Sabotage::Nothing));
+    }
 }
 
 #[test]

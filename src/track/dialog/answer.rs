@@ -196,7 +196,7 @@ impl Call {
         let leaf = match at.and_then(|at| self.branches.get(at).map(|branch| (at, branch.is_leaf()))) {
             Some((at, true)) => Some(at),
             Some((_, false)) => {
-                let leaf = self.leaf_of(attempt, heard.message.cseq().number, &Answering::of(heard));
+                let leaf = self.leaf_of(attempt, heard);
                 presumed = leaf.is_some_and(|(_, sure)| !sure);
                 leaf.map(|(at, _)| at)
             }

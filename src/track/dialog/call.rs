@@ -75,8 +75,6 @@ pub(super) struct Branch {
     pub final_status: Option<u16>,
     pub answers: Answers,
     pub cancelled: bool,
-    /// A 1xx came: it was not challenged.
-    pub let_through: bool,
     pub early: Vec<Early>,
     /// The phones behind it: one for each To-tag, for a proxy out of sight may fork.
     pub called: SmallVec<[usize; 1]>,

@@ -114,7 +114,6 @@ impl Call {
             final_status: None,
             answers: Answers::Named,
             cancelled: false,
-            let_through: false,
             early: Vec::new(),
             called: rings_here,
             no_response_at: Some((heard.at.after_s(no_response_s), heard.frame)),
@@ -301,7 +300,6 @@ impl Call {
         if branch.final_status.is_some() {
             return;
         }
-        branch.let_through = true;
         let until = patience(branch, heard.at, context);
         if !branch.no_response_at.is_some_and(|(before, _)| is_copy(before, until)) {
             branch.no_response_at = Some((until, heard.frame));

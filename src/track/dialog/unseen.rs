@@ -15,6 +15,9 @@ use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::{Flow, FrameId};
 use crate::sip::uri;
 
+/// Who is challenged or redirected tries again within this time, unless a person is asked.
+const RETRY_AT_ONCE_S: u32 = 1;
+
 /// On the hop of who sent it, a response that only an INVITE which opens a dialog has: a 100 to one inside a dialog would
 /// have a To-tag, and no phone rings inside one.
 pub(super) fn shows_an_invite(heard: &Heard<'_, '_>) -> bool {
@@ -24,6 +27,12 @@ pub(super) fn shows_an_invite(heard: &Heard<'_, '_>) -> bool {
         status => status == Some(180),
     };
     status && message.via_count() == 1
+}
+
+/// The first Contact, if it can be read.
+fn contact_of<'h>(heard: &'h Heard<'_, '_>) -> Option<&'h str> {
+    let contact = heard.message.contacts().find(|contact| !contact.star)?;
+    std::str::from_utf8(contact.addr.uri).ok()
 }
 
 impl Call {
@@ -43,13 +52,30 @@ impl Call {
         match branch.final_status {
             Some(status) => return status >= 300,
             None if branch.cancelled => self.refused(at, 487, Some(Rule::AckWithoutFinal), heard, context),
-            // It may have been a challenge, if none was answered yet and nobody was asked: the caller has time to try again.
-            None if branch.auth.is_none() && !branch.let_through && branch.is_leaf() => {
-                self.refused(at, 401, Some(Rule::AckWithoutFinal), heard, context);
+            None if self.was_refused_below(at) => {
+                self.refused(at, 480, Some(Rule::AckWithoutFinal), heard, context);
             }
-            None => self.refused(at, 480, Some(Rule::AckWithoutFinal), heard, context),
+            // It may have been a challenge or a redirection: then the caller tries again at once.
+            None => {
+                let attempt = branch.attempt;
+                self.refused(at, 401, Some(Rule::AckWithoutFinal), heard, context);
+                if let Some(attempt) = self.attempts.get_mut(attempt)
+                    && attempt.retry_until.is_some()
+                {
+                    attempt.retry_until = Some((heard.at.after_s(RETRY_AT_ONCE_S), heard.frame));
+                    attempt.retry_or = (EndReason::Rejected, Rule::AckWithoutFinal);
+                }
+            }
         }
         true
+    }
+
+    /// A hop behind this one was refused for good, and its answer is what comes back.
+    fn was_refused_below(&self, at: usize) -> bool {
+        let refused = |branch: &Branch| {
+            branch.final_status.is_some_and(|status| status >= 400 && !matches!(status, 401 | 407 | 422))
+        };
+        self.branches.iter().any(|branch| branch.parent == Some(at) && refused(branch))
     }
 
     /// The dialog that an INVITE of this From-tag and CSeq has made, before it was seen itself.
@@ -137,7 +163,6 @@ impl Call {
             expires_s: None,
             final_status: None,
             cancelled: false,
-            let_through: false,
             answers: Answers::Named,
             early: Vec::new(),
             called: SmallVec::new(),
@@ -205,12 +230,9 @@ impl Call {
     /// The phone's own branch whose answer was seen nearer the caller, and whether that is sure: a 1xx told its To-tag
     /// there, or its Contact is what was called there, or its 2xx passed there without its To; else it is the only one
     /// that was seen.
-    pub(super) fn leaf_of(
-        &self,
-        attempt: Option<usize>,
-        cseq: u32,
-        answering: &Answering,
-    ) -> Option<(usize, bool)> {
+    pub(super) fn leaf_of(&self, attempt: Option<usize>, heard: &Heard<'_, '_>) -> Option<(usize, bool)> {
+        let (cseq, tag) = (heard.message.cseq().number, heard.message.to_tag());
+        let contact = contact_of(heard);
         let leaves = || {
             self.branches.iter().enumerate().filter(|(_, branch)| {
                 Some(branch.attempt) == attempt
@@ -219,12 +241,8 @@ impl Call {
                     && branch.final_status.is_none_or(|status| status < 300)
             })
         };
-        let tagged =
-            |branch: &Branch| branch.early.iter().any(|early| Some(&early.tag) == answering.tag.as_ref());
-        let called = |branch: &Branch| {
-            let contact = answering.contact.as_ref();
-            contact.is_some_and(|contact| uri::same(contact, &branch.request_uri))
-        };
+        let tagged = |branch: &Branch| branch.early.iter().any(|early| Some(early.tag.as_bytes()) == tag);
+        let called = |branch: &Branch| contact.is_some_and(|contact| uri::same(contact, &branch.request_uri));
         let sure = leaves().find(|(_, branch)| tagged(branch));
         let sure = sure.or_else(|| leaves().find(|(_, branch)| called(branch)));
         let sure = sure.or_else(|| leaves().find(|(_, branch)| branch.answers == Answers::Unnamed));
@@ -235,26 +253,25 @@ impl Call {
 
     /// A 180 that comes on to the caller: a phone rings, though its own hop has not shown it.
     pub(super) fn rings_behind(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let answering = Answering::of(heard);
-        let (Some(branch), Some(tag)) = (self.branches.get(at), &answering.tag) else {
+        let (Some(branch), Some(tag)) = (self.branches.get(at), heard.message.to_tag()) else {
             return;
         };
-        let leaf = self.leaf_of(Some(branch.attempt), branch.cseq, &answering);
+        let leaf = self.leaf_of(Some(branch.attempt), heard);
         // The only one that was seen may be another one than that with this Contact.
-        let Some((leaf, _)) = leaf.filter(|&(_, sure)| sure || answering.contact.is_none()) else {
+        let Some((leaf, _)) = leaf.filter(|&(_, sure)| sure || contact_of(heard).is_none()) else {
             return;
         };
+        let is = |known: &Arc<str>| known.as_bytes() == tag;
         let rings = |branch: &Branch| {
             let mut tags = branch.called.iter().map(|&called| self.ends.get(called)?.local_tag.as_ref());
-            branch.cancelled || branch.final_status.is_some() || tags.any(|known| known == Some(tag))
+            branch.cancelled || branch.final_status.is_some() || tags.any(|known| known.is_some_and(is))
         };
         // Of one that has answered with another tag it may be a fork of its own.
-        let other =
-            |branch: &Branch| !branch.early.is_empty() && branch.early.iter().all(|it| it.tag != *tag);
+        let other = |branch: &Branch| !branch.early.is_empty() && !branch.early.iter().any(|it| is(&it.tag));
         if self.branches.get(leaf).is_none_or(|branch| rings(branch) || other(branch)) {
             return;
         }
-        self.ring(leaf, answering, context);
+        self.ring(leaf, Answering::of(heard), context);
         let called = self.branches.get(leaf).and_then(|branch| branch.called.last().copied());
         if let Some(end) = called.and_then(|called| self.ends.get_mut(called)) {
             end.edit().confidence = Confidence::Weak;

@@ -28,12 +28,14 @@ const BOTTOM: f64 = 300.0;
 const LEFT: f64 = 70.0;
 const PANEL_WIDTH: f64 = 340.0;
 const BETWEEN: f64 = 60.0;
-/// Powers of ten of the wrong time in percent, from the top; what is less is drawn at the edge.
+/// What is wrong for more of the time than this, in percent, is drawn at the lower edge.
+const MOST_WRONG_PERCENT: f64 = 25.0;
+/// Powers of ten of the wrong time in percent, from the bottom; what is less is drawn at the upper edge.
 const DECADES: [i32; 5] = [1, 0, -1, -2, -3];
 
 /// The height of a share of wrong time: right is up.
 fn height(wrong_percent: f64) -> f64 {
-    let [most, least] = [DECADES[0], DECADES[DECADES.len() - 1]].map(f64::from);
+    let (most, least) = (MOST_WRONG_PERCENT.log10(), f64::from(DECADES[DECADES.len() - 1]));
     let place = wrong_percent.max(1e-9).log10().clamp(least, most);
     BOTTOM - (most - place) / (most - least) * (BOTTOM - TOP)
 }
