@@ -322,8 +322,12 @@ impl Registrar {
         let known = || self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
         let (call_id, cseq) = (message.call_id(), message.cseq().number);
         // A registrar that lists has emptied its list, as it seems by a request that was not seen.
-        let emptied = || known().is_some_and(|known| known.was_listed_by(call_id, cseq, heard.source));
-        if granted.is_empty() && wanted && list != List::Cut && (asked.is_some() || !emptied()) {
+        let emptied = || {
+            list == List::Whole
+                && asked.is_none()
+                && known().is_some_and(|known| known.was_listed_by(call_id, cseq, heard.source))
+        };
+        if granted.is_empty() && wanted && list != List::Cut && !emptied() {
             // A copy of one that was applied says nothing. Any other is not remembered as applied: its request
             // may be seen after it, and be believed.
             if !known().is_some_and(|known| known.has_applied(call_id, cseq)) {
