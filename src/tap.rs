@@ -179,6 +179,7 @@ impl Tap {
             // A deadline that was set into the past by a late message fires now.
             let at = at.max(self.now);
             self.now = at;
+            self.spine.oddities.at(at, self.frame);
             self.spine.tracker.handle_timeout(at);
             self.spine.presences.handle_timeout(at);
             let Self { reassembler, spine, frame, .. } = self;

@@ -17,6 +17,8 @@ use crate::base::Limits;
 
 /// Requests that are remembered, each for as long as so many others follow: a phone rings for a minute.
 const MOST_REQUESTS: usize = 100_000;
+/// A request whose From, To and Call-ID are longer together is not remembered.
+const MOST_BYTES: usize = 1_024;
 /// Fields that are looked at.
 const MOST_FIELDS: usize = 512;
 /// RFC 3261 section 8.1.1.7: a branch that begins so is unique.
@@ -74,18 +76,26 @@ impl CutMessages {
             known.cancelled |= message.cseq().method == Method::Cancel;
             return;
         }
+        // It has the branch of its INVITE, whose answers come to it.
+        if message.cseq().method == Method::Cancel {
+            return;
+        }
+        let value = |name| message.header(name).unwrap_or_default();
+        let (from, to, call_id) = (value(HeaderName::From), value(HeaderName::To), message.call_id());
+        if from.len() + to.len() + call_id.len() > MOST_BYTES {
+            return;
+        }
         while self.order.len() >= self.most {
             let Some(oldest) = self.order.pop_front() else { return };
             self.requests.remove(&oldest);
         }
-        let value = |name| message.header(name).unwrap_or_default().into();
         let request = Request {
             method: message.method_text().into(),
-            from: value(HeaderName::From),
-            to: value(HeaderName::To),
-            call_id: message.call_id().into(),
+            from: from.into(),
+            to: to.into(),
+            call_id: call_id.into(),
             number: message.cseq().number,
-            cancelled: message.cseq().method == Method::Cancel,
+            cancelled: false,
         };
         self.requests.insert(key, request);
         self.order.push_back(key);

@@ -157,6 +157,11 @@ impl Direction {
         !self.later.is_empty()
     }
 
+    /// Where the bytes begin that have not come, if there are some behind them.
+    pub fn gap(&self) -> Option<u32> {
+        self.has_gap().then_some(self.next)
+    }
+
     /// Whether all the bytes that have not come, up to those that came later, lie before this one.
     pub fn gap_is_before(&self, sequence: u32) -> bool {
         self.later.front().is_some_and(|first| sequence.wrapping_sub(first.sequence).cast_signed() >= 0)

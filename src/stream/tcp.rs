@@ -68,9 +68,14 @@ impl Streams {
     /// Gives up the gaps that were waited for long enough.
     pub fn give_up_overdue(&mut self, now: Timestamp, oddities: &mut Oddities, each: Each<'_>) {
         while let Some(due) = self.next_gap_end() {
-            let queue = match self.acknowledged.front() {
-                Some(&(first, _)) if first == due => &mut self.acknowledged,
-                _ => &mut self.gaps,
+            let is_first =
+                |queue: &VecDeque<(Timestamp, Slot)>| queue.front().is_some_and(|first| first.0 == due);
+            let queue = if self.gaps.len() > self.limit {
+                &mut self.gaps
+            } else if self.acknowledged.len() > self.limit || is_first(&self.acknowledged) {
+                &mut self.acknowledged
+            } else {
+                &mut self.gaps
             };
             if due > now && queue.len() <= self.limit {
                 return;
@@ -206,12 +211,13 @@ impl Streams {
             each,
         };
         let before = direction.held_bytes();
+        let gap = direction.gap();
         let verdict = act(direction, &mut context);
         let after = direction.held_bytes();
         self.held_bytes = (self.held_bytes + after).saturating_sub(before);
         if !direction.has_gap() {
             direction.gap_ends = None;
-        } else if direction.gap_ends.is_none() {
+        } else if direction.gap_ends.is_none() || direction.gap() != gap {
             let due = now.after(GAP_WAIT);
             direction.gap_ends = Some(due);
             self.gaps.push_back((due, slot));

@@ -72,6 +72,9 @@ enum Answer {
     Refused,
     /// By a 2xx that lists nothing, seen before its request.
     Emptied,
+    /// By a 2xx that lists nothing though the request asked for a binding: its copies, on any hop, say no more. By
+    /// Call-ID and CSeq alone.
+    Bare,
 }
 
 /// Answers of just now: a late copy of a REGISTER that was refused, and a REGISTER that its own answer overtook, were
@@ -321,10 +324,14 @@ impl Registrar {
         let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
         let known = || self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
         let (call_id, cseq) = (message.call_id(), message.cseq().number);
+        let of_any_hop = self.key.len().saturating_sub(message.top_branch().len());
+        let of_any_hop = self.key.get(..of_any_hop).unwrap_or_default();
+        let is_bare = self.just_answered.answer(of_any_hop, heard.at) == Some(Answer::Bare);
         // A registrar that lists has emptied its list, as it seems by a request that was not seen.
         let emptied = || {
             list == List::Whole
                 && asked.is_none()
+                && !is_bare
                 && known().is_some_and(|known| known.was_listed_by(call_id, cseq, heard.source))
         };
         if granted.is_empty() && wanted && list != List::Cut && !emptied() {
@@ -332,8 +339,10 @@ impl Registrar {
             // may be seen after it, and be believed.
             if !known().is_some_and(|known| known.has_applied(call_id, cseq)) {
                 oddities.note(Oddity::RegisterWithoutContact);
-                if asked.is_none() {
-                    self.just_answered.remember(&self.key, Answer::Emptied, heard.at);
+                match asked {
+                    Some(_) => self.just_answered.remember(of_any_hop, Answer::Bare, heard.at),
+                    None if is_bare => {}
+                    None => self.just_answered.remember(&self.key, Answer::Emptied, heard.at),
                 }
             }
             return;
@@ -351,7 +360,7 @@ impl Registrar {
             registrar: heard.source,
             sole_hop: (message.via_count() == 1)
                 .then_some(Flow { address: heard.destination.into(), transport: heard.transport }),
-            sole_contact: granted.len() == 1,
+            sole_contact: granted.len() == 1 && list != List::Cut,
             expires_s: message.expires(),
             rule: Rule::Register200,
             confidence: if list == List::Cut { Confidence::Weak } else { Confidence::Full },
@@ -366,6 +375,9 @@ impl Registrar {
                 registration.believe(&step, &granted, out, self.limits.bindings_per_aor, next_binding);
             }
             Order::Newer => {
+                if !granted.is_empty() {
+                    registration.note_listed(&step);
+                }
                 registration.reconcile(&step, granted, out, self.limits.bindings_per_aor, next_binding);
                 registration.accepted_bare |= asked.as_ref().is_some_and(|asked| asked.auth.is_none());
             }
@@ -586,10 +598,21 @@ mod tests {
 
     /// One message of a user's phone at 192.0.2.11, to or from its registrar.
     fn hear(registrar: &mut Registrar, out: &mut Findings, start_line: &str, user: &str, fields: &str) {
+        hear_number(registrar, out, start_line, user, 1, fields);
+    }
+
+    fn hear_number(
+        registrar: &mut Registrar,
+        out: &mut Findings,
+        start_line: &str,
+        user: &str,
+        cseq: u32,
+        fields: &str,
+    ) {
         let limits = Limits::default();
         let text = format!(
-            "{start_line}\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bK{user}\r\nFrom: <sip:{user}@example.com>;tag=1\r\n\
-             To: <sip:{user}@example.com>\r\nCall-ID: {user}\r\nCSeq: 1 REGISTER\r\n\
+            "{start_line}\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bK{user}{cseq}\r\nFrom: <sip:{user}@example.com>;tag=1\r\n\
+             To: <sip:{user}@example.com>\r\nCall-ID: {user}\r\nCSeq: {cseq} REGISTER\r\n\
              {fields}Content-Length: 0\r\n\r\n"
         );
         let mut scanner = Scanner::new(&limits);
@@ -643,6 +666,32 @@ mod tests {
             hear(&mut registrar, &mut out, "SIP/2.0 403 Forbidden", "bob", "");
             assert_eq!(rules(&out).first().copied(), expected, "{apart_ms} ms");
         }
+    }
+
+    #[test]
+    fn a_copy_of_an_answer_that_lists_nothing_takes_nobody_offline() {
+        let mut registrar = Registrar::new(&Limits::default());
+        let mut out = findings();
+        let contact = "Contact: <sip:alice@192.0.2.11>;expires=600\r\n";
+        hear(&mut registrar, &mut out, REGISTER, "alice", contact);
+        registered(&mut registrar, "alice", &mut out);
+        assert_eq!(rules(&out), [Rule::Register200]);
+        let again = |registrar: &mut Registrar, out: &mut Findings, start_line: &str, fields: &str| {
+            hear_number(registrar, out, start_line, "alice", 2, fields);
+        };
+        again(&mut registrar, &mut out, REGISTER, contact);
+        for _copy in 0..3 {
+            again(&mut registrar, &mut out, "SIP/2.0 200 OK", "");
+        }
+        assert_eq!(
+            rules(&out),
+            [Rule::Register200],
+            "the registrar does not list, and has not emptied its list"
+        );
+        // A later one, whose request was not seen, stands by itself.
+        out.at = out.at.after_s(60);
+        hear_number(&mut registrar, &mut out, "SIP/2.0 200 OK", "alice", 3, "");
+        assert_eq!(rules(&out), [Rule::Register200, Rule::RegisterMissing]);
     }
 
     #[test]

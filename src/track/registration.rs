@@ -93,6 +93,8 @@ struct Applied {
     at: Timestamp,
     /// The registrars that answered.
     hops: SmallVec<[AddressMark; 1]>,
+    /// The registrar that last answered with a whole list that was not empty.
+    listed_by: Option<AddressMark>,
 }
 
 /// One AOR.
@@ -219,10 +221,16 @@ impl Registration {
 
     /// This registrar has answered an earlier request of this Call-ID with a list that was not empty.
     pub(super) fn was_listed_by(&self, call_id: &[u8], cseq: u32, registrar: SocketAddr) -> bool {
-        let registrar = registrar.into();
+        let registrar = Some(registrar.into());
         let earlier = |last: &Applied| last.call_id.as_bytes() == call_id && last.cseq < cseq;
-        self.applied.iter().any(|last| earlier(last) && last.hops.contains(&registrar))
-            && self.held.iter().any(|held| held.listed_by.contains(&registrar))
+        self.applied.iter().any(|last| earlier(last) && last.listed_by == registrar)
+    }
+
+    /// This answer is a whole list that is not empty.
+    pub(super) fn note_listed(&mut self, step: &Step<'_>) {
+        if let Some(last) = self.applied.iter_mut().find(|last| last.call_id == step.call_id) {
+            last.listed_by = Some(step.registrar.into());
+        }
     }
 
     /// Where a 2xx stands among those of its Call-ID (RFC 3261 section 10.3 step 7), remembering it.
@@ -259,7 +267,7 @@ impl Registration {
         }
         let call_id = text(call_id);
         let hops = smallvec![registrar.into()];
-        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, at: now, hops });
+        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, at: now, hops, listed_by: None });
         (call_id, Order::Newer)
     }
 

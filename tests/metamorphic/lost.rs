@@ -43,6 +43,10 @@ const UNDECIDABLE: &[(&str, &str)] = &[
          provider, and whom it calls is one of the house",
     ),
     (
+        "another-fork-rings-unseen",
+        "a fork that the mirror does not show: with the refusal of the other one lost, that may have answered",
+    ),
+    (
         "forks-answer-at-once-200-unseen",
         "two forks that answered: with more of their 200s lost, each passes hops of its own with one 200 on each, as \
          the copies of one call do (SPEC section 5)",

@@ -31,6 +31,9 @@ use unseen::shows_an_invite;
 const TIMER_B_S: u32 = 32;
 /// A 401, 407, 422 or 3xx is followed by a new INVITE within this time, or it was the end.
 const RETRY_S: u32 = 4;
+/// A call that every phone in sight refused may go on to where the mirror shows nothing: the caller hears of that within
+/// this time, in which a telephone network finds the other side, or the call is over.
+const GOES_ON_S: u32 = 12;
 /// A 2xx with the first offer that is not repeated for so long was acknowledged out of our sight.
 const ACK_PRESUMED_S: u32 = 4;
 /// T2: between two repetitions of a 2xx there is no more than this.

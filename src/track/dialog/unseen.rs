@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
-use super::call::{Answering, Answers, Attempt, Branch, Call, Ending};
+use super::call::{Answering, Answers, Attempt, Branch, Call, Early, Ending};
 use super::invite::Said;
 use super::media::Description;
-use super::{Context, RETRY_S, TIMER_B_S};
+use super::{Context, GOES_ON_S, TIMER_B_S};
 use crate::base::{Flow, FrameId};
 use crate::sip::uri;
 
@@ -257,8 +257,9 @@ impl Call {
             return;
         };
         let leaf = self.leaf_of(Some(branch.attempt), heard);
-        // The only one that was seen may be another one than that with this Contact.
-        let Some((leaf, _)) = leaf.filter(|&(_, sure)| sure || contact_of(heard).is_none()) else {
+        // The only one that was seen may be another one than that with this Contact, or with one that was cut away.
+        let says_nobody = contact_of(heard).is_none() && heard.message.headers_are_whole();
+        let Some((leaf, _)) = leaf.filter(|&(_, sure)| sure || says_nobody) else {
             return;
         };
         let is = |known: &Arc<str>| known.as_bytes() == tag;
@@ -286,12 +287,18 @@ impl Call {
         };
         let (of, cseq) = (branch.attempt, branch.cseq);
         let refused = |branch: &Branch| branch.final_status.is_some_and(|status| status >= 300);
-        let mut all = self.branches.iter().filter(|branch| branch.attempt == of && branch.cseq == cseq);
-        if all.all(|branch| branch.parent.is_none() || refused(branch))
+        let all = || self.branches.iter().filter(|branch| branch.attempt == of && branch.cseq == cseq);
+        let said = |tag: &Arc<str>| {
+            all().any(|branch| branch.parent.is_some() && branch.early.iter().any(|early| early.tag == *tag))
+        };
+        // The caller heard somebody ring of whom the further hops know nothing: there is one that the mirror does not show.
+        let is_unseen = |early: &Early| !said(&early.tag);
+        if all().all(|branch| branch.parent.is_none() || refused(branch))
+            && !all().any(|branch| branch.parent.is_none() && branch.early.iter().any(is_unseen))
             && let Some(attempt) = self.attempts.get_mut(of)
             && attempt.cseq == cseq
         {
-            attempt.refused_below_until = Some((context.now.after_s(RETRY_S), frame));
+            attempt.refused_below_until = Some((context.now.after_s(GOES_ON_S), frame));
         }
     }
 
