@@ -116,6 +116,8 @@ const MOST_CANDIDATES: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Servers {
     candidates: Vec<Candidate>,
+    /// Those that are none any more, while something is in flight to them: they may come back before it is answered.
+    left: Vec<Candidate>,
     named: u32,
     outstanding: usize,
     pace: Pace,
@@ -129,6 +131,7 @@ impl Servers {
     pub(crate) fn new(outstanding: usize, per_s: u32) -> Self {
         Self {
             candidates: Vec::new(),
+            left: Vec::new(),
             named: 0,
             outstanding: outstanding.max(1),
             pace: Pace::new(per_s),
@@ -149,6 +152,7 @@ impl Servers {
         self.unresolved = 0;
         self.resolve_at = None;
         let mut known = std::mem::take(&mut self.candidates);
+        known.append(&mut self.left);
         for server in servers.iter().take(MOST_CANDIDATES) {
             let is_this = |candidate: &Candidate| same_peer(&candidate.hop, &server.hop);
             if self.candidates.iter().any(is_this) {
@@ -171,6 +175,16 @@ impl Servers {
             };
             self.candidates.push(candidate);
         }
+        known.retain(|candidate| candidate.in_flight > 0);
+        self.left = known;
+    }
+
+    /// What was taken of a server that is no candidate any more is given back.
+    fn give_back_to_left(&mut self, id: ServerId) {
+        if let Some(candidate) = self.left.iter_mut().find(|candidate| candidate.id == id) {
+            candidate.in_flight = candidate.in_flight.saturating_sub(1);
+        }
+        self.left.retain(|candidate| candidate.in_flight > 0);
     }
 
     /// Takes the server for a request that is due, if one can be sent now. Each taken is given back by
@@ -209,6 +223,7 @@ impl Servers {
         let outstanding = self.outstanding;
         let one_worked = self.candidates.iter().any(Candidate::works);
         let Some(at) = self.candidates.iter().position(|candidate| candidate.id == id) else {
+            self.give_back_to_left(id);
             return Service::AsBefore;
         };
         let Some((candidate, worse)) = self.candidates.get_mut(at..).and_then(<[_]>::split_first_mut) else {
@@ -238,14 +253,15 @@ impl Servers {
 
     /// What was taken is given back: nothing was sent.
     pub(crate) fn untake(&mut self, id: ServerId) {
-        if let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.id == id) {
-            candidate.in_flight = candidate.in_flight.saturating_sub(1);
+        match self.candidates.iter_mut().find(|candidate| candidate.id == id) {
+            Some(candidate) => candidate.in_flight = candidate.in_flight.saturating_sub(1),
+            None => self.give_back_to_left(id),
         }
     }
 
     /// The same request goes to this server once more, with an answer to its challenge.
     pub(crate) fn take_again(&mut self, now: Timestamp, id: ServerId) {
-        if let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.id == id) {
+        if let Some(candidate) = self.candidates.iter_mut().chain(&mut self.left).find(|it| it.id == id) {
             candidate.in_flight += 1;
         }
         self.pace.borrow(now);
@@ -278,6 +294,7 @@ impl Servers {
         random: &mut Random,
     ) -> Blame {
         let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.id == id) else {
+            self.give_back_to_left(id);
             return self.blame(now);
         };
         candidate.in_flight = candidate.in_flight.saturating_sub(1);
