@@ -11,7 +11,7 @@
 //!
 //! A frame comes from a file ([`io::capture`]). [`decode`] takes off link, tags and IP and puts fragments
 //! together: a [`decode::Segment`]. [`stream`] finds the messages in it, for TCP in a stream that may arrive in
-//! any order: a [`stream::RawMessage`]. [`sip`] reads it without copying: a [`sip::SipMessage`]. Up to here
+//! any order, and in the WebSocket frames there: a [`stream::RawMessage`]. [`sip`] reads it without copying: a [`sip::SipMessage`]. Up to here
 //! all is borrowed from the frame.
 //!
 //! [`track`] remembers transactions, bindings, dialogs and subscriptions, and says what a message means for

@@ -135,7 +135,7 @@ fn is_status_line(line: &[u8]) -> bool {
 }
 
 /// Whether a line whose end has not come may still be a start line.
-fn may_become_start_line(bytes: &[u8]) -> bool {
+pub(super) fn may_become_start_line(bytes: &[u8]) -> bool {
     let compared = bytes.len().min(VERSION.len());
     if bytes.get(..compared).is_some_and(|front| {
         VERSION.get(..compared).is_some_and(|version| front.eq_ignore_ascii_case(version))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{AuthUser, EndIdentity};
-use crate::base::{Flow, FrameId, Texts, Timestamp, Transport};
+use crate::base::{Flow, FrameId, HeardTransport, Texts, Timestamp};
 use crate::sip::{Aor, NameAddr, SipMessage, Via};
 
 /// A message, when and where it was heard.
@@ -21,8 +21,8 @@ pub struct Heard<'a, 'm> {
     pub source: SocketAddr,
     /// Receiver of this hop.
     pub destination: SocketAddr,
-    /// UDP or TCP.
-    pub transport: Transport,
+    /// What carried it.
+    pub transport: HeardTransport,
     /// All its bytes were seen.
     pub whole: bool,
     /// The message.
@@ -153,7 +153,11 @@ impl Heard<'_, '_> {
 
 fn via_flow(via: &Via<'_>) -> Option<Flow> {
     let ip = via.received_ip().or_else(|| via.host_ip())?;
-    let transport = if via.transport.eq_ignore_ascii_case(b"UDP") { Transport::Udp } else { Transport::Tcp };
-    let port = via.rport.or(via.port).unwrap_or(5060);
+    let transport = HeardTransport::of_via(via.transport);
+    let port = match transport {
+        // A browser does not know its port, and many of them share the address of a NAT or of a proxy.
+        HeardTransport::WebSocket => via.rport?,
+        _ => via.rport.or(via.port).unwrap_or(5060),
+    };
     Some(Flow { address: SocketAddr::new(ip, port).into(), transport })
 }

@@ -15,7 +15,7 @@ use super::registration::{Asked, Order, Registration, Step};
 use super::transactions::{Ticket, Transactions};
 use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, RegistrationId, Rule};
 use crate::base::{
-    Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Places, RegistrarLists, Timestamp, Transport,
+    Deadlines, Flow, FrameId, HeardTransport, Limits, Oddities, Oddity, Places, RegistrarLists, Timestamp,
 };
 use crate::sip::{Aor, Uri};
 
@@ -206,7 +206,7 @@ impl Registrar {
         self.notice_domain(&aor, heard, out);
         if let Some(pending) = self.pending.get_mut(&self.key) {
             // A repetition shows that no answer arrived.
-            if heard.transport == Transport::Udp && !is_copy(pending.at, heard.at) {
+            if heard.transport == HeardTransport::Udp && !is_copy(pending.at, heard.at) {
                 pending.presume_at = None;
             }
             return;
@@ -625,7 +625,7 @@ mod tests {
             frame: FrameId::default(),
             source: source.parse().expect("an address"),
             destination: destination.parse().expect("an address"),
-            transport: Transport::Udp,
+            transport: HeardTransport::Udp,
             whole: true,
             message: &message,
             texts: &Texts::default(),
