@@ -124,6 +124,8 @@ pub(super) struct Dialog {
     pub confirmed_at: Timestamp,
     pub confirmed_in: FrameId,
     pub acked: bool,
+    /// Only an ACK shows that it was answered 2xx.
+    pub by_ack: bool,
     /// Branches on which the 2xx was seen, and when it was last repeated on one of them.
     pub ok_branches: Vec<Box<[u8]>>,
     pub ok_repeated_at: Option<Timestamp>,
@@ -163,6 +165,7 @@ impl Dialog {
             confirmed_at: context.now,
             confirmed_in: frame,
             acked: false,
+            by_ack: false,
             ok_branches: Vec::new(),
             ok_repeated_at: None,
             offer_in_ok: None,
