@@ -87,6 +87,10 @@ pub(super) fn complete_lines(mut bytes: &[u8]) -> &[u8] {
 pub(super) fn find_start(bytes: &[u8]) -> Found {
     let mut line_start = 0;
     while let Some(rest) = bytes.get(line_start..) {
+        // As they are before any message, wherever the bytes were cut.
+        let keep_alive = keep_alive(rest);
+        line_start += keep_alive;
+        let rest = rest.get(keep_alive..).unwrap_or_default();
         match start(rest) {
             Start::Message(_) => return Found::At(line_start),
             Start::Undecided => return Found::NotBefore(line_start),
