@@ -206,6 +206,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_via_names_what_its_hop_is_heard_over() {
+        use HeardTransport::{Sctp, Tcp, Udp, WebSocket};
+        for (name, heard) in [
+            ("UDP", Udp),
+            ("udp", Udp),
+            ("TCP", Tcp),
+            ("TLS", Tcp),
+            ("WS", WebSocket),
+            ("wss", WebSocket),
+            ("SCTP", Sctp),
+            ("TLS-SCTP", Sctp),
+            ("UDPX", Tcp),
+        ] {
+            assert_eq!(HeardTransport::of_via(name.as_bytes()), heard, "{name}");
+        }
+    }
+
+    #[test]
     fn a_frame_id_gives_back_what_it_was_made_of_and_sorts_by_input_then_number() {
         let ids = [(0, 0), (0, 1), (0, FrameId::LAST_NUMBER), (1, 0), (u16::MAX, FrameId::LAST_NUMBER)];
         for (source, number) in ids {
