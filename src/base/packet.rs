@@ -71,7 +71,7 @@ pub enum HeardTransport {
 }
 
 impl HeardTransport {
-    /// The one that a Via names (RFC 3261 section 20.42, 7118 section 5.1, 4168 section 4). What was encrypted on its hop
+    /// The one that a Via names (RFC 3261 section 20.42, 7118 section 5.2, 4168 section 4). What was encrypted on its hop
     /// is heard where the encryption was taken off, over what carried it: TLS stands for TCP, WSS for WebSocket.
     /// Any other counts as TCP.
     pub const fn of_via(name: &[u8]) -> Self {

@@ -254,7 +254,7 @@ impl WebSocket {
 
     /// Bytes held.
     pub fn held_bytes(&self) -> usize {
-        size_of::<Self>() + self.message.len() + self.unsure.len()
+        self.message.len() + self.unsure.len()
     }
 
     /// Takes the bytes that are next.

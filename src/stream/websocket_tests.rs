@@ -237,7 +237,7 @@ fn a_direction_in_which_nothing_more_is_found_is_forgotten() {
         place = place.wrapping_add(1_000);
         assert!(wire.held_bytes() <= 4_096);
     }
-    assert_eq!((wire.came().len(), wire.reassembler.tcp.len()), (1, 0));
+    assert_eq!((wire.came().len(), wire.reassembler.tcp.len(), wire.held_bytes()), (1, 0, 0));
 }
 
 #[test]

@@ -112,7 +112,7 @@ pub(super) fn contact_uri(party: &Party) -> String {
     format!("sip:{}@{}{transport}", party.contact_user, sent_by(party))
 }
 
-/// What a party calls its place. A browser knows no address: RFC 7118 section 5 has it make up a name.
+/// What a party calls its place. A browser knows no address: RFC 7118 appendix B has it make up a name.
 pub(super) fn sent_by(party: &Party) -> String {
     if party.carrier == Carrier::WebSocket && party.kind == Kind::Phone {
         let mut name = format!("{:016x}", fold(&["invalid", &party.name, &host_port(&party.inside)]));
