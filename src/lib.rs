@@ -11,8 +11,8 @@
 //!
 //! A frame comes from a file ([`io::capture`]). [`decode`] takes off link, tags and IP and puts fragments
 //! together: a [`decode::Segment`]. [`stream`] finds the messages in it, for TCP in a stream that may arrive in
-//! any order: a [`stream::RawMessage`]. [`sip`] reads it without copying: a [`sip::SipMessage`]. Up to here
-//! all is borrowed from the frame.
+//! any order, and in the WebSocket frames there: a [`stream::RawMessage`]. [`sip`] reads it without copying: a
+//! [`sip::SipMessage`]. Up to here all is borrowed from the frame, or from what was put together.
 //!
 //! [`track`] remembers transactions, bindings, dialogs and subscriptions, and says what a message means for
 //! them: a [`track::Observation`], owned and small. [`identity`] says whose it is, at once or when a

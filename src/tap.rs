@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::{FrameId, Limits, Oddities, Oddity, Rules, Texts, Timestamp, Transport};
+use crate::base::{FrameId, HeardTransport, Limits, Oddities, Oddity, Rules, Texts, Timestamp};
 use crate::decode::{Decoder, Frame};
 use crate::identity::Identifier;
 use crate::presence::{ChangesWanted, Presences, PresentityChange};
@@ -63,8 +63,8 @@ pub struct MessageSeen {
     pub source: SocketAddr,
     /// Receiver.
     pub destination: SocketAddr,
-    /// UDP or TCP.
-    pub transport: Transport,
+    /// What carried it.
+    pub transport: HeardTransport,
     /// `INVITE sip:bob@example.com` or `200 OK (INVITE)`; bytes of the wire, not made safe for a terminal.
     pub title: String,
     /// Its Call-ID.

@@ -523,6 +523,20 @@ fn explain_names_similar_users_when_there_is_no_such_one() {
     ran.says(&["sip:alicia@example.com", "sip:alice@example.com"]);
 }
 
+#[test]
+fn explain_says_when_the_managed_domains_leave_the_user_out() {
+    let folder = Folder::new();
+    let file = folder.file("alice.pcap", &Capture::alice_registers().0);
+    let ran =
+        run(&["explain", "alice@example.com", &file, "--domain", "example.org", "--domain", "b.example"]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""));
+    let why = "now: sip:alice@example.com is not watched: the managed domains are example.org, b.example, so";
+    assert!(ran.out.contains(why) && !ran.out.contains("nobody"), "{}", ran.out);
+    let ran = run(&["explain", "carol@example.com", &file, "--domain", "example.org"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    ran.says(&["carol@example.com is not watched", "example.org", "never comes up"]);
+}
+
 // Configuration.
 
 #[test]

@@ -1,4 +1,4 @@
-//! Golden cases: each `captures/NAME.ladder` gives exactly `captures/NAME.pcap`, and the program gives exactly
+//! Golden cases: each `captures/NAME.ladder` gives exactly `captures/NAME.pcap` (and `NAME.split.pcap`), and the program gives exactly
 //! `captures/NAME.expected.jsonl` for it, whose status lines are those that a person worked out in the ladder (`#=`).
 //! `scripts/bless` rewrites the pcap and expected files; a human reads the difference.
 
@@ -81,15 +81,30 @@ fn for_each_case(check: impl Fn(&Case) -> Outcome<()>) {
     assert!(wrong.is_empty(), "{} of {} cases:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
 }
 
-fn capture_of(ladder: &Ladder) -> Outcome<Vec<u8>> {
-    Ok(wire::pcap(ladder.link, &wire::frames(ladder)?))
+/// What is behind the case's name in the file names of its captures, and each as it is compiled: one, or two where the
+/// ladder splits them.
+fn captures_of(ladder: &Ladder) -> Outcome<Vec<(&'static str, Vec<u8>)>> {
+    let frames = wire::frames(ladder)?;
+    let Some(address) = ladder.split else {
+        return Ok(vec![("pcap", wire::pcap(ladder.link, &frames))]);
+    };
+    let (apart, rest): (Vec<_>, Vec<_>) =
+        frames.into_iter().partition(|frame| wire::sender(frame) == Some(address));
+    Ok(vec![("pcap", wire::pcap(ladder.link, &rest)), (SPLIT, wire::pcap(ladder.link, &apart))])
 }
+
+/// The capture of what the address sends by which a ladder splits.
+const SPLIT: &str = "split.pcap";
 
 /// The program's lines for a case.
 fn lines_of(case: &Case) -> Outcome<Vec<String>> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
     command.current_dir(directory()).arg("replay");
-    command.arg(format!("{}.pcap", case.ladder.name)).args(["--format", "jsonl"]);
+    command.arg(format!("{}.pcap", case.ladder.name));
+    if case.ladder.split.is_some() {
+        command.arg(format!("{}.{SPLIT}", case.ladder.name));
+    }
+    command.args(["--format", "jsonl"]);
     if case.file("toml").exists() {
         command.arg("--config").arg(format!("{}.toml", case.ladder.name));
     }
@@ -106,21 +121,23 @@ fn lines_of(case: &Case) -> Outcome<Vec<String>> {
 #[test]
 fn ladders_give_the_committed_captures() {
     for_each_case(|case| {
-        let compiled = capture_of(&case.ladder)?;
+        let captures = captures_of(&case.ladder)?;
         if blessing() {
-            return write_capture(case, &compiled);
+            return write_captures(case, &captures);
         }
-        let committed = fs::read(case.file("pcap"))
-            .map_err(|error| format!("{error}: scripts/bless {} writes it", case.ladder.name))?;
-        if committed == compiled {
-            return Ok(());
+        for (extension, compiled) in captures {
+            let committed = fs::read(case.file(extension))
+                .map_err(|error| format!("{error}: scripts/bless {} writes it", case.ladder.name))?;
+            if committed != compiled {
+                let first = committed.iter().zip(&compiled).take_while(|(old, new)| old == new).count();
+                return Err(format!(
+                    "the ladder gives another {extension} from byte {first} on ({} bytes committed, {} compiled)",
+                    committed.len(),
+                    compiled.len()
+                ));
+            }
         }
-        let first = committed.iter().zip(&compiled).take_while(|(old, new)| old == new).count();
-        Err(format!(
-            "the ladder gives another capture from byte {first} on ({} bytes committed, {} compiled)",
-            committed.len(),
-            compiled.len()
-        ))
+        Ok(())
     });
 }
 
@@ -174,20 +191,23 @@ fn every_case_says_what_it_proves_in_the_table() {
     assert!(untold.is_empty(), "not in captures/README.md: {untold:?}");
 }
 
-/// Puts the capture in its place at once: two tests write it, and the program must not read half of it.
-fn write_capture(case: &Case, capture: &[u8]) -> Outcome<()> {
+/// Puts each capture in its place at once: two tests write it, and the program must not read half of it.
+fn write_captures(case: &Case, captures: &[(&str, Vec<u8>)]) -> Outcome<()> {
     static WRITTEN: AtomicU32 = AtomicU32::new(0);
-    let serial = WRITTEN.fetch_add(1, Ordering::Relaxed);
-    let aside = case.file(&format!("pcap.{}-{serial}", std::process::id()));
-    fs::write(&aside, capture)
-        .and_then(|()| fs::rename(&aside, case.file("pcap")))
-        .map_err(|error| error.to_string())
+    for (extension, capture) in captures {
+        let serial = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        let aside = case.file(&format!("{extension}.{}-{serial}", std::process::id()));
+        fs::write(&aside, capture)
+            .and_then(|()| fs::rename(&aside, case.file(extension)))
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// While blessing, the capture may not be written yet by the other test: it is written here too, with the same bytes.
 fn lines_from_ladder_or_file(case: &Case) -> Outcome<Vec<String>> {
     if blessing() {
-        write_capture(case, &capture_of(&case.ladder)?)?;
+        write_captures(case, &captures_of(&case.ladder)?)?;
     }
     lines_of(case)
 }

@@ -130,7 +130,8 @@ fn cut_anywhere_a_tunnel_gives_a_beginning_or_nothing() {
             // So little is left of the tunnel's own header that it might be anything.
             return None;
         }
-        let (Payload::Udp(bytes) | Payload::Tcp { bytes, .. }) = segment.payload;
+        let (Payload::Udp(bytes) | Payload::Tcp { bytes, .. } | Payload::Sctp { chunks: bytes, .. }) =
+            segment.payload;
         Some((bytes.to_vec(), segment.whole))
     };
     let mut decoder = Decoder::new(&Limits::default());

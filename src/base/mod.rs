@@ -18,7 +18,7 @@ pub use deadlines::Deadlines;
 pub use limits::Limits;
 pub use listen::{Listen, ListenError, default_port};
 pub use oddity::{Oddities, Oddity};
-pub use packet::{Address, AddressMark, Flow, FrameId, Hop, LinkType, Transmit, Transport};
+pub use packet::{Address, AddressMark, Flow, FrameId, HeardTransport, Hop, LinkType, Transmit, Transport};
 pub use places::Places;
 pub use random::{Random, backoff};
 pub use redact::Redacted;

@@ -44,6 +44,8 @@ oddities! {
     StreamOverflow = "stream_overflow",
     /// Text on a SIP stream that is not SIP.
     StreamNotSip = "stream_not_sip",
+    /// A WebSocket message that is compressed (RFC 7692): it cannot be read.
+    WebsocketCompressed = "websocket_compressed",
     /// A message without a field that every message has (Call-ID, CSeq, From, To, Via), or with a broken one.
     MalformedMessage = "malformed_message",
     /// A message longer than is held.

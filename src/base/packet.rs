@@ -57,7 +57,37 @@ impl fmt::Debug for FrameId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LinkType(pub u16);
 
-/// What carried a message.
+/// What carried a message that was heard. What is encrypted is not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HeardTransport {
+    /// RFC 768.
+    Udp,
+    /// RFC 9293.
+    Tcp,
+    /// RFC 6455 and 7118, over TCP.
+    WebSocket,
+    /// RFC 9260 and 4168.
+    Sctp,
+}
+
+impl HeardTransport {
+    /// The one that a Via names (RFC 3261 section 20.42, 7118 section 5.2, 4168 section 4). What was encrypted on its hop
+    /// is heard where the encryption was taken off, over what carried it: TLS stands for TCP, WSS for WebSocket.
+    /// Any other counts as TCP.
+    pub const fn of_via(name: &[u8]) -> Self {
+        if name.eq_ignore_ascii_case(b"UDP") {
+            Self::Udp
+        } else if name.eq_ignore_ascii_case(b"WS") || name.eq_ignore_ascii_case(b"WSS") {
+            Self::WebSocket
+        } else if name.eq_ignore_ascii_case(b"SCTP") || name.eq_ignore_ascii_case(b"TLS-SCTP") {
+            Self::Sctp
+        } else {
+            Self::Tcp
+        }
+    }
+}
+
+/// What carries our own messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transport {
@@ -145,8 +175,8 @@ impl From<SocketAddr> for AddressMark {
 pub struct Flow {
     /// Address and port.
     pub address: Address,
-    /// UDP or TCP.
-    pub transport: Transport,
+    /// What carries its messages.
+    pub transport: HeardTransport,
 }
 
 /// One way between us and a SIP peer: over what, from which own address, to which of the peer's. Over TCP and TLS
@@ -174,6 +204,24 @@ pub struct Transmit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_via_names_what_its_hop_is_heard_over() {
+        use HeardTransport::{Sctp, Tcp, Udp, WebSocket};
+        for (name, heard) in [
+            ("UDP", Udp),
+            ("udp", Udp),
+            ("TCP", Tcp),
+            ("TLS", Tcp),
+            ("WS", WebSocket),
+            ("wss", WebSocket),
+            ("SCTP", Sctp),
+            ("TLS-SCTP", Sctp),
+            ("UDPX", Tcp),
+        ] {
+            assert_eq!(HeardTransport::of_via(name.as_bytes()), heard, "{name}");
+        }
+    }
 
     #[test]
     fn a_frame_id_gives_back_what_it_was_made_of_and_sorts_by_input_then_number() {

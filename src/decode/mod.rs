@@ -33,7 +33,7 @@ pub struct Frame<'a> {
     pub wire_length: usize,
 }
 
-/// What one UDP datagram or TCP segment carried, and between whom.
+/// What one UDP datagram, TCP segment or SCTP packet carried, and between whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
     /// Sender.
@@ -66,6 +66,13 @@ pub enum Payload<'a> {
         /// The bytes.
         bytes: &'a [u8],
     },
+    /// An SCTP packet.
+    Sctp {
+        /// Names the association, as its receiver chose it.
+        verification_tag: u32,
+        /// All chunks, one behind the other.
+        chunks: &'a [u8],
+    },
 }
 
 /// How many headers inside each other are followed: VLAN tags, IP, extension headers, tunnels. A tagged frame that a
@@ -77,6 +84,7 @@ const FRAGMENTED_DEPTHS: usize = 4;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const SCTP: u8 = 132;
 const IPV6_HOP_BY_HOP: u8 = 0;
 const IPV6_ROUTING: u8 = 43;
 const IPV6_FRAGMENT: u8 = 44;
@@ -118,7 +126,7 @@ impl Decoder {
         Self { fragments: std::array::from_fn(|_| table()) }
     }
 
-    /// What the frame carried, or nothing: it is not UDP or TCP over IP, it is a fragment of something
+    /// What the frame carried, or nothing: it is not UDP, TCP or SCTP over IP, it is a fragment of something
     /// that is still incomplete, or it cannot be read (then an oddity says so).
     pub fn decode<'s>(&'s mut self, frame: &Frame<'s>, oddities: &mut Oddities) -> Option<Segment<'s>> {
         let cut = frame.bytes.len() < frame.wire_length;
@@ -184,7 +192,7 @@ impl Decoder {
                     }
                 }
                 Layer::IpPayload { source, destination, protocol, bytes, whole } => match protocol {
-                    UDP | TCP => {
+                    UDP | TCP | SCTP => {
                         let segment = transport(source, destination, protocol, bytes, whole, oddities)?;
                         if let Some(inside) = tunnel::behind_udp(&segment) {
                             inside
@@ -239,7 +247,7 @@ fn plain_ipv4<'a>(frame: &Frame<'a>) -> Option<Layer<'a>> {
     })
 }
 
-/// A UDP datagram or a TCP segment. `whole`: nothing is missing at the end of `bytes`.
+/// A UDP datagram, a TCP segment or an SCTP packet. `whole`: nothing is missing at the end of `bytes`.
 fn transport<'a>(
     source: IpAddr,
     destination: IpAddr,
@@ -248,7 +256,11 @@ fn transport<'a>(
     whole: bool,
     oddities: &mut Oddities,
 ) -> Option<Segment<'a>> {
-    let parsed = if protocol == UDP { udp(bytes, whole) } else { tcp(bytes) };
+    let parsed = match protocol {
+        UDP => udp(bytes, whole),
+        TCP => tcp(bytes),
+        _ => sctp(bytes),
+    };
     let Some((source_port, destination_port, payload, reached)) = parsed else {
         oddities.note(if whole { Oddity::MalformedPacket } else { Oddity::TruncatedFrame });
         return None;
@@ -371,7 +383,7 @@ fn reassemble<'s>(
     let followed = tunnel::is_tunnel(protocol)
         || matches!(
             protocol,
-            UDP | TCP | IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_FRAGMENT | IPV6_DESTINATION_OPTIONS
+            UDP | TCP | SCTP | IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_FRAGMENT | IPV6_DESTINATION_OPTIONS
         );
     if !followed {
         return None;
@@ -421,6 +433,15 @@ fn udp(bytes: &[u8], whole: bool) -> Option<Transported<'_>> {
     }
     let reached = !whole || length <= bytes.len();
     Some((datagram.source_port(), datagram.destination_port(), Payload::Udp(datagram.payload()), reached))
+}
+
+/// RFC 9260 section 3.1. The checksum is not looked at, for the same reason.
+fn sctp(bytes: &[u8]) -> Option<Transported<'_>> {
+    let (header, chunks) = bytes.split_first_chunk::<12>()?;
+    let [s1, s2, d1, d2, v1, v2, v3, v4, ..] = *header;
+    let verification_tag = u32::from_be_bytes([v1, v2, v3, v4]);
+    let (source, destination) = (u16::from_be_bytes([s1, s2]), u16::from_be_bytes([d1, d2]));
+    Some((source, destination, Payload::Sctp { verification_tag, chunks }, true))
 }
 
 /// RFC 9293 section 3.1.

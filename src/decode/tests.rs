@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use etherparse::PacketBuilder;
+use etherparse::{IpNumber, PacketBuilder};
 use proptest::prelude::*;
 
 use super::*;
@@ -58,7 +58,9 @@ fn decoded(decoder: &mut Decoder, frame: &Frame<'_>) -> (Option<(Vec<u8>, bool)>
     let mut oddities = Oddities::default();
     let carried = decoder.decode(frame, &mut oddities).map(|segment| {
         let bytes = match segment.payload {
-            Payload::Udp(bytes) | Payload::Tcp { bytes, .. } => bytes.to_vec(),
+            Payload::Udp(bytes) | Payload::Tcp { bytes, .. } | Payload::Sctp { chunks: bytes, .. } => {
+                bytes.to_vec()
+            }
         };
         (bytes, segment.whole)
     });
@@ -122,6 +124,35 @@ fn addresses_ports_and_the_fields_of_tcp() {
     };
     assert_eq!((sequence, syn, fin, rst), (77, false, true, false));
     assert_eq!(bytes, b"hello");
+}
+
+fn sctp_packet(chunks: &[u8]) -> Vec<u8> {
+    let header = [0x13, 0xc4, 0x13, 0xd8, 0, 0, 0, 9, 1, 2, 3, 4];
+    let mut packet = Vec::new();
+    let packet_bytes = [&header[..], chunks].concat();
+    PacketBuilder::ipv4(ALICE, BOB, 64).write(&mut packet, IpNumber::SCTP, &packet_bytes).unwrap();
+    packet
+}
+
+#[test]
+fn ports_tag_and_chunks_of_sctp_in_tunnels_too() {
+    let packet = sctp_packet(b"chunks");
+    let mut tunnelled = Vec::new();
+    PacketBuilder::ipv4(ALICE, BOB, 64).write(&mut tunnelled, IpNumber::IPV4, &packet).unwrap();
+    for bytes in [&packet, &tunnelled] {
+        let bytes = ethernet(0x0800, bytes);
+        let mut decoder = decoder();
+        let segment = decoder.decode(&frame(1, &bytes), &mut Oddities::default()).unwrap();
+        assert_eq!(segment.source, SocketAddr::from((ALICE, 5060)));
+        assert_eq!(segment.destination, SocketAddr::from((BOB, 5080)));
+        let Payload::Sctp { verification_tag, chunks } = segment.payload else { panic!("SCTP") };
+        assert_eq!((verification_tag, chunks), (9, &b"chunks"[..]));
+        let cut = Frame { wire_length: bytes.len() + 1, ..frame(1, &bytes) };
+        assert!(decoder.decode(&cut, &mut Oddities::default()).is_some());
+    }
+    let short = ethernet(0x0800, &sctp_packet(b"")[..31]);
+    let (carried, oddities) = decoded(&mut decoder(), &frame(1, &short));
+    assert_eq!((carried, oddities), (None, vec![Oddity::TruncatedFrame]));
 }
 
 #[test]

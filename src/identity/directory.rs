@@ -153,7 +153,7 @@ impl Directory {
         self.key(4, aor)
     }
 
-    /// All by which this binding is found where ends do not name its AOR.
+    /// All by which this binding is found where ends do not name its AOR: all its keys but the AOR's own key.
     fn keys_of(&self, binding: &Binding) -> Keys {
         let mut keys: Keys = uris(binding).filter_map(|uri| self.contact_key(uri)).collect();
         keys.extend(binding.flow.map(|flow| self.key(1, flow)));

@@ -30,6 +30,12 @@ use directory::{Directory, Key, Multimap};
 use domains::Domains;
 use numbers::Numbers;
 
+/// Whether managed domains were given, and that of this AOR is not among them: then it is no presentity, whatever is heard
+/// of it.
+pub fn leaves_out(given: &[String], aor: &Aor) -> bool {
+    !given.is_empty() && !Domains::new(given, 0).is_given(aor)
+}
+
 /// An observation, and whose it is.
 #[derive(Clone, Debug)]
 pub struct Attributed {

@@ -311,7 +311,8 @@ pub fn explain(options: ExplainOptions) -> Result<Ended, ReplayError> {
     let mut capture = MergedCapture::open(&options.inputs, options.filter.as_deref())?;
     let sources = Sources::new(capture.names());
     let style = Style::for_stdout(io::stdout().is_terminal());
-    let mut story = Story::new(stdout(), style, sources, options.aor);
+    let domains = &options.rules.domains;
+    let mut story = Story::new(stdout(), style, sources, options.aor, domains);
     let tap_options = TapOptions { rules: options.rules, trace_observations: true, ..TapOptions::default() };
     let mut run = Run {
         tap: Tap::new(tap_options, Limits::default()),

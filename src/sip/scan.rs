@@ -6,7 +6,7 @@
 //! table is used again, so scanning allocates only until it is as long as the longest message needs.
 //! RFC 3261 section 7, with the leniency that RFC 4475 and the wire ask for.
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memrchr2};
 
 use super::HeaderName;
 use super::headers::{NameAddr, Via, cseq};
@@ -412,7 +412,7 @@ pub fn looks_like_sip(bytes: &[u8]) -> bool {
     match memchr(b'\n', glance) {
         Some(end) => {
             let line = trim_end(glance.get(..end).unwrap_or(b""));
-            memrchr(b' ', line).is_some_and(|at| is_version(rest_of(line, at + 1)))
+            memrchr2(b' ', b'\t', line).is_some_and(|at| is_version(rest_of(line, at + 1)))
         }
         None => {
             let uri = trim_start(rest);

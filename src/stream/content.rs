@@ -87,6 +87,10 @@ pub(super) fn complete_lines(mut bytes: &[u8]) -> &[u8] {
 pub(super) fn find_start(bytes: &[u8]) -> Found {
     let mut line_start = 0;
     while let Some(rest) = bytes.get(line_start..) {
+        // As they are before any message, wherever the bytes were cut.
+        let keep_alive = keep_alive(rest);
+        line_start += keep_alive;
+        let rest = rest.get(keep_alive..).unwrap_or_default();
         match start(rest) {
             Start::Message(_) => return Found::At(line_start),
             Start::Undecided => return Found::NotBefore(line_start),
@@ -135,7 +139,7 @@ fn is_status_line(line: &[u8]) -> bool {
 }
 
 /// Whether a line whose end has not come may still be a start line.
-fn may_become_start_line(bytes: &[u8]) -> bool {
+pub(super) fn may_become_start_line(bytes: &[u8]) -> bool {
     let compared = bytes.len().min(VERSION.len());
     if bytes.get(..compared).is_some_and(|front| {
         VERSION.get(..compared).is_some_and(|version| front.eq_ignore_ascii_case(version))

@@ -1,4 +1,4 @@
-//! One direction of a TCP connection: bytes into order, messages out of bytes.
+//! One direction of a TCP connection: bytes into order, messages out of bytes, or out of the WebSocket frames in them.
 //! In: segments' bytes with sequence numbers. Out: `RawMessage`. Knows nothing of other streams.
 //! RFC 9293 section 3.4 (sequence numbers wrap), RFC 3261 section 18.3 (Content-Length frames a stream).
 //!
@@ -10,16 +10,20 @@
 //!                                                         ▼     │
 //!                     a gap, or bytes that are no SIP: Searching┘
 //! ```
+//!
+//! Where a WebSocket is opened for SIP, or a segment begins with a frame that begins a SIP message, frames are followed from
+//! there on.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use memchr::memchr;
 
-use crate::base::{Oddities, Oddity, Timestamp, Transport};
+use crate::base::{HeardTransport, Oddities, Oddity, Timestamp};
 
 use super::content::{self, Found, Start};
 use super::framing::{self, ContentLength};
+use super::websocket::{self, Opening, WebSocket};
 use super::{Each, RawMessage};
 
 /// A segment that lies further back than this is none that is sent again: its sequence numbers began anew.
@@ -74,14 +78,9 @@ pub(super) struct Context<'c> {
 }
 
 impl Context<'_> {
-    fn deliver(&mut self, bytes: &[u8], whole: bool) {
-        let message = RawMessage {
-            source: self.source,
-            destination: self.destination,
-            transport: Transport::Tcp,
-            bytes,
-            whole,
-        };
+    pub fn deliver(&mut self, transport: HeardTransport, bytes: &[u8], whole: bool) {
+        let message =
+            RawMessage { source: self.source, destination: self.destination, transport, bytes, whole };
         (self.each)(message, self.oddities);
     }
 }
@@ -101,6 +100,8 @@ pub(super) struct Direction {
     /// Bytes to pass over before the next message.
     passing: usize,
     searched: usize,
+    /// It is searched since bytes were lost.
+    lost: bool,
     /// What is searched goes on in a line that is no start line.
     inside_line: bool,
     /// What came too early, in order, without overlap, all of it behind `next`.
@@ -112,6 +113,8 @@ pub(super) struct Direction {
     finished: bool,
     /// Until when the bytes from `next` on are waited for, if there are later ones.
     pub gap_ends: Option<Timestamp>,
+    /// What is in order goes there, if it is frames.
+    websocket: Option<Box<WebSocket>>,
 }
 
 impl Direction {
@@ -125,18 +128,25 @@ impl Direction {
             expected: 0,
             passing: 0,
             searched: 0,
+            lost: false,
             inside_line: false,
             later: VecDeque::new(),
             later_bytes: 0,
             cut: false,
             finished: false,
             gap_ends: None,
+            websocket: None,
         }
     }
 
     /// A direction that is joined in the middle, if these bytes begin a message.
     pub fn joining(sequence: u32, bytes: &[u8]) -> Option<Self> {
-        begins_message(bytes).then(|| Self { phase: Phase::Following, ..Self::opening(sequence) })
+        let websocket = websocket::begins_message(bytes);
+        (websocket || begins_message(bytes)).then(|| Self {
+            phase: Phase::Following,
+            websocket: websocket.then(|| Box::new(WebSocket::new())),
+            ..Self::opening(sequence)
+        })
     }
 
     /// Whether a SYN before `sequence` is one that was seen before, or belongs to what is followed already.
@@ -149,7 +159,7 @@ impl Direction {
 
     /// Bytes held.
     pub fn held_bytes(&self) -> usize {
-        self.held.len() + self.later_bytes
+        self.held.len() + self.later_bytes + self.websocket.as_ref().map_or(0, |frames| frames.held_bytes())
     }
 
     /// Whether there are bytes behind some that have not come.
@@ -179,8 +189,10 @@ impl Direction {
             return Verdict::Keep;
         }
         let known = ahead.unsigned_abs() as usize;
-        if known > RETRANSMISSION_WINDOW_BYTES && begins_message(bytes) {
-            *self = Self { phase: Phase::Following, ..Self::opening(sequence) };
+        if known > RETRANSMISSION_WINDOW_BYTES
+            && let Some(anew) = Self::joining(sequence, bytes)
+        {
+            *self = anew;
             return self.in_order(bytes, cut, context);
         }
         match bytes.get(known..) {
@@ -195,6 +207,9 @@ impl Direction {
     /// The sender sends no more from `sequence` on. What is held will not be completed.
     pub fn finish(&mut self, sequence: u32, context: &mut Context<'_>) {
         if sequence == self.next {
+            if let Some(websocket) = &mut self.websocket {
+                websocket.finish(context);
+            }
             if self.expected == 0 && self.phase == Phase::Following && begins_message(&self.held) {
                 // Its fields may be missing, and half a field would say something else than the whole.
                 context.oddities.note(Oddity::MessageCut);
@@ -229,6 +244,9 @@ impl Direction {
         self.cut = false;
         self.gap_ends = None;
         self.inside_line = false;
+        if let Some(websocket) = &mut self.websocket {
+            return websocket.skip(missing, context);
+        }
         self.give_up_message(context);
         // If the gap lies inside a body, where the next message begins is still known.
         if missing <= self.passing {
@@ -237,6 +255,7 @@ impl Direction {
             self.passing = 0;
             self.phase = Phase::Searching;
             self.searched = 0;
+            self.lost = true;
         }
     }
 
@@ -245,7 +264,7 @@ impl Direction {
         let held = std::mem::take(&mut self.held);
         if self.expected > 0 {
             context.oddities.note(Oddity::MessageCut);
-            context.deliver(&held, false);
+            context.deliver(HeardTransport::Tcp, &held, false);
             self.passing = self.expected.saturating_sub(held.len());
             self.expected = 0;
         } else if !held.is_empty() {
@@ -260,7 +279,7 @@ impl Direction {
         if self.expected == 0 && self.phase != Phase::Searching && begins_message(&self.held) {
             let held = std::mem::take(&mut self.held);
             context.oddities.note(Oddity::MessageCut);
-            context.deliver(content::complete_lines(&held), false);
+            context.deliver(HeardTransport::Tcp, content::complete_lines(&held), false);
             self.phase = Phase::Searching;
         } else if self.expected > 0 {
             self.give_up_message(context);
@@ -332,6 +351,17 @@ impl Direction {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.next = self.next.wrapping_add(length);
         self.cut = cut;
+        if self.phase == Phase::Searching && self.lost && websocket::begins_message(bytes) {
+            (self.phase, self.passing, self.held) = (Phase::Following, 0, Vec::new());
+            self.websocket = Some(Box::new(WebSocket::new()));
+        }
+        if let Some(websocket) = &mut self.websocket {
+            let verdict = websocket.take(bytes, context);
+            if cut {
+                websocket.cut(context);
+            }
+            return verdict;
+        }
         let passed = self.passing.min(bytes.len());
         self.passing -= passed;
         let bytes = bytes.get(passed..).unwrap_or_default();
@@ -381,6 +411,7 @@ impl Direction {
                     Found::At(at) => {
                         self.phase = Phase::Following;
                         self.searched = 0;
+                        self.lost = false;
                         at
                     }
                     Found::NotBefore(at) => at,
@@ -400,7 +431,7 @@ impl Direction {
                 Start::Undecided => return (done, Verdict::Keep),
                 Start::Other => {
                     if self.phase == Phase::Opening {
-                        return (bytes.len(), Verdict::Forget);
+                        return self.open_websocket(bytes, done, context);
                     }
                     context.oddities.note(Oddity::StreamNotSip);
                     self.phase = Phase::Searching;
@@ -444,13 +475,27 @@ impl Direction {
             }
             match rest.get(..length) {
                 Some(message) => {
-                    context.deliver(message, true);
+                    context.deliver(HeardTransport::Tcp, message, true);
                     done += length;
                 }
                 None => {
                     self.expected = length;
                     return (done, Verdict::Keep);
                 }
+            }
+        }
+    }
+
+    /// What begins neither like SIP nor, from `done` on, like the opening of a WebSocket for it is forgotten.
+    fn open_websocket(&mut self, bytes: &[u8], done: usize, context: &mut Context<'_>) -> (usize, Verdict) {
+        let rest = bytes.get(done..).unwrap_or_default();
+        match websocket::opening(rest) {
+            Opening::Undecided => (done, Verdict::Keep),
+            Opening::Other => (bytes.len(), Verdict::Forget),
+            Opening::Sip(length) => {
+                self.phase = Phase::Following;
+                let websocket = self.websocket.insert(Box::new(WebSocket::new()));
+                (bytes.len(), websocket.take(rest.get(length..).unwrap_or_default(), context))
             }
         }
     }

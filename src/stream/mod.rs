@@ -1,6 +1,7 @@
 //! Streams: from what one transport packet carries to the bytes of one message.
 //! In: `Segment`. Out: `RawMessage`. Knows nothing of header fields but Content-Length, of files, clocks.
-//! RFC 3261 section 18.3 (framing), RFC 5626 section 3.5.1 (keep-alives), RFC 9293.
+//! RFC 3261 section 18.3 (framing), RFC 5626 section 3.5.1 (keep-alives), RFC 9293, RFC 6455 and 7118 (WebSocket), RFC 9260
+//! and 4168 (SCTP).
 //!
 //! SIP is found by what it looks like, on any port. A TCP direction that does not begin like SIP is forgotten
 //! at once.
@@ -8,14 +9,21 @@
 mod content;
 mod direction;
 mod framing;
+mod sctp;
+#[cfg(test)]
+mod sctp_tests;
+mod single;
 mod table;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod websocket;
+#[cfg(test)]
+mod websocket_tests;
 
 use std::net::SocketAddr;
 
-use crate::base::{Limits, Oddities, Oddity, Timestamp, Transport};
+use crate::base::{HeardTransport, Limits, Oddities, Timestamp};
 use crate::decode::{Payload, Segment};
 
 // Our own sockets frame their streams by the same rules.
@@ -30,7 +38,7 @@ pub struct RawMessage<'a> {
     /// Receiver.
     pub destination: SocketAddr,
     /// What carried it.
-    pub transport: Transport,
+    pub transport: HeardTransport,
     /// From the first byte of the start line to the last of the body, as Content-Length tells it.
     pub bytes: &'a [u8],
     /// False if the end is missing: cut by a snapshot length, Content-Length not reached, or a gap.
@@ -44,13 +52,19 @@ pub(crate) type Each<'e> = &'e mut dyn FnMut(RawMessage<'_>, &mut Oddities);
 #[derive(Debug)]
 pub struct Reassembler {
     tcp: tcp::Streams,
+    sctp: sctp::Fragments,
     message_bytes: usize,
 }
 
 impl Reassembler {
-    /// A reassembler with the bounds `tcp_streams`, `tcp_stream_bytes` and `message_bytes`.
+    /// A reassembler with the bounds `tcp_streams`, `tcp_stream_bytes`, `message_bytes` and, for fragments of SCTP messages,
+    /// `fragmented_datagrams` and `fragment_wait_s`.
     pub fn new(limits: &Limits) -> Self {
-        Self { tcp: tcp::Streams::new(limits), message_bytes: limits.message_bytes }
+        Self {
+            tcp: tcp::Streams::new(limits),
+            sctp: sctp::Fragments::new(limits),
+            message_bytes: limits.message_bytes,
+        }
     }
 
     /// Calls `each` once for each message that this segment completed, in stream order, after those behind gaps that were
@@ -66,6 +80,7 @@ impl Reassembler {
         match segment.payload {
             Payload::Udp(bytes) => self.datagram(segment, bytes, oddities, each),
             Payload::Tcp { .. } => self.tcp.handle(now, segment, oddities, each),
+            Payload::Sctp { .. } => self.sctp.handle(now, segment, oddities, each),
         }
     }
 
@@ -84,51 +99,10 @@ impl Reassembler {
         self.tcp.give_up_overdue(now, oddities, each);
     }
 
-    /// A datagram holds one message or none. What is behind its Content-Length is no part of it.
     fn datagram(&self, segment: &Segment<'_>, bytes: &[u8], oddities: &mut Oddities, each: Each<'_>) {
-        let bytes = bytes.get(content::keep_alive(bytes)..).unwrap_or_default();
-        let Start::Message(start_line) = content::start(bytes) else {
-            return;
-        };
-        let (bytes, whole) = match framing::head(bytes, &start_line) {
-            // The empty line is missing, so header fields may be. Half a field would say something else than
-            // the whole.
-            None if segment.whole => {
-                oddities.note(Oddity::MessageCut);
-                (bytes, false)
-            }
-            None => (content::complete_lines(bytes), false),
-            Some(head) => match head.content_length {
-                ContentLength::Absent => (bytes, segment.whole),
-                ContentLength::Unreadable => {
-                    oddities.note(Oddity::ContentLength);
-                    (bytes, segment.whole)
-                }
-                ContentLength::Bytes(length) => {
-                    let length = head.length.saturating_add(length);
-                    match bytes.get(..length) {
-                        Some(message) => (message, true),
-                        None => {
-                            if segment.whole {
-                                oddities.note(Oddity::ContentLength);
-                            }
-                            (bytes, false)
-                        }
-                    }
-                }
-            },
-        };
-        if bytes.len() > self.message_bytes {
-            oddities.note(Oddity::MessageTooLong);
-            return;
+        if let Some((bytes, whole)) = single::message(bytes, segment.whole, self.message_bytes, oddities) {
+            let Segment { source, destination, .. } = *segment;
+            each(RawMessage { source, destination, transport: HeardTransport::Udp, bytes, whole }, oddities);
         }
-        let message = RawMessage {
-            source: segment.source,
-            destination: segment.destination,
-            transport: Transport::Udp,
-            bytes,
-            whole,
-        };
-        each(message, oddities);
     }
 }

@@ -3,40 +3,43 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::FrameId;
+use crate::base::{FrameId, Oddity};
 
 const ALICE: ([u8; 4], u16) = ([192, 0, 2, 1], 5060);
 const BOB: ([u8; 4], u16) = ([198, 51, 100, 2], 5060);
 
 /// A reassembler, its packet time, and what came out of it.
-struct Wire {
-    reassembler: Reassembler,
-    now_s: u64,
+pub(super) struct Wire {
+    pub(super) reassembler: Reassembler,
+    pub(super) now_s: u64,
     messages: Vec<(String, bool)>,
+    pub(super) transports: Vec<HeardTransport>,
     oddities: Oddities,
 }
 
 impl Wire {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(&Limits::default())
     }
 
-    fn with(limits: &Limits) -> Self {
+    pub(super) fn with(limits: &Limits) -> Self {
         Self {
             reassembler: Reassembler::new(limits),
             now_s: 100,
             messages: Vec::new(),
+            transports: Vec::new(),
             oddities: Oddities::default(),
         }
     }
 
-    fn segment(&mut self, port: u16, payload: Payload<'_>, whole: bool) {
+    pub(super) fn segment(&mut self, port: u16, payload: Payload<'_>, whole: bool) {
         let segment = Segment { source: (ALICE.0, port).into(), destination: BOB.into(), payload, whole };
         let now = Timestamp::from_secs(self.now_s);
         self.oddities.at(now, FrameId::default());
-        let messages = &mut self.messages;
+        let (messages, transports) = (&mut self.messages, &mut self.transports);
         let mut each = |message: RawMessage<'_>, _: &mut Oddities| {
             assert_eq!(message.destination, BOB.into());
+            transports.push(message.transport);
             let text = String::from_utf8_lossy(message.bytes).into_owned();
             messages.push((text, message.whole));
         };
@@ -47,7 +50,7 @@ impl Wire {
         self.segment(ALICE.1, Payload::Udp(bytes), true);
     }
 
-    fn tcp_from(&mut self, port: u16, sequence: u32, flag: &str, bytes: &[u8]) {
+    pub(super) fn tcp_from(&mut self, port: u16, sequence: u32, flag: &str, bytes: &[u8]) {
         let payload = Payload::Tcp {
             sequence,
             acknowledged: None,
@@ -59,11 +62,11 @@ impl Wire {
         self.segment(port, payload, flag != "cut");
     }
 
-    fn tcp(&mut self, sequence: u32, bytes: &[u8]) {
+    pub(super) fn tcp(&mut self, sequence: u32, bytes: &[u8]) {
         self.tcp_from(ALICE.1, sequence, "", bytes);
     }
 
-    fn syn(&mut self, sequence: u32) {
+    pub(super) fn syn(&mut self, sequence: u32) {
         self.tcp_from(ALICE.1, sequence, "syn", b"");
     }
 
@@ -83,7 +86,7 @@ impl Wire {
     }
 
     /// Lets all be given up that is due by then, and says when the last of it was.
-    fn wait(&mut self, until: Timestamp) -> Option<Timestamp> {
+    pub(super) fn wait(&mut self, until: Timestamp) -> Option<Timestamp> {
         let mut last = None;
         while let Some(at) = self.reassembler.poll_timeout().filter(|&at| at <= until) {
             last = Some(at);
@@ -96,31 +99,31 @@ impl Wire {
     }
 
     /// Takes what came out.
-    fn came(&mut self) -> Vec<(String, bool)> {
+    pub(super) fn came(&mut self) -> Vec<(String, bool)> {
         std::mem::take(&mut self.messages)
     }
 
-    fn noted(&self) -> Vec<(Oddity, u64)> {
+    pub(super) fn noted(&self) -> Vec<(Oddity, u64)> {
         self.oddities.counts().collect()
     }
 
-    fn held_bytes(&self) -> usize {
+    pub(super) fn held_bytes(&self) -> usize {
         self.reassembler.tcp.held_bytes()
     }
 }
 
-fn message(subject: &str, body: &str) -> String {
+pub(super) fn message(subject: &str, body: &str) -> String {
     format!(
         "INVITE sip:bob@example.com SIP/2.0\r\nSubject: {subject}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
 
-fn whole(texts: &[&str]) -> Vec<(String, bool)> {
+pub(super) fn whole(texts: &[&str]) -> Vec<(String, bool)> {
     texts.iter().map(|text| ((*text).to_owned(), true)).collect()
 }
 
-fn at(base: u32, offset: usize) -> u32 {
+pub(super) fn at(base: u32, offset: usize) -> u32 {
     base.wrapping_add(u32::try_from(offset).unwrap())
 }
 
@@ -256,7 +259,7 @@ fn the_first_bytes_win_where_segments_overlap() {
 fn what_is_not_sip_costs_nothing() {
     let streams: &[&[u8]] = &[
         b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n",
-        b"GET /SIP/2.0",
+        b"GET /SIP/2.0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n",
         b"SIP/2.0 200 ok\r\nHTTP/1.1 200 ok\r\nContent-type: text/plain\r\n\r\n",
         b"DESCRIBE rtsp://example.com/ RTSP/1.0\r\nCSeq: 1\r\n\r\n",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{AuthUser, EndIdentity};
-use crate::base::{Flow, FrameId, Texts, Timestamp, Transport};
+use crate::base::{Flow, FrameId, HeardTransport, Texts, Timestamp};
 use crate::sip::{Aor, NameAddr, SipMessage, Via};
 
 /// A message, when and where it was heard.
@@ -21,8 +21,8 @@ pub struct Heard<'a, 'm> {
     pub source: SocketAddr,
     /// Receiver of this hop.
     pub destination: SocketAddr,
-    /// UDP or TCP.
-    pub transport: Transport,
+    /// What carried it.
+    pub transport: HeardTransport,
     /// All its bytes were seen.
     pub whole: bool,
     /// The message.
@@ -153,7 +153,49 @@ impl Heard<'_, '_> {
 
 fn via_flow(via: &Via<'_>) -> Option<Flow> {
     let ip = via.received_ip().or_else(|| via.host_ip())?;
-    let transport = if via.transport.eq_ignore_ascii_case(b"UDP") { Transport::Udp } else { Transport::Tcp };
-    let port = via.rport.or(via.port).unwrap_or(5060);
+    let transport = HeardTransport::of_via(via.transport);
+    let port = match transport {
+        // A browser does not know its port, and many of them share the address of a NAT or of a proxy.
+        HeardTransport::WebSocket => via.rport?,
+        _ => via.rport.or(via.port).unwrap_or(5060),
+    };
     Some(Flow { address: SocketAddr::new(ip, port).into(), transport })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Limits;
+    use crate::sip::Scanner;
+
+    fn flow(via: &str) -> Option<String> {
+        let text = format!(
+            "OPTIONS sip:a@example.com SIP/2.0\r\nVia: {via}\r\nFrom: <sip:a@example.com>;tag=1\r\n\
+             To: <sip:a@example.com>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n"
+        );
+        let mut scanner = Scanner::new(&Limits::default());
+        let message = scanner.scan(text.as_bytes()).expect("a message");
+        let flow = via_flow(&message.vias().next().expect("a Via"))?;
+        Some(format!("{} {:?}", flow.address, flow.transport))
+    }
+
+    #[test]
+    fn a_via_tells_where_a_request_came_from_if_it_knows() {
+        let cases = [
+            ("SIP/2.0/UDP 10.0.0.5:5070;branch=z9hG4bKa", Some("10.0.0.5:5070 Udp")),
+            ("SIP/2.0/UDP 10.0.0.5;rport=4000;received=192.0.2.7", Some("192.0.2.7:4000 Udp")),
+            ("SIP/2.0/TCP 10.0.0.5;branch=z9hG4bKa", Some("10.0.0.5:5060 Tcp")),
+            ("SIP/2.0/SCTP 10.0.0.5;branch=z9hG4bKa", Some("10.0.0.5:5060 Sctp")),
+            // A browser's own name is no address, and the port at which a server sees it no default one.
+            ("SIP/2.0/WS df7jal23ls0d.invalid;branch=z9hG4bKa", None),
+            ("SIP/2.0/WSS df7jal23ls0d.invalid;received=192.0.2.7;branch=z9hG4bKa", None),
+            (
+                "SIP/2.0/WSS df7jal23ls0d.invalid;received=192.0.2.7;rport=4000",
+                Some("192.0.2.7:4000 WebSocket"),
+            ),
+        ];
+        for (via, expected) in cases {
+            assert_eq!(flow(via).as_deref(), expected, "{via}");
+        }
+    }
 }

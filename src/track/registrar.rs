@@ -15,7 +15,7 @@ use super::registration::{Asked, Order, Registration, Step};
 use super::transactions::{Ticket, Transactions};
 use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, RegistrationId, Rule};
 use crate::base::{
-    Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Places, RegistrarLists, Timestamp, Transport,
+    Deadlines, Flow, FrameId, HeardTransport, Limits, Oddities, Oddity, Places, RegistrarLists, Timestamp,
 };
 use crate::sip::{Aor, Uri};
 
@@ -206,7 +206,7 @@ impl Registrar {
         self.notice_domain(&aor, heard, out);
         if let Some(pending) = self.pending.get_mut(&self.key) {
             // A repetition shows that no answer arrived.
-            if heard.transport == Transport::Udp && !is_copy(pending.at, heard.at) {
+            if heard.transport == HeardTransport::Udp && !is_copy(pending.at, heard.at) {
                 pending.presume_at = None;
             }
             return;
@@ -351,8 +351,14 @@ impl Registrar {
         let Some(id) = registered.or_else(|| self.table.registration(&aor, out, oddities)) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id) else { return };
-        let (call_id, order) =
-            registration.order(call_id, cseq, heard.source, asked.as_ref().map(|asked| asked.at), heard.at);
+        let (call_id, order) = registration.order(
+            call_id,
+            cseq,
+            heard.source,
+            asked.as_ref().map(|asked| asked.at),
+            list == List::Cut,
+            heard.at,
+        );
         let step = Step {
             frame: heard.frame,
             call_id,
@@ -401,6 +407,7 @@ impl Registrar {
             asked.cseq,
             asked.registrar,
             Some(asked.at),
+            false,
             heard.at,
         );
         if !matches!(order, Order::Newer) {
@@ -441,7 +448,7 @@ impl Registrar {
         let Some(id) = self.table.registration_if_room(&pending.aor) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id) else { return };
-        let (call_id, order) = registration.order(call_id, pending.cseq, pending.registrar, None, now);
+        let (call_id, order) = registration.order(call_id, pending.cseq, pending.registrar, None, true, now);
         if !matches!(order, Order::Newer) {
             return;
         }
@@ -609,6 +616,19 @@ mod tests {
         cseq: u32,
         fields: &str,
     ) {
+        hear_part(registrar, out, start_line, user, cseq, fields, true);
+    }
+
+    /// The same; `whole`: nothing of it was cut off.
+    fn hear_part(
+        registrar: &mut Registrar,
+        out: &mut Findings,
+        start_line: &str,
+        user: &str,
+        cseq: u32,
+        fields: &str,
+        whole: bool,
+    ) {
         let limits = Limits::default();
         let text = format!(
             "{start_line}\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bK{user}{cseq}\r\nFrom: <sip:{user}@example.com>;tag=1\r\n\
@@ -625,8 +645,8 @@ mod tests {
             frame: FrameId::default(),
             source: source.parse().expect("an address"),
             destination: destination.parse().expect("an address"),
-            transport: Transport::Udp,
-            whole: true,
+            transport: HeardTransport::Udp,
+            whole,
             message: &message,
             texts: &Texts::default(),
         };
@@ -692,6 +712,47 @@ mod tests {
         out.at = out.at.after_s(60);
         hear_number(&mut registrar, &mut out, "SIP/2.0 200 OK", "alice", 3, "");
         assert_eq!(rules(&out), [Rule::Register200, Rule::RegisterMissing]);
+    }
+
+    #[test]
+    fn a_whole_copy_of_an_answer_that_was_cut_or_not_seen_counts() {
+        let own = "Contact: <sip:alice@192.0.2.11>;expires=600\r\n";
+        let both = format!("{own}Contact: <sip:alice@192.0.2.12>;expires=300\r\n");
+        let contacts = |out: &Findings| {
+            let registered = out.queue.iter().filter_map(|observation| match &observation.fact {
+                Fact::Binding(fact) => Some((fact.binding.contact.to_string(), fact.event)),
+                _ => None,
+            });
+            registered.collect::<Vec<_>>()
+        };
+        let answer = |registrar: &mut Registrar, out: &mut Findings, fields: &str, whole| {
+            hear_part(registrar, out, "SIP/2.0 200 OK", "alice", 2, fields, whole);
+        };
+        for seen_in_part in [true, false] {
+            let mut registrar = Registrar::new(&Limits::default());
+            let mut out = findings();
+            hear(&mut registrar, &mut out, REGISTER, "alice", own);
+            hear(&mut registrar, &mut out, "SIP/2.0 200 OK", "alice", &both);
+            out.at = out.at.after_s(100);
+            hear_number(&mut registrar, &mut out, REGISTER, "alice", 2, own);
+            if seen_in_part {
+                answer(&mut registrar, &mut out, "", false);
+            } else {
+                out.at = out.at.after_s(5);
+                registered(&mut registrar, "bob", &mut out);
+                registrar.handle_timeout(out.at, &mut out);
+            }
+            out.queue.clear();
+            // The phone at .12 is gone.
+            answer(&mut registrar, &mut out, own, true);
+            let gone = ("sip:alice@192.0.2.12".to_owned(), BindingEvent::Removed);
+            assert!(contacts(&out).contains(&gone), "{seen_in_part}: {:?}", contacts(&out));
+            // A further copy, whole or not, says no more.
+            out.queue.clear();
+            answer(&mut registrar, &mut out, &both, true);
+            answer(&mut registrar, &mut out, &both, false);
+            assert_eq!(contacts(&out), []);
+        }
     }
 
     #[test]

@@ -93,6 +93,8 @@ struct Applied {
     at: Timestamp,
     /// The registrars that answered.
     hops: SmallVec<[AddressMark; 1]>,
+    /// Of that answer nothing was seen, or only its beginning: another copy of it may say more.
+    partial: bool,
     /// The registrar that last answered with a whole list that was not empty.
     listed_by: Option<AddressMark>,
 }
@@ -233,7 +235,8 @@ impl Registration {
         }
     }
 
-    /// Where a 2xx stands among those of its Call-ID (RFC 3261 section 10.3 step 7), remembering it.
+    /// Where a 2xx stands among those of its Call-ID (RFC 3261 section 10.3 step 7), remembering it. `partial`: it was cut, or not
+    /// seen itself; the first whole copy of one that was so is newer than that.
     /// A phone that lost its power counts from the beginning again, and registrars take it: of a REGISTER that was
     /// first seen (`asked_at`) well after the last answer, the number says nothing.
     pub(super) fn order(
@@ -242,6 +245,7 @@ impl Registration {
         cseq: u32,
         registrar: SocketAddr,
         asked_at: Option<Timestamp>,
+        partial: bool,
         now: Timestamp,
     ) -> (Arc<str>, Order) {
         let known = self.applied.iter_mut().find(|last| last.call_id.as_bytes() == call_id);
@@ -253,6 +257,10 @@ impl Registration {
                 last.cseq = cseq;
                 last.at = now;
                 last.hops = smallvec![registrar.into()];
+                last.partial = partial;
+                Order::Newer
+            } else if last.partial && !partial && last.hops.contains(&registrar.into()) {
+                last.partial = false;
                 Order::Newer
             } else if last.hops.contains(&registrar.into()) || last.hops.len() >= HOPS {
                 Order::Repeated
@@ -267,7 +275,14 @@ impl Registration {
         }
         let call_id = text(call_id);
         let hops = smallvec![registrar.into()];
-        self.applied.push(Applied { call_id: Arc::clone(&call_id), cseq, at: now, hops, listed_by: None });
+        self.applied.push(Applied {
+            call_id: Arc::clone(&call_id),
+            cseq,
+            at: now,
+            hops,
+            partial,
+            listed_by: None,
+        });
         (call_id, Order::Newer)
     }
 

@@ -47,6 +47,10 @@ const UNDECIDABLE: &[(&str, &str)] = &[
         "a fork that the mirror does not show: with the refusal of the other one lost, that may have answered",
     ),
     (
+        "tcp-segments-that-disagree",
+        "a forged segment in the place of one that was there before: with that lost, it came first",
+    ),
+    (
         "forks-answer-at-once-200-unseen",
         "two forks that answered: with more of their 200s lost, each passes hops of its own with one 200 on each, as \
          the copies of one call do (SPEC section 5)",

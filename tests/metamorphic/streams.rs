@@ -1,4 +1,4 @@
-//! TCP: the same messages over a stream, in whatever pieces and order its segments travel.
+//! TCP: the same messages over a stream, bare or in WebSocket frames, in whatever pieces and order its segments travel.
 //! In: captures, whose UDP flows become TCP connections. Out: the same. Knows nothing of what messages mean.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,11 +7,21 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::support::captures::{all, ours, recording};
-use crate::support::packets::{frames, packets};
+use crate::support::packets::{Ends, frames, packets};
+use crate::support::websocket;
 use crate::support::{Capture, Dice, Faults, Load, Packet, sip};
 
 /// Each sequence number begins so near its end that most streams run over it.
 const FIRST_SEQUENCE: u32 = 0xffff_ff00;
+
+/// What is in the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inside {
+    /// The messages.
+    Sip,
+    /// WebSocket frames with the messages, opened by who speaks first.
+    Frames,
+}
 
 /// How a connection is first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +42,15 @@ enum Vias {
 }
 
 /// The packets with each flow that carries whole messages over UDP as a TCP connection, at the same times.
-fn as_tcp(packets: &[Packet], opening: Opening, vias: Vias) -> Vec<Packet> {
+fn as_tcp(packets: &[Packet], inside: Inside, opening: Opening, vias: Vias) -> Vec<Packet> {
     let flows = sip::flows_of_messages(packets);
     let mut next: BTreeMap<(SocketAddr, SocketAddr), u32> = BTreeMap::new();
+    let mut clients: BTreeMap<Ends, SocketAddr> = BTreeMap::new();
     let mut out = Vec::new();
     for packet in packets {
-        if !flows.contains(&packet.ends()) {
+        // What was in a stream before may be a part of a message, which is none in a frame.
+        let is_part = inside == Inside::Frames && !matches!(packet.load, Load::Udp(_));
+        if is_part || !flows.contains(&packet.ends()) {
             out.push(packet.clone());
             continue;
         }
@@ -55,20 +68,44 @@ fn as_tcp(packets: &[Packet], opening: Opening, vias: Vias) -> Vec<Packet> {
                 out.push(Packet { source, destination, load, ..packet.clone() });
                 next.insert((source, destination), FIRST_SEQUENCE.wrapping_add(1));
             }
+            if inside == Inside::Frames {
+                for ((source, destination), bytes) in
+                    [(there, websocket::request(packet.destination)), (back, websocket::response())]
+                {
+                    let sequence = next.entry((source, destination)).or_default();
+                    out.push(Packet { source, destination, ..packet.segment(*sequence, &bytes) });
+                    *sequence = sequence.wrapping_add(bytes.len() as u32);
+                }
+            }
         }
+        let from_client = *clients.entry(packet.ends()).or_insert(packet.source) == packet.source;
         let bytes = match sip::split(packet.bytes()) {
             Some((head, body)) => {
                 let head = match vias {
-                    Vias::Rewritten => replaced(head, b"SIP/2.0/UDP", b"SIP/2.0/TCP"),
+                    Vias::Rewritten if inside == Inside::Sip => {
+                        replaced(head, b"SIP/2.0/UDP", b"SIP/2.0/TCP")
+                    }
+                    Vias::Rewritten => replaced(head, b"SIP/2.0/UDP", b"SIP/2.0/WS"),
                     Vias::Kept => head.to_vec(),
                 };
                 sip::joined(&head, body)
             }
             None => packet.bytes().to_vec(),
         };
+        // A frame says how long it was; a stream of messages does not.
+        let cut_off = usize::from(inside == Inside::Frames && !packet.whole);
+        let bytes = match inside {
+            Inside::Sip => bytes,
+            Inside::Frames => {
+                let all = [&bytes[..], &b"?"[..cut_off]].concat();
+                let mut frames = websocket::frames(&all, 1, false, from_client);
+                frames.truncate(frames.len() - cut_off);
+                frames
+            }
+        };
         let sequence = next.entry(there).or_insert(FIRST_SEQUENCE);
         out.push(packet.segment(*sequence, &bytes));
-        *sequence = sequence.wrapping_add(bytes.len() as u32);
+        *sequence = sequence.wrapping_add((bytes.len() + cut_off) as u32);
     }
     out
 }
@@ -94,13 +131,15 @@ fn messages_over_tcp_mean_what_they_mean_over_udp() {
     for capture in all() {
         let packets = packets(&capture.frames);
         flows += sip::flows_of_messages(&packets).len();
-        for (opening, vias) in [
-            (Opening::Handshake, Vias::Rewritten),
-            (Opening::Midstream, Vias::Rewritten),
-            (Opening::Midstream, Vias::Kept),
+        for (inside, opening, vias) in [
+            (Inside::Sip, Opening::Handshake, Vias::Rewritten),
+            (Inside::Sip, Opening::Midstream, Vias::Rewritten),
+            (Inside::Sip, Opening::Midstream, Vias::Kept),
+            (Inside::Frames, Opening::Handshake, Vias::Rewritten),
+            (Inside::Frames, Opening::Midstream, Vias::Rewritten),
         ] {
-            let found = capture.outcome_of(&frames(&as_tcp(&packets, opening, vias)));
-            let what = format!("{} over TCP, {opening:?}, Via {vias:?}", capture.name);
+            let found = capture.outcome_of(&frames(&as_tcp(&packets, inside, opening, vias)));
+            let what = format!("{} over TCP, {inside:?}, {opening:?}, Via {vias:?}", capture.name);
             faults.compare(
                 &what,
                 &found.everything(Duration::ZERO),
@@ -114,7 +153,7 @@ fn messages_over_tcp_mean_what_they_mean_over_udp() {
 
 /// The capture over TCP, all connections from their handshake on, and what is to come of it in any pieces.
 fn over_tcp(capture: &Capture) -> (Vec<Packet>, Vec<String>) {
-    let packets = opened(as_tcp(&packets(&capture.frames), Opening::Handshake, Vias::Rewritten));
+    let packets = opened(as_tcp(&packets(&capture.frames), Inside::Sip, Opening::Handshake, Vias::Rewritten));
     let expected = capture.outcome_of(&frames(&packets)).everything(Duration::ZERO);
     (packets, expected)
 }

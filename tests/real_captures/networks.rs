@@ -37,22 +37,23 @@ pub const CAPTURES: &[Capture] = &[
         people: &[registered("sip:1001@172.168.0.228", &[&[online(36, 2.286_093, IDLE)]])],
         ..NOBODY
     },
-    // A proxy (10.243.0.157) between WebSocket phones (opaque here), a B2BUA (10.243.0.143) and a carrier
-    // (10.243.1.36). Call 1 from the WebSocket, on its inner hop: INVITE (20), 180 (23), 183, 200 (44), BYE (54).
+    // A proxy (10.243.0.157) between WebSocket phones (behind 10.243.17.55, joined in the middle), a B2BUA (10.243.0.143) and
+    // a carrier (10.243.1.36). Call 1 from the WebSocket: INVITE (11), 407, ACK (15, with a branch of its own), INVITE (18; 20
+    // on the inner hop), 180 (23), 183, 200 (44), BYE (52, on the WebSocket). Its caller counts from the 180 on, by her From.
     // Call 2, made by the B2BUA: INVITE (26, 28), 183 (30), 200 (40), BYE (58); there the To of the answers is not
     // the one that was dialled. The proxy sends two Via, so its own address is nobody's.
     Capture {
         file: "sipcapture__heplify__sip_tcp_websocket.pcap",
         begins_us: 1_542_051_161_194_311,
         frames: 61,
-        messages: (28, 39),
+        messages: (39, 39),
         people: &[
             unregistered(
                 "sip:12675941249_Uclx8s21Ck82KTJtkFC1ltbEbcHGKjXLrsz2bdJVWGX@dev-mike.tncp.textnow.com",
                 &[&[
                     unknown(23, 4.493_169, CALLING),
                     online(44, 13.398_678, TALKING),
-                    unknown(54, 16.734_749, IDLE),
+                    unknown(52, 16.734_518, IDLE),
                 ]],
             ),
             unregistered(
@@ -60,7 +61,7 @@ pub const CAPTURES: &[Capture] = &[
                 &[&[
                     unknown(23, 4.493_169, RINGING),
                     online(44, 13.398_678, TALKING),
-                    unknown(54, 16.734_749, IDLE),
+                    unknown(52, 16.734_518, IDLE),
                 ]],
             ),
             unregistered(

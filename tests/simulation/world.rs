@@ -13,7 +13,7 @@ use super::people::{Act, Call};
 use super::transactions::{Out, Wake};
 use super::truth::{Device, Truth};
 use super::ua::{Agent, Context, Event};
-use crate::support::ladder::START_US;
+use crate::support::ladder::{Carrier, START_US};
 use crate::support::wire::WireMessage;
 
 pub const SECOND_US: u64 = 1_000_000;
@@ -278,15 +278,8 @@ impl World {
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, message: Message) {
         let tcp = message.vias.first().is_some_and(|via| via.tcp);
-        self.sent.push(WireMessage {
-            at_us: START_US + self.now_us,
-            source: from,
-            destination: to,
-            tcp,
-            bytes: message.bytes(),
-            segments: 1,
-            with_next: false,
-        });
+        let carrier = if tcp { Carrier::Tcp } else { Carrier::Udp };
+        self.sent.push(WireMessage::new(START_US + self.now_us, from, to, carrier, message.bytes()));
         if !tcp && self.random.next() % 1_000 < self.setting.lost_per_mille {
             return;
         }

@@ -28,6 +28,8 @@ pub struct Ladder {
     pub tunnel: Option<Tunnel>,
     /// What the mirror does to the frames, one thing after the other.
     pub mirror: Vec<Mirror>,
+    /// What this address sends is in a capture of its own.
+    pub split: Option<IpAddr>,
     /// How frames begin.
     pub link: Link,
     /// Who takes part, in the order of declaration.
@@ -45,6 +47,31 @@ pub enum Link {
     Ethernet,
     /// LINKTYPE_LINUX_SLL, what `tcpdump -i any` writes.
     LinuxCooked,
+}
+
+/// What carries messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// RFC 768.
+    Udp,
+    /// RFC 9293.
+    Tcp,
+    /// RFC 7118.
+    WebSocket,
+    /// RFC 4168.
+    Sctp,
+}
+
+impl Carrier {
+    /// The word in Via.
+    pub const fn via_name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::WebSocket => "WS",
+            Self::Sctp => "SCTP",
+        }
+    }
 }
 
 /// What a party is.
@@ -79,12 +106,19 @@ pub struct Party {
     pub agent: String,
     /// Encoding names, best first.
     pub codecs: Vec<String>,
-    /// Speaks TCP on all its hops.
-    pub tcp: bool,
+    /// What it speaks on all its hops, if that is not UDP.
+    pub carrier: Carrier,
     /// A proxy that stays in the path.
     pub record_route: bool,
     /// The realm that it challenges for.
     pub realm: String,
+}
+
+impl Party {
+    /// What carries the messages between two parties.
+    pub fn carrier_to(&self, other: &Self) -> Carrier {
+        if self.carrier == Carrier::Udp { other.carrier } else { self.carrier }
+    }
 }
 
 /// One line that happens.
@@ -170,14 +204,18 @@ pub enum Says {
 
 /// Words that a message line may carry.
 const WORDS: &[&str] = &[
+    "binary",
     "call-id",
     "contact",
     "event",
     "expires",
+    "frames",
     "from",
     "granted",
     "hop",
+    "new-connection",
     "nosdp",
+    "over",
     "sdp",
     "again",
     "cseq",
@@ -208,6 +246,7 @@ impl Ladder {
             vlan: None,
             tunnel: None,
             mirror: Vec::new(),
+            split: None,
             link: Link::Ethernet,
             parties: Vec::new(),
             steps: Vec::new(),
@@ -263,6 +302,10 @@ impl Ladder {
                 }
                 Ok(())
             }
+            "split" => {
+                self.split = Some(rest.parse().map_err(|_| "not an address")?);
+                Ok(())
+            }
             "link" => {
                 self.link = match rest {
                     "ethernet" => Link::Ethernet,
@@ -297,7 +340,7 @@ impl Ladder {
             }
             .to_owned(),
             codecs: vec!["PCMU".into(), "PCMA".into()],
-            tcp: false,
+            carrier: Carrier::Udp,
             record_route: kind == Kind::Proxy,
             realm: "example.com".into(),
             inside: address,
@@ -319,7 +362,9 @@ impl Ladder {
                 "codecs" => party.codecs = value.split(',').map(str::to_owned).collect(),
                 "inside" => party.inside = self::address(value)?,
                 "realm" => value.clone_into(&mut party.realm),
-                "tcp" => party.tcp = true,
+                "tcp" => party.carrier = Carrier::Tcp,
+                "ws" => party.carrier = Carrier::WebSocket,
+                "sctp" => party.carrier = Carrier::Sctp,
                 "no-record-route" => party.record_route = false,
                 _ => return Err(format!("no such word for a party: {key}")),
             }

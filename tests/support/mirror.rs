@@ -3,14 +3,12 @@
 
 use std::net::IpAddr;
 
-use super::wire::CapturedFrame;
+use super::wire::{self, CapturedFrame};
 
 /// Copies come so long after one another.
 const COPY_US: u64 = 20;
 /// Frames that change places are no further apart.
 const SWAPPED_US: u64 = 2_000;
-/// Addresses in an IPv4 header, behind an Ethernet header.
-const SOURCE_AT: usize = 14 + 12;
 
 /// One thing that is done to all frames. Ethernet and IPv4 only.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,11 +79,7 @@ impl Mirror {
                 kept.map(|(frame, _)| frame).collect()
             }
             Self::Only(sender) => {
-                let sent = |frame: &CapturedFrame| match sender {
-                    IpAddr::V4(sender) => frame.bytes.get(SOURCE_AT..SOURCE_AT + 4) == Some(&sender.octets()),
-                    IpAddr::V6(_) => false,
-                };
-                frames.into_iter().filter(sent).collect()
+                frames.into_iter().filter(|frame| wire::sender(frame) == Some(sender)).collect()
             }
             Self::Snap(most) => frames
                 .into_iter()

@@ -6,5 +6,7 @@
 pub mod ladder;
 pub mod mirror;
 pub mod phones;
+pub mod sctp;
 pub mod tunnels;
+pub mod websocket;
 pub mod wire;

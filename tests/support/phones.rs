@@ -9,9 +9,9 @@ mod message;
 mod requests;
 mod responses;
 
-use message::{Description, Message, cseq_of, fold, format_of, host, host_port, md5_hex};
+use message::{Description, Message, cseq_of, fold, format_of, host, md5_hex, sent_by};
 
-use super::ladder::{Action, Edit, HOP_US, Kind, Ladder, Party, START_US, Send};
+use super::ladder::{Action, Carrier, Edit, HOP_US, Kind, Ladder, Party, START_US, Send};
 
 /// A whole message between two addresses.
 #[derive(Clone, Debug)]
@@ -22,14 +22,59 @@ pub struct WireMessage {
     pub source: SocketAddr,
     /// To whom.
     pub destination: SocketAddr,
-    /// Over TCP; else UDP.
-    pub tcp: bool,
+    /// What carries it.
+    pub carrier: Carrier,
+    /// Its sender opened the WebSocket.
+    pub from_client: bool,
     /// The message.
     pub bytes: Vec<u8>,
-    /// Into how many TCP segments it is cut; the last one leaves at `at_us`.
+    /// Into how many TCP segments or SCTP packets it is cut; the last one leaves at `at_us`.
     pub segments: usize,
-    /// Leaves in one TCP segment with the next message of this direction.
+    /// Leaves in one TCP segment or SCTP packet with the next message of this direction.
     pub with_next: bool,
+    /// Over how many WebSocket frames it is spread, with a ping between them.
+    pub frames: usize,
+    /// Its WebSocket frames say that it is binary.
+    pub binary: bool,
+    /// Its connection is opened anew for it, between the same ports.
+    pub new_connection: bool,
+    /// Where its bytes stand in a TCP stream.
+    pub over: Option<Over>,
+}
+
+impl WireMessage {
+    /// One that is sent in one piece.
+    pub fn new(
+        at_us: u64,
+        source: SocketAddr,
+        destination: SocketAddr,
+        carrier: Carrier,
+        bytes: Vec<u8>,
+    ) -> Self {
+        Self {
+            at_us,
+            source,
+            destination,
+            carrier,
+            from_client: false,
+            bytes,
+            segments: 1,
+            with_next: false,
+            frames: 1,
+            binary: false,
+            new_connection: false,
+            over: None,
+        }
+    }
+}
+
+/// A segment that takes the place of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Of the message before it.
+    Last,
+    /// Of the message behind it.
+    Next,
 }
 
 /// A request as it went over one hop.
@@ -322,16 +367,25 @@ impl Stage {
             return Ok(());
         }
         let (from, to) = (self.party(from)?, self.party(to)?);
-        let segments = send.words.get("segments").map_or(Ok(1), |count| count.parse());
+        let count = |word| send.words.get(word).map_or(Ok(1), |count| count.parse());
+        let over = match send.words.get("over").map(String::as_str) {
+            None => None,
+            Some("last") => Some(Over::Last),
+            Some("next") => Some(Over::Next),
+            Some(_) => return Err("over is last or next".into()),
+        };
         let bytes = if send.what == "raw" { message.start.clone().into_bytes() } else { message.bytes() };
+        let at_us = START_US + at_us + index as u64 * hop_us;
+        let (carrier, from_client) = (from.carrier_to(to), from.kind != Kind::Proxy);
         self.out.push(WireMessage {
-            at_us: START_US + at_us + index as u64 * hop_us,
-            source: from.address,
-            destination: to.address,
-            tcp: from.tcp || to.tcp,
-            bytes,
-            segments: segments.map_err(|_| "segments is a number")?,
+            from_client,
+            segments: count("segments").map_err(|_| "segments is a number")?,
             with_next: send.words.contains_key("with-next"),
+            frames: count("frames").map_err(|_| "frames is a number")?,
+            binary: send.words.contains_key("binary"),
+            new_connection: send.words.contains_key("new-connection"),
+            over,
+            ..WireMessage::new(at_us, from.address, to.address, carrier, bytes)
         });
         Ok(())
     }
@@ -411,14 +465,10 @@ impl Stage {
 
     fn via(&self, party: &Party, send: &Send, index: usize, cseq: u32, method: &str) -> String {
         let next = &send.path[index + 1];
-        let tcp = party.tcp || self.parties.get(next).is_some_and(|next| next.tcp);
+        let carrier = self.parties.get(next).map_or(party.carrier, |next| party.carrier_to(next));
         let branch = self.token(&["branch", &send.call, &party.name, next, &cseq.to_string(), method], 12);
         let rport = if party.kind == Kind::Proxy { "" } else { ";rport" };
-        format!(
-            "SIP/2.0/{} {};branch=z9hG4bK{branch}{rport}",
-            if tcp { "TCP" } else { "UDP" },
-            host_port(&party.inside)
-        )
+        format!("SIP/2.0/{} {};branch=z9hG4bK{branch}{rport}", carrier.via_name(), sent_by(party))
     }
 
     /// Hexadecimal digits that depend on the case and on `parts` only.

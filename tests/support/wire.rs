@@ -1,4 +1,4 @@
-//! What a mirror port shows of messages: Ethernet or cooked frames, IPv4 and IPv6, UDP and TCP, and the pcap file.
+//! What a mirror port shows of messages: Ethernet or cooked frames, IPv4 and IPv6, UDP, TCP and SCTP, and the pcap file.
 //! In: [`WireMessage`]. Out: [`CapturedFrame`], bytes of a capture file. Knows nothing of SIP.
 //! RFC 791, 768, 8200, 9293, 1071; IEEE 802.1Q; the pcap format with microseconds.
 
@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 pub use super::phones::WireMessage;
+use super::phones::{self, Over};
 
-use super::ladder::{Ladder, Link};
+use super::ladder::{Carrier, Ladder, Link};
 use super::mirror::Mirror;
-use super::phones;
+use super::{sctp, websocket};
 
 /// A frame and when it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,16 +71,31 @@ pub fn wrap(messages: &[WireMessage], wrapping: Wrapping) -> Vec<CapturedFrame> 
 }
 
 fn wrap_to(messages: &[WireMessage], wrapping: Wrapping, mtu: usize) -> Vec<CapturedFrame> {
-    let mut wire = Wire { wrapping, mtu, frames: Vec::new(), identification: 0, streams: BTreeMap::new() };
+    let mut wire = Wire {
+        wrapping,
+        mtu,
+        frames: Vec::new(),
+        identification: 0,
+        streams: BTreeMap::new(),
+        associations: BTreeMap::new(),
+    };
     for message in messages {
-        if message.tcp {
-            wire.tcp_message(message);
-        } else {
-            wire.udp_message(message);
+        match message.carrier {
+            Carrier::Udp => wire.udp_message(message),
+            Carrier::Tcp => wire.tcp_message(message, message.bytes.clone()),
+            Carrier::WebSocket => wire.websocket_message(message),
+            Carrier::Sctp => wire.sctp_message(message),
         }
     }
     wire.frames.sort_by_key(|frame| frame.at_us);
     wire.frames
+}
+
+/// The sender's address in an untagged Ethernet frame with IPv4.
+pub fn sender(frame: &CapturedFrame) -> Option<IpAddr> {
+    const SOURCE_AT: usize = 14 + 12;
+    let address = frame.bytes.get(SOURCE_AT..)?.first_chunk::<4>()?;
+    Some(IpAddr::from(*address))
 }
 
 /// The frames of a file that [`pcap`] could have written.
@@ -127,6 +143,8 @@ pub fn pcap(link: Link, frames: &[CapturedFrame]) -> Vec<u8> {
 #[derive(Default)]
 struct Stream {
     next: u32,
+    /// Where the last message began.
+    last: u32,
     held: Vec<u8>,
 }
 
@@ -136,6 +154,7 @@ struct Wire {
     frames: Vec<CapturedFrame>,
     identification: u16,
     streams: BTreeMap<(SocketAddr, SocketAddr), Stream>,
+    associations: BTreeMap<(SocketAddr, SocketAddr), sctp::Direction>,
 }
 
 struct Segment<'a> {
@@ -164,21 +183,90 @@ impl Wire {
         self.packet(message.at_us, from.ip(), to.ip(), 17, &datagram);
     }
 
-    fn tcp_message(&mut self, message: &WireMessage) {
+    fn sctp_message(&mut self, message: &WireMessage) {
         let (from, to) = (message.source, message.destination);
-        if !self.streams.contains_key(&(from, to)) {
-            self.open(message.at_us.saturating_sub(10 * TCP_TICK_US), from, to);
+        if !self.associations.contains_key(&(from, to)) {
+            self.associate(message.at_us - 10 * TCP_TICK_US, from, to);
         }
-        let mut bytes = std::mem::take(&mut self.stream(from, to).held);
-        bytes.extend(&message.bytes);
+        let direction = self.associations.entry((from, to)).or_default();
+        let verification_tag = direction.verification_tag;
+        let mut chunks = sctp::data(direction, &message.bytes, message.segments);
         if message.with_next {
-            self.stream(from, to).held = bytes;
+            direction.held.extend(chunks.concat());
             return;
         }
-        let cut = bytes.len().div_ceil(message.segments.max(1)).clamp(1, self.mtu - 60);
+        chunks[0].splice(0..0, std::mem::take(&mut direction.held));
+        let last = direction.next.wrapping_sub(1);
+        let count = chunks.len() as u64;
+        for (index, chunk) in (1..).zip(&chunks) {
+            let at_us = message.at_us - (count - index) * 2 * TCP_TICK_US;
+            self.packet(at_us, from.ip(), to.ip(), 132, &sctp::packet(from, to, verification_tag, chunk));
+        }
+        let back = self.associations.entry((to, from)).or_default().verification_tag;
+        let answer = sctp::packet(to, from, back, &sctp::acknowledgement(last));
+        self.packet(message.at_us + TCP_TICK_US, to.ip(), from.ip(), 132, &answer);
+    }
+
+    fn associate(&mut self, at_us: u64, from: SocketAddr, to: SocketAddr) {
+        let number = 1 + self.associations.len() as u32;
+        // The numbers of whoever opens run over their end soon.
+        let (tags, first) = ([0x0a00_0000 + number, 0x0b00_0000 + number], [u32::MAX - 2, 1_000 * number]);
+        let packets = sctp::opening(tags, first);
+        for (index, (opens, tag, chunk)) in packets.into_iter().enumerate() {
+            let (source, destination) = if opens { (from, to) } else { (to, from) };
+            let packet = sctp::packet(source, destination, tag, &chunk);
+            self.packet(at_us + index as u64 * 2 * TCP_TICK_US, source.ip(), destination.ip(), 132, &packet);
+        }
+        for (ends, verification_tag, next) in
+            [((from, to), tags[1], first[0]), ((to, from), tags[0], first[1])]
+        {
+            self.associations.insert(ends, sctp::Direction { verification_tag, next, ..Default::default() });
+        }
+    }
+
+    fn websocket_message(&mut self, message: &WireMessage) {
+        let (from, to) = (message.source, message.destination);
+        if message.new_connection || !self.streams.contains_key(&(from, to)) {
+            let (client, server) = if message.from_client { (from, to) } else { (to, from) };
+            let at_us = message.at_us - 30 * TCP_TICK_US;
+            self.open(at_us, client, server);
+            self.in_segments(at_us + 6 * TCP_TICK_US, client, server, 1, &websocket::request(server));
+            self.in_segments(at_us + 8 * TCP_TICK_US, server, client, 1, &websocket::response());
+        }
+        let frames = websocket::frames(&message.bytes, message.frames, message.binary, message.from_client);
+        self.tcp_message(&WireMessage { new_connection: false, ..message.clone() }, frames);
+    }
+
+    fn tcp_message(&mut self, message: &WireMessage, bytes: Vec<u8>) {
+        let (from, to) = (message.source, message.destination);
+        if message.new_connection || !self.streams.contains_key(&(from, to)) {
+            self.open(message.at_us.saturating_sub(10 * TCP_TICK_US), from, to);
+        }
+        if let Some(over) = message.over {
+            let stream = self.stream(from, to);
+            let sequence = if over == Over::Last { stream.last } else { stream.next };
+            let acknowledged = self.stream(to, from).next;
+            let data = Segment { flags: PSH | ACK, sequence, acknowledged, options: &[], payload: &bytes };
+            self.segment(message.at_us, from, to, &data);
+            return;
+        }
+        let mut all = std::mem::take(&mut self.stream(from, to).held);
+        all.extend(bytes);
+        if message.with_next {
+            self.stream(from, to).held = all;
+            return;
+        }
+        let stream = self.stream(from, to);
+        stream.last = stream.next;
+        self.in_segments(message.at_us, from, to, message.segments, &all);
+    }
+
+    /// Bytes in so many segments, the last at this time, and their acknowledgements.
+    fn in_segments(&mut self, last_us: u64, from: SocketAddr, to: SocketAddr, segments: usize, bytes: &[u8]) {
+        let cut = bytes.len().div_ceil(segments.max(1)).clamp(1, self.mtu - 60);
         let pieces: Vec<_> = bytes.chunks(cut).collect();
         for (index, piece) in pieces.iter().enumerate() {
-            let at_us = message.at_us - (pieces.len() - 1 - index) as u64 * 2 * TCP_TICK_US;
+            let at_us = last_us - (pieces.len() - 1 - index) as u64 * 2 * TCP_TICK_US;
             let sequence = self.stream(from, to).next;
             let acknowledged = self.stream(to, from).next;
             let data = Segment { flags: PSH | ACK, sequence, acknowledged, options: &[], payload: piece };
@@ -198,7 +286,13 @@ impl Wire {
 
     /// The three-way handshake. First numbers are fixed, one of them close to the wrap.
     fn open(&mut self, at_us: u64, from: SocketAddr, to: SocketAddr) {
-        let (ours, theirs) = (u32::MAX - 600, 1_000_000 * (1 + self.streams.len() as u32));
+        let (ours, theirs) = match self.streams.remove(&(from, to)) {
+            None => (u32::MAX - 600, 1_000_000 * (1 + self.streams.len() as u32)),
+            // Far behind where the one before it was, so that nobody takes it for a part of that.
+            Some(before) => {
+                (before.next.wrapping_add(1_700_000_000), before.next.wrapping_add(1_800_000_000))
+            }
+        };
         let options = [2, 4, 0x05, 0xa0, 1, 1, 4, 2]; // maximum segment size 1440, selective acknowledgement
         let steps = [
             (from, to, SYN, ours, 0, &options[..]),

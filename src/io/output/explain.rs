@@ -8,6 +8,7 @@ use super::style::{Ink, Style, clean, short_aor, shorten};
 use super::words::{Ground, happened, in_words};
 use super::{Sources, Summary};
 use crate::base::FrameId;
+use crate::identity::leaves_out;
 use crate::presence::{ChangeKind, PresentityChange, Session};
 use crate::sip::Aor;
 use crate::tap::TapOutput;
@@ -29,6 +30,8 @@ pub struct Story<W: Write> {
     style: Style,
     sources: Sources,
     wanted: Aor,
+    /// Why it is no presentity, if so.
+    left_out: Option<String>,
     known: BTreeSet<Aor>,
     last: Option<PresentityChange>,
     /// What the terminal rests on, and the session.
@@ -38,14 +41,23 @@ pub struct Story<W: Write> {
 }
 
 impl<W: Write> Story<W> {
-    /// A story about `wanted` into `out`, which should be buffered.
-    pub fn new(out: W, style: Style, sources: Sources, wanted: Aor) -> Self {
+    /// A story about `wanted` into `out`, which should be buffered. `domains`: those that are managed; none: all.
+    pub fn new(out: W, style: Style, sources: Sources, wanted: Aor, domains: &[String]) -> Self {
         let (terminal, session) = (None, None);
+        let left_out = leaves_out(domains, &wanted).then(|| {
+            let domains: Vec<_> = domains.iter().map(|domain| clean(domain)).collect();
+            format!(
+                "{} is not watched: the managed domains are {}, so that all others are but who these talk with",
+                clean(wanted.as_str()),
+                domains.join(", ")
+            )
+        });
         Self {
             out,
             style,
             sources,
             wanted,
+            left_out,
             known: BTreeSet::new(),
             last: None,
             terminal,
@@ -115,7 +127,12 @@ impl<W: Write> Story<W> {
         self.begin()?;
         let evidence = &observation.evidence;
         let frame = self.frame(evidence.frame);
-        let aside = whose.map_or(String::new(), |whose| format!(" — but that end is {}", short_aor(whose)));
+        let aside = match whose {
+            // Whose it would be was not asked.
+            Some("nobody's") if self.left_out.is_some() => String::new(),
+            Some(whose) => format!(" — but that end is {}", short_aor(whose)),
+            None => String::new(),
+        };
         let weak = match confidence_of(&observation.fact) {
             Confidence::Full => "",
             Confidence::Weak | Confidence::Degraded => ", weak",
@@ -184,10 +201,13 @@ impl<W: Write> Story<W> {
         }
         let name = clean(self.wanted.as_str()).into_owned();
         let Some(last) = &self.last else {
-            writeln!(
-                self.out,
-                "\nnow: nothing is known of {name}: none of these facts is about a phone of theirs."
-            )?;
+            let why = match &self.left_out {
+                Some(left_out) => left_out.clone(),
+                None => {
+                    format!("nothing is known of {name}: none of these facts is about a phone of theirs")
+                }
+            };
+            writeln!(self.out, "\nnow: {why}.")?;
             self.out.flush()?;
             return Ok(true);
         };
@@ -224,6 +244,9 @@ impl<W: Write> Story<W> {
     /// One sentence that says that the AOR never came up, and which similar ones did.
     pub fn unknown(&self) -> String {
         let wanted = clean(self.wanted.as_str());
+        if let Some(left_out) = &self.left_out {
+            return format!("{left_out}; it never comes up either");
+        }
         if self.known.is_empty() {
             return format!(
                 "{wanted} never comes up: there is no registration and no call of anybody in this input"
@@ -402,7 +425,8 @@ mod tests {
     }
 
     fn story(wanted: &str, outputs: &[TapOutput]) -> (bool, String, String) {
-        let mut story = Story::new(Vec::new(), Style::plain(), Sources::new(&["a.pcap".into()]), aor(wanted));
+        let mut story =
+            Story::new(Vec::new(), Style::plain(), Sources::new(&["a.pcap".into()]), aor(wanted), &[]);
         for output in outputs {
             story.output(output).unwrap();
         }

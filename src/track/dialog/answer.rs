@@ -44,6 +44,9 @@ impl Call {
             branch.no_response_at = None;
             branch.lost_at = branch.lost_at.or(Some((heard.at.after_s(TIMER_B_S), heard.frame)));
         }
+        if let Some(dialog) = self.dialogs.get_mut(dialog) {
+            dialog.by_ack = false;
+        }
         self.seen_on_hop(dialog, at, heard, context);
         // Its own hop shows who answered, which may have been presumed before.
         let called = self.dialogs.get(dialog).and_then(|dialog| dialog.called);

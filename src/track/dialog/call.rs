@@ -124,6 +124,8 @@ pub(super) struct Dialog {
     pub confirmed_at: Timestamp,
     pub confirmed_in: FrameId,
     pub acked: bool,
+    /// Only an ACK shows that it was answered 2xx.
+    pub by_ack: bool,
     /// Branches on which the 2xx was seen, and when it was last repeated on one of them.
     pub ok_branches: Vec<Box<[u8]>>,
     pub ok_repeated_at: Option<Timestamp>,
@@ -163,6 +165,7 @@ impl Dialog {
             confirmed_at: context.now,
             confirmed_in: frame,
             acked: false,
+            by_ack: false,
             ok_branches: Vec::new(),
             ok_repeated_at: None,
             offer_in_ok: None,
@@ -543,10 +546,12 @@ impl Call {
             } else if let Some(frame) = due(branch.lost_at) {
                 branch.lost_at = None;
                 branch.no_response_at = None;
-                let given_up = branch.cancelled && branch.final_status.is_none();
-                if given_up {
-                    branch.final_status = Some(487);
-                }
+                let is_open = branch.final_status.is_none();
+                let (status, reason, rule) = match branch.cancelled {
+                    true => (487, EndReason::Cancelled, Rule::Cancel),
+                    false => (408, EndReason::NoResponse, Rule::NoResponse),
+                };
+                branch.final_status.get_or_insert(status);
                 let (called, attempt, is_root) =
                     (branch.called.clone(), branch.attempt, branch.parent.is_none());
                 for called in called {
@@ -554,12 +559,9 @@ impl Call {
                         count(context, EndReason::ForkLost);
                     }
                 }
-                if given_up && is_root && self.all_roots_failed(attempt) {
-                    self.end_attempt(
-                        attempt,
-                        Ending::new(EndReason::Cancelled, Rule::Cancel, frame),
-                        context,
-                    );
+                // It is not over yet where the caller began anew while this one was open.
+                if is_open && is_root && self.all_roots_failed(attempt) {
+                    self.end_attempt(attempt, Ending::new(reason, rule, frame), context);
                 }
             }
         }

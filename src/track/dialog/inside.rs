@@ -71,7 +71,9 @@ impl Call {
                 && &*branch.id != message.top_branch()
                 && branch.final_status.is_none()
                 && self.attempts.get(branch.attempt).is_some_and(|attempt| {
+                    // Who has tried again since was refused.
                     attempt.from_tag.as_bytes() == message.from_tag().unwrap_or_default()
+                        && attempt.cseq == cseq
                 })
         });
         let Some(branch) = branch else { return };
@@ -83,7 +85,7 @@ impl Call {
             return;
         };
         if let Some(dialog) = self.dialogs.get_mut(at) {
-            dialog.acked = true;
+            (dialog.acked, dialog.by_ack) = (true, true);
             dialog.talking = true;
             (dialog.presume_at, dialog.offer_in_ok) = (None, None);
         }

@@ -194,12 +194,13 @@ impl Call {
                 && branch.parent_id.as_deref() == Some(heard.message.top_branch())
                 && branch.final_status.is_some_and(|status| status >= 300)
         });
-        let attempt = self.attempts.get_mut(at)?;
+        let attempt = self.attempts.get(at)?;
         let newer = cseq > attempt.cseq;
-        if attempt.bound {
+        if attempt.bound && !(newer && self.was_refused_after_all(at, heard, context)) {
             // A dialog came of it already; other forks of that INVITE may still be on their way.
             return (!newer).then_some(at);
         }
+        let attempt = self.attempts.get_mut(at)?;
         if attempt.over && (forwarded || refused) {
             return Some(at); // what the caller heard ended it; a hop of the same INVITE comes late
         }

@@ -236,7 +236,7 @@ fn opens_a_call(heard: &Heard<'_, '_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Texts, Transport};
+    use crate::base::{HeardTransport, Texts};
     use crate::sip::Scanner;
     use crate::track::{DialogState, Fact, Rule};
 
@@ -257,7 +257,7 @@ mod tests {
                 frame: FrameId::new(0, number),
                 source: "192.0.2.11:5060".parse().expect("an address"),
                 destination: "192.0.2.1:5060".parse().expect("an address"),
-                transport: Transport::Udp,
+                transport: HeardTransport::Udp,
                 whole: true,
                 message: &scanner.scan(text.as_bytes()).expect("a message"),
                 texts: &Texts::default(),

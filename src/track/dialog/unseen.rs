@@ -70,6 +70,34 @@ impl Call {
         true
     }
 
+    /// Who is in a dialog does not ask for it again: if only an ACK shows that the INVITE was answered 2xx, that ACK was to a
+    /// challenge, under a branch of its own as some phones write it. Says whether it was so; then the attempt is over.
+    pub(super) fn was_refused_after_all(
+        &mut self,
+        at: usize,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let Some(attempt) = self.attempts.get(at) else {
+            return false;
+        };
+        let believed = self.dialogs.iter().position(|dialog| {
+            dialog.by_ack
+                && dialog.is_live()
+                && dialog.caller_tag == attempt.from_tag
+                && dialog.cseq == attempt.cseq
+        });
+        let Some(dialog) = believed.filter(|_| heard.message.to_tag().is_none()) else {
+            return false;
+        };
+        let ending = Ending::new(EndReason::Rejected, Rule::AckWithoutFinal, heard.frame);
+        self.end_dialog(dialog, ending, context);
+        if let Some(attempt) = self.attempts.get_mut(at) {
+            (attempt.bound, attempt.over) = (false, true);
+        }
+        true
+    }
+
     /// A hop behind this one was refused for good, and its answer is what comes back.
     fn was_refused_below(&self, at: usize) -> bool {
         let refused = |branch: &Branch| {

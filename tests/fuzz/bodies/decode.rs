@@ -9,6 +9,7 @@ use super::input::{Input, Reached};
 pub const MUST_REACH: &[&str] = &[
     "udp",
     "tcp",
+    "sctp",
     "ipv6",
     "cut",
     "tagged",
@@ -72,6 +73,10 @@ fn payload_of<'a>(segment: &Segment<'a>, reached: &mut Reached) -> &'a [u8] {
         Payload::Tcp { bytes, .. } => {
             reached.note("tcp");
             bytes
+        }
+        Payload::Sctp { chunks, .. } => {
+            reached.note("sctp");
+            chunks
         }
     }
 }

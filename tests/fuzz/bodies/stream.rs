@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use offhook::base::{Limits, Oddities, Timestamp, Transport};
+use offhook::base::{HeardTransport, Limits, Oddities, Timestamp};
 use offhook::decode::{Payload, Segment};
 use offhook::sip::looks_like_sip;
 use offhook::stream::{RawMessage, Reassembler};
@@ -14,6 +14,10 @@ use super::input::{Input, Reached};
 pub const MUST_REACH: &[&str] = &[
     "udp message",
     "tcp message",
+    "websocket message",
+    "sctp message",
+    "fragments_given_up",
+    "websocket_compressed",
     "not whole",
     "several messages",
     "same however cut",
@@ -46,15 +50,21 @@ pub fn target(data: &[u8]) -> Reached {
 
 /// Segments: which connection and what it does, for data where it stands, its length (two bytes), its bytes.
 fn segments(mut input: Input<'_>, reached: &mut Reached) {
-    let limits =
-        Limits { tcp_streams: 3, tcp_stream_bytes: 2_048, message_bytes: 4_096, ..Limits::default() };
+    let limits = Limits {
+        tcp_streams: 3,
+        tcp_stream_bytes: 2_048,
+        message_bytes: 4_096,
+        fragmented_datagrams: 3,
+        ..Limits::default()
+    };
     let mut reassembler = Reassembler::new(&limits);
     let mut oddities = Oddities::default();
     let mut now = Timestamp::from_secs(1_000);
     // Where each direction's next byte stands.
     let mut next = [BEGIN; 8];
     while !input.is_empty() {
-        let (what, which) = (input.byte(), usize::from(input.byte() % 8));
+        let (what, whose) = (input.byte(), input.byte());
+        let which = usize::from(whose % 8);
         now = Timestamp::from_nanos(now.as_nanos() + u64::from(what >> 4) * 300_000_000);
         let place = next[which];
         let tcp = |sequence, syn, fin, rst, bytes| Payload::Tcp {
@@ -66,6 +76,9 @@ fn segments(mut input: Input<'_>, reached: &mut Reached) {
             bytes,
         };
         let payload = match what % 8 {
+            0 if whose >= 0x80 => {
+                Payload::Sctp { verification_tag: u32::from(whose >> 6), chunks: take(&mut input) }
+            }
             0 => Payload::Udp(take(&mut input)),
             1 | 2 => {
                 let bytes = take(&mut input);
@@ -113,9 +126,10 @@ fn looks_right(message: &RawMessage<'_>, limits: &Limits, reached: &mut Reached)
     let odd = message.bytes.contains(&0x0c) || method_length > 64;
     assert!(looks_like_sip(message.bytes) || odd, "{}", String::from_utf8_lossy(message.bytes));
     reached.note(match message.transport {
-        Transport::Udp => "udp message",
-        Transport::Tcp => "tcp message",
-        Transport::Tls => panic!("nobody reads TLS"),
+        HeardTransport::Udp => "udp message",
+        HeardTransport::Tcp => "tcp message",
+        HeardTransport::WebSocket => "websocket message",
+        HeardTransport::Sctp => "sctp message",
     });
     reached.note_if(!message.whole, "not whole");
 }

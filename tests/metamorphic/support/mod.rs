@@ -7,6 +7,8 @@ pub mod dice;
 pub mod outcome;
 pub mod packets;
 pub mod sip;
+#[path = "../../support/websocket.rs"]
+pub mod websocket;
 
 pub use captures::{Capture, Seen};
 pub use dice::Dice;

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{IpHeaders, PacketBuilder, PacketBuilderStep};
+use etherparse::{IpHeaders, IpNumber, PacketBuilder, PacketBuilderStep};
 use offhook::base::{FrameId, Limits, LinkType, Oddities, Timestamp};
 use offhook::decode::{Decoder, Frame, Payload};
 
@@ -20,10 +20,21 @@ pub const LINUX_SLL: LinkType = LinkType(113);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Load {
     Udp(Vec<u8>),
-    Tcp { sequence: u32, syn: bool, fin: bool, rst: bool, bytes: Vec<u8> },
+    Tcp {
+        sequence: u32,
+        syn: bool,
+        fin: bool,
+        rst: bool,
+        bytes: Vec<u8>,
+    },
+    /// All chunks of a packet. Their checksum is left out.
+    Sctp {
+        verification_tag: u32,
+        bytes: Vec<u8>,
+    },
 }
 
-/// One UDP datagram, put together where it was fragmented, or one TCP segment.
+/// One UDP datagram or SCTP packet, put together where it was fragmented, or one TCP segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     pub at: Timestamp,
@@ -34,7 +45,7 @@ pub struct Packet {
     pub whole: bool,
 }
 
-/// What the frames carry: those that carry no UDP or TCP, and all fragments but the last, are left out.
+/// What the frames carry: those that carry no UDP, TCP or SCTP, and all fragments but the last, are left out.
 pub fn packets(frames: &[Seen]) -> Vec<Packet> {
     let mut decoder = Decoder::new(&Limits::default());
     let mut oddities = Oddities::default();
@@ -47,6 +58,9 @@ pub fn packets(frames: &[Seen]) -> Vec<Packet> {
             Payload::Udp(bytes) => Load::Udp(bytes.to_vec()),
             Payload::Tcp { sequence, syn, fin, rst, bytes, acknowledged: _ } => {
                 Load::Tcp { sequence, syn, fin, rst, bytes: bytes.to_vec() }
+            }
+            Payload::Sctp { verification_tag, chunks } => {
+                Load::Sctp { verification_tag, bytes: chunks.to_vec() }
             }
         };
         let (source, destination, whole) = (segment.source, segment.destination, segment.whole);
@@ -70,7 +84,7 @@ impl Packet {
 
     pub fn bytes(&self) -> &[u8] {
         match &self.load {
-            Load::Udp(bytes) | Load::Tcp { bytes, .. } => bytes,
+            Load::Udp(bytes) | Load::Tcp { bytes, .. } | Load::Sctp { bytes, .. } => bytes,
         }
     }
 
@@ -107,6 +121,13 @@ impl Packet {
                 builder = if *fin { builder.fin() } else { builder };
                 builder = if *rst { builder.rst() } else { builder };
                 builder.write(into, payload).unwrap();
+            }
+            Load::Sctp { verification_tag, .. } => {
+                let mut packet = [from.to_be_bytes(), to.to_be_bytes()].concat();
+                packet.extend(verification_tag.to_be_bytes());
+                packet.extend([0; 4]);
+                packet.extend(payload);
+                builder.write(into, IpNumber::SCTP, &packet).unwrap();
             }
         }
     }

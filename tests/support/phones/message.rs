@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use md5::{Digest, Md5};
 
-use crate::support::ladder::Party;
+use crate::support::ladder::{Carrier, Kind, Party};
 
 /// What a session description says.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,8 +103,23 @@ pub(super) fn host_port(address: &SocketAddr) -> String {
 }
 
 pub(super) fn contact_uri(party: &Party) -> String {
-    let transport = if party.tcp { ";transport=tcp" } else { "" };
-    format!("sip:{}@{}{transport}", party.contact_user, host_port(&party.inside))
+    let transport = match party.carrier {
+        Carrier::Udp => "",
+        Carrier::Tcp => ";transport=tcp",
+        Carrier::WebSocket => ";transport=ws",
+        Carrier::Sctp => ";transport=sctp",
+    };
+    format!("sip:{}@{}{transport}", party.contact_user, sent_by(party))
+}
+
+/// What a party calls its place. A browser knows no address: RFC 7118 appendix B has it make up a name.
+pub(super) fn sent_by(party: &Party) -> String {
+    if party.carrier == Carrier::WebSocket && party.kind == Kind::Phone {
+        let mut name = format!("{:016x}", fold(&["invalid", &party.name, &host_port(&party.inside)]));
+        name.truncate(12);
+        return format!("{name}.invalid");
+    }
+    host_port(&party.inside)
 }
 
 pub(super) fn route_uri(proxy: &Party) -> String {

@@ -119,6 +119,7 @@ pub fn oddity_in_words(name: &str) -> String {
         "stream_gap" => "bytes of a TCP stream that were not captured",
         "stream_evicted" => "a TCP stream given up because there were too many",
         "stream_overflow" => "a TCP stream given up because its buffer was full",
+        "websocket_compressed" => "a WebSocket message that is compressed",
         "stream_not_sip" => "text on a SIP stream that is not SIP",
         "malformed_message" => "a SIP message without a field that it must have",
         "message_too_long" => "a SIP message longer than is held",

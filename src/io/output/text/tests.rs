@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::super::PublicationCounts;
 use super::*;
-use crate::base::Transport;
+use crate::base::HeardTransport;
 use crate::presence::EventPackage;
 use crate::presence::PresentityState;
 use crate::sip::Aor;
@@ -26,7 +26,7 @@ fn message(ms: u64, number: u64, hop: [&str; 2], title: &str, has_sdp: bool) -> 
         frame: FrameId::new(0, number),
         source,
         destination,
-        transport: Transport::Udp,
+        transport: HeardTransport::Udp,
         title: title.to_owned(),
         call_id: "c1".into(),
         // What is said again on the same hop within a second is the same message.
