@@ -16,7 +16,8 @@ use crate::config::{Config, NOT_A_DOMAIN, NextHop, managed_domain};
 use crate::io::config_file::read_config as read_config_file;
 use crate::io::http;
 use crate::io::presence_server;
-use crate::io::replay::{self, Ended, ExplainOptions, Format, Publishing, ReplayOptions, Speed};
+use crate::io::replay::{self, ExplainOptions, ReplayOptions, Speed};
+use crate::io::results::{self, Ended, Format, Publishing};
 use crate::io::watch::{self, WatchCommand, Watching};
 use crate::io::way::Target;
 use crate::presence::EventPackage;
@@ -417,14 +418,14 @@ fn rules(config: &Config, domains: Vec<String>) -> crate::base::Rules {
 fn publishing(to: PublishTo, watch: bool, config: &Config) -> Result<Publishing, Failure> {
     let (mut section, mut watcher) = (config.publish.clone(), config.watch.clone());
     let to = match to {
-        PublishTo::Server(server) => replay::PublishTo::Servers(vec![server]),
+        PublishTo::Server(server) => results::PublishTo::Servers(vec![server]),
         PublishTo::Configured if section.servers.is_empty() => {
             return Err(usage(
                 &["replay"],
                 "--publish config: the configuration names no server (publish.server)",
             ));
         }
-        PublishTo::Configured => replay::PublishTo::Servers(section.servers.clone()),
+        PublishTo::Configured => results::PublishTo::Servers(section.servers.clone()),
         PublishTo::Embedded => {
             // Our own server knows us by any of its users.
             if let Some((user, password)) = config.presence.users.first_key_value() {
@@ -436,7 +437,7 @@ fn publishing(to: PublishTo, watch: bool, config: &Config) -> Result<Publishing,
                     }
                 }
             }
-            replay::PublishTo::Embedded(Box::new(config.clone()))
+            results::PublishTo::Embedded(Box::new(config.clone()))
         }
     };
     Ok(Publishing { to, section, watch: watch.then_some(watcher) })

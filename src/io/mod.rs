@@ -10,6 +10,8 @@ pub mod output;
 pub mod presence_server;
 pub mod publisher;
 pub mod replay;
+pub mod results;
+mod run;
 pub mod sip_endpoint;
 pub mod stop;
 pub mod tls;
