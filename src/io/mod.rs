@@ -6,6 +6,8 @@ mod clock;
 pub mod config_file;
 pub mod dns;
 pub mod http;
+pub mod interfaces;
+pub mod live;
 pub mod output;
 pub mod presence_server;
 pub mod publisher;

@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 
 use super::capture::CaptureError;
 use super::http::{WebhookError, WebhookHandle, WebhookReport};
+use super::interfaces::InterfaceError;
 use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style};
 use super::presence_server::{PresenceServerError, PresenceServerHandle};
 use super::publisher::{PublishError, PublisherHandle};
@@ -70,6 +71,9 @@ pub enum RunError {
     /// No input can be read.
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    /// An interface cannot be listened to.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
     /// Nothing can be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -211,11 +215,6 @@ impl Results {
             trace_messages: self.format == Format::Text,
             trace_observations: false,
         }
-    }
-
-    /// One sentence on standard error.
-    pub(super) fn tell(&self, what: &dyn fmt::Display) {
-        tell(self.bar.as_ref(), what);
     }
 
     /// The frames are over: everything is seen through to its end. `written` says whether standard output took all so

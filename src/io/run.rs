@@ -5,7 +5,7 @@
 use std::io;
 
 use super::output::{PublicationCounts, Summary};
-use crate::base::{Limits, Timestamp};
+use crate::base::{CaptureEvent, Limits, Timestamp};
 use crate::decode::Frame;
 use crate::tap::{Tap, TapOptions, TapOutput};
 
@@ -52,6 +52,13 @@ impl Run {
     pub(super) fn reach(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
         self.last = self.last.max(Some(at));
         self.tap.handle_timeout(at);
+        self.drain(sink)
+    }
+
+    /// Takes in what happened to the capture.
+    pub(super) fn capture(&mut self, event: &CaptureEvent, sink: &mut dyn Sink) -> io::Result<()> {
+        self.last = self.last.max(Some(event.at));
+        self.tap.handle_capture(event);
         self.drain(sink)
     }
 
