@@ -29,8 +29,8 @@ const TOLERANCE_S: f64 = 1.0;
 
 /// offhook at an interface of the tap.
 fn tap(testbed: &Testbed, interface: &str, more: &[&str]) -> Program {
-    let mut command = testbed.command("tap", "bash");
-    command.args(["-c", &format!("exec {} replay - --format jsonl \"$@\" < <(exec tcpdump -i {interface} -U --immediate-mode -w - -Z root 2>/dev/null)", env!("CARGO_BIN_EXE_offhook")), "tap"]).args(more);
+    let mut command = testbed.command("tap", env!("CARGO_BIN_EXE_offhook"));
+    command.args(["tap", "-i", interface, "--format", "jsonl"]).args(more);
     Program::start(interface, command.env_remove("OFFHOOK_CONFIG"))
 }
 

@@ -77,7 +77,7 @@ impl<W: Write> Story<W> {
                     self.fact(observation, Some(&whose))?;
                 }
             }
-            TapOutput::Message(_) | TapOutput::Oddity { .. } => {}
+            TapOutput::Capture(_) | TapOutput::Message(_) | TapOutput::Oddity { .. } => {}
         }
         Ok(())
     }

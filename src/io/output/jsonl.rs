@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use super::jsonl_told::ToldLine;
 use super::{Outlet, Sources, Summary};
-use crate::base::{FrameId, Oddity, Timestamp};
+use crate::base::{CaptureChange, CaptureEvent, FrameId, Oddity, Timestamp};
 use crate::presence::pidf::Facet;
 use crate::presence::{ChangeKind, PresentityChange, PresentityState, Session};
 use crate::publish::{Line, LineKind, PublicationOutcome};
@@ -75,6 +75,21 @@ struct ContactLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_contact: Option<&'a str>,
     because: Because<'a>,
+}
+
+#[derive(Serialize)]
+struct CaptureLine<'a> {
+    kind: &'static str,
+    time: Timestamp,
+    event: &'static str,
+    interface: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    received: u64,
+    kernel_dropped: u64,
+    interface_dropped: u64,
 }
 
 #[derive(Serialize)]
@@ -216,6 +231,26 @@ impl<S: LineSink> JsonLines<S> {
         }
     }
 
+    fn capture(&mut self, event: &CaptureEvent) -> io::Result<()> {
+        let (name, reason, since) = match event.what {
+            CaptureChange::Blind { why, since } => ("blind_began", Some(why.name()), Some(since)),
+            CaptureChange::Seeing => ("blind_ended", None, None),
+            CaptureChange::Began | CaptureChange::Reached => return Ok(()),
+        };
+        let line = CaptureLine {
+            kind: LineKind::Capture.name(),
+            time: event.at,
+            event: name,
+            interface: &event.interface,
+            reason,
+            since,
+            received: event.counts.received,
+            kernel_dropped: event.counts.kernel_dropped,
+            interface_dropped: event.counts.interface_dropped,
+        };
+        self.line(LineKind::Capture, Some(event.at), None, &line)
+    }
+
     fn oddity(&mut self, oddity: Oddity, at: Timestamp, frame: FrameId) -> io::Result<()> {
         let sources = self.sources.clone();
         let line = OddityLine {
@@ -264,6 +299,7 @@ impl<S: LineSink> Outlet for JsonLines<S> {
         match output {
             TapOutput::Change(change) => self.change(change),
             TapOutput::Oddity { oddity, at, frame } => self.oddity(*oddity, *at, *frame),
+            TapOutput::Capture(event) => self.capture(event),
             TapOutput::Message(_) | TapOutput::Observed { .. } => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::style::{Cells, Ink, Style, counted, in_words, short_aor, shorten};
 use super::told::{LastWords, in_words as told_in_words};
 use super::{Outlet, Sources, Summary, clean};
-use crate::base::{FrameId, Oddity, Timestamp};
+use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameId, Oddity, Timestamp};
 use crate::presence::{ChangeKind, PresentityChange, Session, Terminal};
 use crate::publish::{Operation, PublicationOutcome};
 use crate::sip::Aor;
@@ -289,6 +289,22 @@ impl<W: Write> Ladder<W> {
         self.print_about(words.line, Some(&change.aor))
     }
 
+    fn capture(&mut self, event: &CaptureEvent) -> io::Result<()> {
+        self.begin(event.at)?;
+        let interface = clean(&event.interface);
+        let mut line = self.beginning_of_line(event.at, "");
+        let (ink, words) = match event.what {
+            CaptureChange::Blind { why, since } => (
+                Ink::Red,
+                format!("! blind since {}: {interface} {}", self.clock(since), blindness_in_words(why)),
+            ),
+            CaptureChange::Seeing => (Ink::Green, format!("! {interface} shows everything again")),
+            CaptureChange::Began | CaptureChange::Reached => return Ok(()),
+        };
+        line.put(FIRST_CELL, ink, &words);
+        self.print(line)
+    }
+
     fn oddity(&mut self, oddity: Oddity, at: Timestamp, frame: FrameId) -> io::Result<()> {
         self.begin(at)?;
         let mut line = Cells::default();
@@ -296,6 +312,16 @@ impl<W: Write> Ladder<W> {
             format!("! {}, first in frame {}", table::oddity_in_words(oddity.name()), self.frame(frame));
         line.put(FIRST_CELL, Ink::Yellow, &words);
         self.print(line)
+    }
+}
+
+/// What is wrong with an interface.
+const fn blindness_in_words(why: Blindness) -> &'static str {
+    match why {
+        Blindness::Down => "is down",
+        Blindness::Removed => "is gone",
+        Blindness::NoLink => "has no link",
+        Blindness::Drops => "loses frames",
     }
 }
 
@@ -382,6 +408,7 @@ impl<W: Write> Outlet for Ladder<W> {
             TapOutput::Message(message) => self.message(message),
             TapOutput::Change(change) => self.change(change),
             TapOutput::Oddity { oddity, at, frame } => self.oddity(*oddity, *at, *frame),
+            TapOutput::Capture(event) => self.capture(event),
             TapOutput::Observed { .. } => Ok(()),
         }
     }

@@ -1,0 +1,89 @@
+//! The tap at work: each thing that goes in is followed by all that comes out.
+//! In: frames and moments, from files or from interfaces. Out: `TapOutput`, to a `Sink`. Knows nothing of where frames
+//! come from and where results go.
+
+use std::io;
+
+use super::output::{PublicationCounts, Summary};
+use crate::base::{CaptureEvent, Limits, Timestamp};
+use crate::decode::Frame;
+use crate::tap::{Tap, TapOptions, TapOutput};
+
+/// Takes what the tap puts out.
+pub(super) trait Sink {
+    /// Takes one thing.
+    fn take(&mut self, output: TapOutput) -> io::Result<()>;
+    /// Nothing more comes for a while.
+    fn idle(&mut self) -> io::Result<()>;
+    /// What was taken is to be visible now.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// When what was said becomes visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visible {
+    /// Line by line: somebody reads along.
+    AtOnce,
+    /// When a buffer is full, and at the end.
+    Later,
+}
+
+/// One run: a tap, and how far it came.
+pub(super) struct Run {
+    tap: Tap,
+    visible: Visible,
+    last: Option<Timestamp>,
+}
+
+impl Run {
+    pub(super) fn new(options: TapOptions, visible: Visible) -> Self {
+        Self { tap: Tap::new(options, Limits::default()), visible, last: None }
+    }
+
+    /// Takes in one frame.
+    pub(super) fn frame(&mut self, frame: &Frame<'_>, sink: &mut dyn Sink) -> io::Result<()> {
+        // Merged inputs may still step back a little: the tap counts that, the end must not.
+        self.last = self.last.max(Some(frame.at));
+        self.tap.handle(frame);
+        self.drain(sink)
+    }
+
+    /// No frame from before this moment is still to come: what is due up to then is fired, each thing at its own time.
+    pub(super) fn reach(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
+        self.last = self.last.max(Some(at));
+        self.tap.handle_timeout(at);
+        self.drain(sink)
+    }
+
+    /// Takes in what happened to the capture.
+    pub(super) fn capture(&mut self, event: &CaptureEvent, sink: &mut dyn Sink) -> io::Result<()> {
+        self.last = self.last.max(Some(event.at));
+        self.tap.handle_capture(event);
+        self.drain(sink)
+    }
+
+    /// When something is due next.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.tap.poll_timeout()
+    }
+
+    /// How far it came.
+    pub(super) const fn last(&self) -> Option<Timestamp> {
+        self.last
+    }
+
+    /// All that is said at the end.
+    pub(super) fn summary(&self, publications: PublicationCounts) -> Summary {
+        Summary { last: self.last, counters: self.tap.counters(), publications }
+    }
+
+    fn drain(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let mut said = false;
+        while let Some(output) = self.tap.poll_output() {
+            sink.take(output)?;
+            said = true;
+        }
+        sink.idle()?;
+        if said && self.visible == Visible::AtOnce { sink.flush() } else { Ok(()) }
+    }
+}
