@@ -12,7 +12,6 @@
 )]
 
 pub mod program;
-pub mod relay;
 pub mod truth;
 
 use std::fs::{self, File};
@@ -122,6 +121,18 @@ impl Testbed {
     /// What a server, or the phones, said so far.
     pub fn log(&self, of: &str) -> String {
         fs::read_to_string(self.folder().join(format!("{of}.log"))).unwrap_or_default()
+    }
+
+    /// Waits until a server's log has that in it.
+    ///
+    /// # Panics
+    /// It never comes.
+    pub fn wait_for_log(&self, of: &str, what: &str) {
+        let until = Instant::now() + PATIENCE;
+        while !self.log(of).contains(what) {
+            assert!(Instant::now() < until, "{of} never says {what}:\n{}", self.log(of));
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Waits until so many programs listen to interfaces of the tap.

@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use offhook::base::Random;
 use pcap::{Active, BreakLoop, Capture};
 
-use super::Testbed;
 use crate::mirror::Mirror;
+use crate::testbed::Testbed;
 use crate::tunnels::Tunnel;
 use crate::wire::CapturedFrame;
 

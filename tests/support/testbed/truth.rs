@@ -100,7 +100,7 @@ pub fn of_lines(lines: &[String]) -> Lives {
         let user = presentity.strip_prefix("sip:").and_then(|rest| rest.strip_suffix("@example.com"));
         let user = user.unwrap_or_else(|| panic!("nobody here is called {presentity}"));
         let status = Status {
-            online: matches!(text("terminal").as_str(), "online" | "offline-waiting"),
+            online: text("terminal") == "online",
             session: match text("session").as_str() {
                 "idle" => Session::Idle,
                 "calling" => Session::Calling,
