@@ -207,10 +207,8 @@ fn office(arguments: &Arguments, size: &Size) -> Result<Option<Day>> {
     let mut command = testbed.command("tap", &arguments.offhook);
     let server = format!("sip:{PRESENCE}");
     command.args(["tap", "-i", "span0", "--format", "jsonl", "--publish", &server]);
-    let tap = Program::start("offhook tap", command.env_remove("OFFHOOK_CONFIG"));
+    let tap = Program::listening("offhook tap", command.env_remove("OFFHOOK_CONFIG"));
     let process = tap.id();
-    // The two ears, and the tap.
-    testbed.wait_for_listeners(3);
     let phones = Office::open(&testbed, size.phones, arguments.seed);
     // All are registered by then.
     std::thread::sleep(Duration::from_secs(7));

@@ -14,6 +14,7 @@ use pcap::Capture;
 use super::memory;
 use crate::floor;
 use crate::testbed::Testbed;
+use crate::testbed::program::wait_until_listening;
 use crate::workload::{Kind, MESSAGES_PER_USER, Workload};
 
 /// The port of the switch, and the interface of the tap.
@@ -151,11 +152,9 @@ fn start(testbed: &Testbed, listener: Listener, program: &Path) -> Result<Child>
             command
         }
     };
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let child = command.spawn().context("who listens")?;
-    testbed.wait_for_listeners(1);
-    // The ring is laid after the socket.
-    std::thread::sleep(Duration::from_millis(200));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("who listens")?;
+    wait_until_listening("who takes the flood", &mut child);
     Ok(child)
 }
 
@@ -234,6 +233,7 @@ pub fn count(interface: &str) -> Result<()> {
     // As the tap opens it.
     let capture = Capture::from_device(interface)?.promisc(true).snaplen(65_535).timeout(1);
     let mut capture = capture.buffer_size(32 << 20).open()?.setnonblock()?;
+    eprintln!("listening");
     let (mut frames, mut bytes) = (0_u64, 0_u64);
     while !STOP.load(Ordering::Relaxed) {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

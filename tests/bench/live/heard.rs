@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use pcap::Capture;
 
 use crate::testbed::truth::Lives;
-use crate::testbed::{PBX, TAP, Testbed};
+use crate::testbed::{PATIENCE, PBX, TAP, Testbed};
 use crate::wire;
 
 /// Who publishes.
@@ -176,12 +177,15 @@ impl Ear {
     /// Begins.
     pub fn open(testbed: &Testbed) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let (ready, is_ready) = channel();
         let threads = [("span0", pcap::Direction::In), ("eth0", pcap::Direction::Out)]
             .map(|(interface, direction)| {
-                let stop = Arc::clone(&stop);
-                testbed.spawn("tap", move || listen(interface, direction, &stop))
+                let (stop, ready) = (Arc::clone(&stop), ready.clone());
+                testbed.spawn("tap", move || listen(interface, direction, &stop, &ready))
             })
             .into();
+        // Both; one that fails says so when it is closed.
+        let _ = (is_ready.recv_timeout(PATIENCE), is_ready.recv_timeout(PATIENCE));
         Self { stop, threads }
     }
 
@@ -202,11 +206,17 @@ impl Ear {
     }
 }
 
-fn listen(interface: &'static str, direction: pcap::Direction, stop: &AtomicBool) -> Result<Heard> {
+fn listen(
+    interface: &'static str,
+    direction: pcap::Direction,
+    stop: &AtomicBool,
+    ready: &Sender<()>,
+) -> Result<Heard> {
     let capture = Capture::from_device(interface)?.promisc(true).snaplen(65_535).timeout(10);
     let mut capture = capture.buffer_size(32 << 20).open()?.setnonblock()?;
     capture.direction(direction)?;
     capture.filter("udp port 5060", true)?;
+    let _ = ready.send(());
     let mut heard = Heard::default();
     while !stop.load(Ordering::Relaxed) {
         match capture.next_packet() {

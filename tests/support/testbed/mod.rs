@@ -134,24 +134,6 @@ impl Testbed {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-
-    /// Waits until so many programs listen to interfaces of the tap.
-    ///
-    /// # Panics
-    /// They do not.
-    pub fn wait_for_listeners(&self, wanted: usize) {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            // A line each, below the titles.
-            let open = self.at("tap", || fs::read_to_string("/proc/thread-self/net/packet"));
-            let open = open.expect("the kernel lists them").lines().count().saturating_sub(1);
-            if open >= wanted {
-                return;
-            }
-            assert!(Instant::now() < until, "{open} of {wanted} programs listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
 }
 
 impl Drop for Testbed {

@@ -20,17 +20,25 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it; what it says on standard error goes to ours.
+    /// Starts one that listens, and waits until it does.
+    ///
+    /// # Panics
+    /// It cannot be started, or never says that it is listening.
+    pub fn listening(name: &str, command: &mut Command) -> Self {
+        let mut program = Self::start(name, command.stderr(Stdio::piped()));
+        wait_until_listening(name, &mut program.child);
+        program
+    }
+
+    /// Starts it.
     ///
     /// # Panics
     /// It cannot be started.
     pub fn start(name: &str, command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name} cannot be started ({error}): scripts/test installs it"));
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap_or_else(|error| {
+                panic!("{name} cannot be started ({error}): scripts/test installs it")
+            });
         let out = child.stdout.take().expect("it was asked for");
         let (send, lines) = channel();
         std::thread::spawn(move || {
@@ -90,6 +98,27 @@ impl Program {
     fn terminate(&self) {
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
     }
+}
+
+/// Waits until it says on standard error that it is listening. What it says goes to ours.
+///
+/// # Panics
+/// It never does.
+pub fn wait_until_listening(name: &str, child: &mut Child) {
+    let errors = child.stderr.take().expect("it was asked for");
+    let (send, is_listening) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(errors).lines().map_while(Result::ok) {
+            if line.contains("listening") {
+                // Who waited may have given up.
+                let _ = send.send(());
+            } else {
+                eprintln!("{line}");
+            }
+        }
+    });
+    let is_listening = is_listening.recv_timeout(PATIENCE);
+    assert!(is_listening.is_ok(), "{name} never listens");
 }
 
 impl Drop for Program {

@@ -143,38 +143,57 @@ pub fn differences(truth: &Lives, told: &Lives, tolerance_s: f64) -> Vec<String>
     differences
 }
 
-/// What was claimed and never so within the tolerance: that somebody is here, or calls, rings, talks. What is noticed
-/// late or not at all is no claim.
+/// What was claimed and was not so: that somebody is here, or calls, rings, talks. Each claim must be of a time in which it
+/// was so, within the tolerance; in their order, and each time claimed once. What is noticed late or not at all is no claim.
 pub fn false_claims(truth: &Lives, told: &Lives, tolerance_s: f64) -> Vec<String> {
     let mut claims = Vec::new();
     for (user, said) in told {
         let was = truth.get(user).map_or(&[][..], Vec::as_slice);
-        let mut before = Status { online: false, session: Session::Idle };
-        for moment in said {
-            let holds = |pleases: &dyn Fn(Status) -> bool| {
-                (0..was.len()).any(|place| {
-                    let until_s = was.get(place + 1).map_or(f64::MAX, |next| next.at_s);
-                    pleases(was[place].status)
-                        && was[place].at_s - tolerance_s <= moment.at_s
-                        && moment.at_s <= until_s + tolerance_s
-                })
-            };
-            let status = moment.status;
-            let new_session = status.session != before.session && status.session != Session::Idle;
-            let comes = status.online && !before.online;
-            if new_session && !holds(&|was| was.session == status.session)
-                || comes && !holds(&|was| was.online)
-            {
-                claims.push(format!(
-                    "{user} was {}, and at {:.3} is said to be {status}",
-                    life(was),
-                    moment.at_s
-                ));
+        for spans in [presences, sessions] {
+            let mut times = spans(was).into_iter();
+            for (from_s, _, claim) in spans(said) {
+                let is_so = times.any(|(began_s, ended_s, was)| {
+                    was == claim && began_s - tolerance_s <= from_s && from_s <= ended_s + tolerance_s
+                });
+                if !is_so {
+                    let (was, said) = (life(was), life(said));
+                    claims.push(format!("{user} was {was}, and is said to be {said}: at {from_s:.3}"));
+                    break;
+                }
             }
-            before = status;
         }
     }
     claims
+}
+
+/// From when to when, and what.
+type Span = (f64, f64, Session);
+
+/// The times in which somebody was registered.
+fn presences(life: &[Moment]) -> Vec<Span> {
+    spans(life, |status| status.online.then_some(Session::Idle))
+}
+
+/// The times in which somebody did something.
+fn sessions(life: &[Moment]) -> Vec<Span> {
+    spans(life, |status| (status.session != Session::Idle).then_some(status.session))
+}
+
+fn spans(life: &[Moment], what: impl Fn(Status) -> Option<Session>) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    let mut open = false;
+    for moment in life {
+        let now = what(moment.status);
+        if let Some((_, ended_s, was)) = spans.last_mut().filter(|_| open) {
+            if Some(*was) == now {
+                continue;
+            }
+            *ended_s = moment.at_s;
+        }
+        open = now.is_some();
+        spans.extend(now.map(|what| (moment.at_s, f64::MAX, what)));
+    }
+    spans
 }
 
 /// A life in a line.
