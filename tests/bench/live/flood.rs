@@ -135,8 +135,8 @@ pub struct Taken {
     pub per_s: f64,
     /// How many of them were not taken.
     pub lost: u64,
-    /// Resident memory of who listened, at the end of the first quarter and at the end.
-    pub memory: [u64; 2],
+    /// Resident memory of who listened: after a quarter of the time, after half of it, at the end.
+    pub memory: [u64; 3],
 }
 
 fn start(testbed: &Testbed, listener: Listener, program: &Path) -> Result<Child> {
@@ -192,10 +192,12 @@ pub fn pour(
             // It is for sending only.
             port.filter("less 1", true)?;
             let (first, _) = pours.send(&mut port, per_s, how_long / 4)?;
-            let early = memory(id);
-            let (rest, rate) = pours.send(&mut port, per_s, how_long * 3 / 4)?;
+            let quarter = memory(id);
+            let (second, _) = pours.send(&mut port, per_s, how_long / 4)?;
+            let half = memory(id);
+            let (rest, rate) = pours.send(&mut port, per_s, how_long / 2)?;
             std::thread::sleep(SETTLE);
-            Ok::<_, anyhow::Error>((first + rest, rate, [early, memory(id)]))
+            Ok::<_, anyhow::Error>((first + second + rest, rate, [quarter, half, memory(id)]))
         })();
         (pours, sent)
     });

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
+use memchr::memmem;
 use pcap::Capture;
 
 use crate::testbed::truth::Lives;
@@ -50,17 +51,50 @@ pub struct Heard {
     published: BTreeMap<Published, Vec<f64>>,
     /// PUBLISH requests of each, repetitions not counted.
     requests: BTreeMap<(Rival, String), u64>,
+    /// Messages over TCP that have not come whole: since when, and the bytes.
+    streams: BTreeMap<(String, u16, u16), (f64, Vec<u8>)>,
 }
 
 impl Heard {
     fn frame(&mut self, at_s: f64, bytes: &[u8]) {
         let Ok(packet) = LaxSlicedPacket::from_ethernet(bytes) else { return };
-        let (Some(LaxNetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (&packet.net, &packet.transport)
-        else {
-            return;
-        };
+        let Some(LaxNetSlice::Ipv4(ip)) = &packet.net else { return };
         let from = ip.header().source_addr().to_string();
-        let message = udp.payload();
+        match &packet.transport {
+            Some(TransportSlice::Udp(udp)) => self.message(at_s, &from, udp.payload()),
+            Some(TransportSlice::Tcp(tcp)) => {
+                self.segment(at_s, (from, tcp.source_port(), tcp.destination_port()), tcp.payload());
+            }
+            _ => {}
+        }
+    }
+
+    /// What is too long for a datagram goes over TCP, and may need two segments: it counts from the first.
+    fn segment(&mut self, at_s: f64, flow: (String, u16, u16), bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let (began_s, held) = self.streams.entry(flow.clone()).or_insert_with(|| (at_s, Vec::new()));
+        if held.is_empty() {
+            *began_s = at_s;
+        }
+        held.extend_from_slice(bytes);
+        let (began_s, mut held) = (*began_s, std::mem::take(held));
+        while let Some(head) = memmem::find(&held, b"\r\n\r\n") {
+            let length = wire::field(&held, b"Content-Length: ").unwrap_or_default();
+            let length: usize = String::from_utf8_lossy(length).parse().unwrap_or(0);
+            let end = head + 4 + length;
+            if held.len() < end {
+                break;
+            }
+            let rest = held.split_off(end);
+            self.message(began_s, &flow.0, &held);
+            held = rest;
+        }
+        self.streams.insert(flow, (if held.is_empty() { at_s } else { began_s }, held));
+    }
+
+    fn message(&mut self, at_s: f64, from: &str, message: &[u8]) {
         let text = |name: &[u8]| {
             String::from_utf8_lossy(wire::field(message, name).unwrap_or_default()).into_owned()
         };
@@ -73,7 +107,7 @@ impl Heard {
         } else if message.starts_with(b"REGISTER ") && !text(b"Authorization: ").is_empty() {
             self.registered.entry(user(&text(b"To: "))).or_default().push(at_s);
         } else if message.starts_with(b"PUBLISH ") {
-            let rival = match from.as_str() {
+            let rival = match from {
                 PBX => Rival::Kamailio,
                 TAP => Rival::Offhook,
                 _ => return,
@@ -215,7 +249,7 @@ fn listen(
     let capture = Capture::from_device(interface)?.promisc(true).snaplen(65_535).timeout(10);
     let mut capture = capture.buffer_size(32 << 20).open()?.setnonblock()?;
     capture.direction(direction)?;
-    capture.filter("udp port 5060", true)?;
+    capture.filter("port 5060", true)?;
     let _ = ready.send(());
     let mut heard = Heard::default();
     while !stop.load(Ordering::Relaxed) {

@@ -20,6 +20,8 @@ pub struct Seconds {
     pub right: u64,
     /// Of the others, those within 0.1 s of a change.
     pub changing: u64,
+    /// Of the others, those of somebody who talks on a phone that is not registered: to offhook who talks is there.
+    pub unregistered: u64,
 }
 
 /// Against the phones: each change once.
@@ -31,6 +33,13 @@ pub struct Changes {
     pub missed: u64,
     /// Told and never so.
     pub spurious: u64,
+    /// Told and so, but that to offhook who talks on a phone that is not registered is there.
+    pub unregistered: u64,
+}
+
+/// The same, but for the terminal of one who talks.
+fn talks_unregistered(is: Status, told: Status) -> bool {
+    is.session == Session::Talking && told.session == Session::Talking && !is.online && told.online
 }
 
 const NOTHING: Status = Status { online: false, session: Session::Idle };
@@ -53,9 +62,11 @@ pub fn seconds(samples: &[Sample], told: &Lives, truth: &Lives, phones: usize) -
             seconds.all += 1;
             if pbx == ours {
                 seconds.right += 1;
+            } else if talks_unregistered(pbx, ours) {
+                seconds.unregistered += 1;
             } else if was.iter().any(|moment| (moment.at_s - sample.at_s).abs() <= CHANGING_S) {
                 seconds.changing += 1;
-            } else if seconds.all - seconds.right - seconds.changing <= 10 {
+            } else if seconds.all - seconds.right - seconds.changing - seconds.unregistered <= 10 {
                 eprintln!(
                     "At {:.3} {name} is {pbx} to the PBX, {ours} to offhook, {} to itself",
                     sample.at_s,
@@ -75,11 +86,13 @@ pub fn changes(told: &Lives, truth: &Lives) -> Changes {
         changes.all += was.len() as u64;
         for moment in was {
             let found = said.iter().position(|told| {
-                told.status == moment.status && (told.at_s - moment.at_s).abs() <= TOLERANCE_S
+                let is_same = told.status == moment.status || talks_unregistered(moment.status, told.status);
+                is_same && (told.at_s - moment.at_s).abs() <= TOLERANCE_S
             });
             match found {
                 Some(place) => {
-                    said.remove(place);
+                    let told = said.remove(place);
+                    changes.unregistered += u64::from(told.status != moment.status);
                 }
                 None => {
                     changes.missed += 1;
