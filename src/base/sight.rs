@@ -94,4 +94,6 @@ pub enum CaptureChange {
     },
     /// It sees again.
     Seeing,
+    /// Nothing: its frames were counted.
+    Counted,
 }

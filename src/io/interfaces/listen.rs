@@ -63,16 +63,18 @@ pub(super) struct Listener {
     looked_at: Instant,
     fault: Option<Blindness>,
     frames: u64,
+    refused: u64,
+    /// No frame from before that is still to come.
+    reached: Timestamp,
     batch: Batch,
     /// That it cannot be opened again was said.
     told: bool,
 }
 
 impl Listener {
-    /// Begins to listen; without a handle it waits for the interface first.
+    /// Begins to listen; without a handle it waits for the interface first. The handle was opened after `began`.
     #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
-    pub(super) fn new(listening: Listening, opened: Option<Opened>) -> Self {
-        let began = wall_clock();
+    pub(super) fn new(listening: Listening, opened: Option<Opened>, began: Timestamp) -> Self {
         let mut batch = Batch::default();
         batch.events.push(CaptureEvent {
             at: began,
@@ -89,6 +91,8 @@ impl Listener {
             looked_at: Instant::now(),
             fault: None,
             frames: 0,
+            refused: 0,
+            reached: began,
             batch,
             told: false,
         }
@@ -113,9 +117,8 @@ impl Listener {
 
     /// Gives what came, and how far it came. Whether somebody took it.
     fn hand_over(&mut self) -> bool {
-        self.batch.counts = self.counts;
-        let batch = std::mem::take(&mut self.batch);
-        self.batch.reached = batch.reached;
+        let mut batch = std::mem::take(&mut self.batch);
+        (batch.reached, batch.counts, batch.refused) = (self.reached, self.counts, self.refused);
         self.listening.out.send((self.listening.source, batch)).is_ok()
     }
 
@@ -145,12 +148,14 @@ impl Listener {
         // A signal interrupts the wait; what else may be wrong is told by the next step.
         let _ = waited;
         let now = wall_clock();
-        let Self { batch, frames, listening, .. } = self;
+        let Self { batch, frames, refused, listening, .. } = self;
         let refuse_media = listening.filter.is_none();
         let link = opened.link;
         let fetched = opened.handle.dispatch(Some(BATCH_FRAMES), |packet| {
             *frames += 1;
-            if !(refuse_media && is_media(link, packet.data)) {
+            if refuse_media && is_media(link, packet.data) {
+                *refused += 1;
+            } else {
                 push(batch, *frames, link, &packet);
             }
         });
@@ -158,12 +163,11 @@ impl Listener {
             Ok(fetched) if fetched < BATCH_FRAMES => {
                 // The ring is empty: what is older than the time in which the kernel hands over has come.
                 let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));
-                let reached = now.before(window);
-                self.batch.reached = self.batch.reached.max(reached);
+                self.reach(now.before(window));
                 Some(opened)
             }
             Ok(_) => {
-                self.batch.reached = self.batch.reached.max(self.batch.last_at().unwrap_or_default());
+                self.reach(self.batch.last_at().unwrap_or_default());
                 Some(opened)
             }
             Err(error) => {
@@ -208,7 +212,11 @@ impl Listener {
         let pause = LOOK_AGAIN.min(Duration::from_millis(u64::from(self.period_ms())));
         thread_sleep(pause);
         let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));
-        self.batch.reached = self.batch.reached.max(wall_clock().before(window));
+        self.reach(wall_clock().before(window));
+    }
+
+    fn reach(&mut self, at: Timestamp) {
+        self.reached = self.reached.max(at);
     }
 
     /// Looks at the interface and its counters.
@@ -222,8 +230,8 @@ impl Listener {
         let fault = link::fault(&self.listening.name).or(self.opened.is_none().then_some(Blindness::Down));
         self.tell(fault);
         if let Some(event) = self.sight.look(now, self.counts, fault) {
-            // Its place is behind the frames that were fetched before it.
-            let at = event.at.max(self.batch.last_at().unwrap_or_default());
+            // Its place is behind the frames that were fetched, and before those that are still to come.
+            let at = self.reached.max(self.batch.last_at().unwrap_or_default());
             self.batch.events.push(CaptureEvent { at, ..event });
         }
     }

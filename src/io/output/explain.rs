@@ -406,8 +406,12 @@ mod tests {
         for output in outputs {
             story.output(output).unwrap();
         }
-        let summary =
-            Summary { last: None, counters: Counters::default(), publications: PublicationCounts::default() };
+        let summary = Summary {
+            last: None,
+            counters: Counters::default(),
+            capture: Vec::new(),
+            publications: PublicationCounts::default(),
+        };
         let found = story.end(&summary).unwrap();
         (found, story.unknown(), String::from_utf8(story.out).unwrap())
     }

@@ -299,7 +299,7 @@ impl<W: Write> Ladder<W> {
                 format!("! blind since {}: {interface} {}", self.clock(since), blindness_in_words(why)),
             ),
             CaptureChange::Seeing => (Ink::Green, format!("! {interface} shows everything again")),
-            CaptureChange::Began | CaptureChange::Reached => return Ok(()),
+            CaptureChange::Began | CaptureChange::Reached | CaptureChange::Counted => return Ok(()),
         };
         line.put(FIRST_CELL, ink, &words);
         self.print(line)
@@ -509,6 +509,16 @@ impl<W: Write> Outlet for Ladder<W> {
             for (name, count) in &counters.oddities {
                 writeln!(self.out, "  {count:>8} × {}", table::oddity_in_words(name))?;
             }
+        }
+        for (interface, counts) in &summary.capture {
+            writeln!(
+                self.out,
+                "{}: {} received, {} dropped by the kernel, {} by the interface.",
+                clean(interface),
+                counts.received,
+                counts.kernel_dropped,
+                counts.interface_dropped
+            )?;
         }
         let publications = summary.publications;
         if publications.acknowledged + publications.failed > 0 {
