@@ -138,7 +138,7 @@ struct TapArguments {
     write: Option<PathBuf>,
     /// Listen only to the packets that pass this filter, in the language of tcpdump. Without it, SIP is found by its
     /// content, on any port.
-    #[arg(value_name = "FILTER", trailing_var_arg = true)]
+    #[arg(value_name = "FILTER")]
     filter: Vec<String>,
 }
 
