@@ -1,6 +1,8 @@
 //! What a tap claims while its capture is blind, and after: what may have passed unseen is not claimed as if all had been
 //! seen. SPEC sections 5, 7 and 11. The capture's events go in beside the frames of a ladder.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use offhook::base::{

@@ -1,6 +1,8 @@
 //! `offhook tap` on a real interface: in a network namespace of its own, at the end of a cable (veth) into which the test
 //! sends frames. Without root, or without `ip`, each test says that it was skipped.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs::{self, File};

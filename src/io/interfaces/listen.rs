@@ -28,7 +28,7 @@ use super::open::{Opened, open, reason};
 use super::sight::Sight;
 use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, LinkType, Timestamp};
 use crate::config::CaptureSection;
-use crate::io::clock::wall_clock;
+use crate::io::clock::{Jump, WatchedClock};
 
 /// Frames fetched at once, at most.
 const BATCH_FRAMES: usize = 512;
@@ -57,6 +57,7 @@ pub(super) struct Listener {
     listening: Listening,
     opened: Option<Opened>,
     sight: Sight,
+    clock: WatchedClock,
     /// Of all handles before this one.
     counts_before: FrameCounts,
     counts: FrameCounts,
@@ -86,6 +87,7 @@ impl Listener {
             sight: Sight::new(Arc::clone(&listening.name), &listening.section, began),
             listening,
             opened,
+            clock: WatchedClock::start(),
             counts_before: FrameCounts::default(),
             counts: FrameCounts::default(),
             looked_at: Instant::now(),
@@ -100,7 +102,7 @@ impl Listener {
 
     /// Listens until it is to stop, or nobody takes batches any more.
     pub(super) fn run(mut self) {
-        self.look(wall_clock());
+        self.look();
         while self.hand_over() {
             if self.listening.stop.load(Ordering::Relaxed) {
                 return self.end();
@@ -110,7 +112,7 @@ impl Listener {
                 None => self.wait(),
             }
             if self.looked_at.elapsed() >= LOOK {
-                self.look(wall_clock());
+                self.look();
             }
         }
     }
@@ -126,7 +128,6 @@ impl Listener {
     fn end(mut self) {
         // What came until now is handed over by the kernel within this time.
         thread_sleep(Duration::from_millis(u64::from(self.listening.section.merge_window_ms)));
-        let now = wall_clock();
         while let Some(opened) = self.opened.take() {
             let before = self.batch.len();
             self.opened = self.listen(opened);
@@ -134,7 +135,7 @@ impl Listener {
                 break;
             }
         }
-        self.look(now);
+        self.look();
         self.batch.is_last = true;
         self.hand_over();
     }
@@ -147,7 +148,7 @@ impl Listener {
         );
         // A signal interrupts the wait; what else may be wrong is told by the next step.
         let _ = waited;
-        let now = wall_clock();
+        let now = self.now();
         let Self { batch, frames, refused, listening, .. } = self;
         let refuse_media = listening.filter.is_none();
         let link = opened.link;
@@ -190,7 +191,7 @@ impl Listener {
         if link::fault(&self.listening.name).is_none() {
             eprintln!("offhook: {} cannot be listened to: {reason}; it is opened again", self.listening.name);
         }
-        self.look(wall_clock());
+        self.look();
     }
 
     /// Looks whether the interface is there again.
@@ -200,7 +201,7 @@ impl Listener {
             match open(name, self.listening.filter.as_deref(), &self.listening.section) {
                 Ok(opened) => {
                     (self.opened, self.told) = (Some(opened), false);
-                    return self.look(wall_clock());
+                    return self.look();
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut self.told, true) {
@@ -212,7 +213,31 @@ impl Listener {
         let pause = LOOK_AGAIN.min(Duration::from_millis(u64::from(self.period_ms())));
         thread_sleep(pause);
         let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));
-        self.reach(wall_clock().before(window));
+        let now = self.now();
+        self.reach(now.before(window));
+    }
+
+    /// The wall clock. When it jumped, what passed meanwhile was not seen.
+    fn now(&mut self) -> Timestamp {
+        let (now, jump) = self.clock.read();
+        let name = &self.listening.name;
+        match jump {
+            Jump::None => {}
+            Jump::Ahead(by) => {
+                eprintln!(
+                    "offhook: {name}: the clock went {} s ahead; nothing was seen meanwhile",
+                    by.as_secs()
+                );
+                self.judge(now, Some(Blindness::ClockJump));
+            }
+            Jump::Back(by) => {
+                let by = by.as_secs();
+                eprintln!(
+                    "offhook: {name}: the clock was set back by {by} s; until it has caught up, times stand still"
+                );
+            }
+        }
+        now
     }
 
     fn reach(&mut self, at: Timestamp) {
@@ -221,7 +246,8 @@ impl Listener {
 
     /// Looks at the interface and its counters.
     #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
-    fn look(&mut self, now: Timestamp) {
+    fn look(&mut self) {
+        let now = self.now();
         self.looked_at = Instant::now();
         if let Some(mut opened) = self.opened.take() {
             self.read_counts(&mut opened);
@@ -229,6 +255,10 @@ impl Listener {
         }
         let fault = link::fault(&self.listening.name).or(self.opened.is_none().then_some(Blindness::Down));
         self.tell(fault);
+        self.judge(now, fault);
+    }
+
+    fn judge(&mut self, now: Timestamp, fault: Option<Blindness>) {
         if let Some(event) = self.sight.look(now, self.counts, fault) {
             // Its place is behind the frames that were fetched, and before those that are still to come.
             let at = self.reached.max(self.batch.last_at().unwrap_or_default());
@@ -252,7 +282,7 @@ impl Listener {
             Some(Blindness::Removed) => eprintln!("offhook: {name} is gone; waiting for it to come back"),
             Some(Blindness::Down) => eprintln!("offhook: {name} is down; waiting for it to come up"),
             Some(Blindness::NoLink) => eprintln!("offhook: {name} has no link; waiting for it"),
-            Some(Blindness::Drops) | None => eprintln!("offhook: {name} is back"),
+            Some(Blindness::Drops | Blindness::ClockJump) | None => eprintln!("offhook: {name} is back"),
         }
         self.fault = fault;
     }
