@@ -61,7 +61,7 @@ Examples:
 Examples:
   offhook tap -i eth1
   offhook tap -i eth1 -i eth2 --format jsonl | jq 'select(.kind == \"status\")'
-  offhook tap -i eth1 --domain example.com 'port 5060 or (vlan and port 5060)'
+  offhook tap -i eth1 --write calls.pcapng --domain example.com 'port 5060 or (vlan and port 5060)'
   offhook tap -i eth1 --publish embedded --listen udp:192.0.2.20:5060
 
 It takes root, or the right to capture once: setcap cap_net_raw+ep /usr/local/bin/offhook")]
@@ -132,9 +132,13 @@ struct TapArguments {
     domains: Domains,
     #[command(flatten)]
     outlets: Outlets,
+    /// Keep what is heard in this file, as pcapng: a replay of it gives the same statuses. It goes on in a new file by
+    /// size and age, see [capture] in the configuration. Media is not kept, unless a filter lets it in.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
     /// Listen only to the packets that pass this filter, in the language of tcpdump. Without it, SIP is found by its
     /// content, on any port.
-    #[arg(value_name = "FILTER", trailing_var_arg = true)]
+    #[arg(value_name = "FILTER")]
     filter: Vec<String>,
 }
 
@@ -405,6 +409,7 @@ fn tap(arguments: TapArguments, config: Config) -> Result<Ended, Failure> {
         rules,
         interfaces: arguments.interfaces,
         filter: Some(filter).filter(|filter| !filter.trim().is_empty()),
+        write: arguments.write,
         capture,
         format,
         publishing,

@@ -162,6 +162,9 @@ impl Tap {
     /// Takes in what happened to the capture itself, after firing all that was due before it. As long as one interface
     /// is blind, the capture is.
     pub fn handle_capture(&mut self, event: &CaptureEvent) {
+        if event.what == CaptureChange::Counted {
+            return;
+        }
         self.handle_timeout(event.at);
         let at = event.at.max(self.now);
         let known = self.blind.iter().position(|blind| *blind == event.interface);

@@ -16,11 +16,13 @@ pub enum Blindness {
     NoLink,
     /// More frames are lost on the way to us than is borne.
     Drops,
+    /// The clock went ahead: the machine slept, or its clock was set. Of that time no frame was seen.
+    ClockJump,
 }
 
 impl Blindness {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Down, Self::Removed, Self::NoLink, Self::Drops];
+    pub const ALL: [Self; 5] = [Self::Down, Self::Removed, Self::NoLink, Self::Drops, Self::ClockJump];
 
     /// The word in JSON lines and in recordings.
     pub const fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Blindness {
             Self::Removed => "removed",
             Self::NoLink => "no_link",
             Self::Drops => "drops",
+            Self::ClockJump => "clock_jump",
         }
     }
 
@@ -94,4 +97,6 @@ pub enum CaptureChange {
     },
     /// It sees again.
     Seeing,
+    /// Nothing: its frames were counted.
+    Counted,
 }

@@ -6,9 +6,12 @@
 //! frame that is still in the kernel's ring.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::interfaces::{Captured, Interfaces};
+use super::capture::Captured;
+use super::interfaces::Interfaces;
+use super::recording::{Recording, RecordingError};
 use super::results::{Ended, Format, Publishing, Results, RunError, Wanted};
 use super::run::{Run, Sink, Visible};
 use super::stop;
@@ -21,7 +24,9 @@ pub struct LiveOptions {
     pub interfaces: Vec<String>,
     /// A filter in the language of tcpdump.
     pub filter: Option<String>,
-    /// How to capture.
+    /// Where to keep what was heard; `None`: nowhere.
+    pub write: Option<PathBuf>,
+    /// How to capture, and to keep.
     pub capture: CaptureSection,
     /// What counts as what.
     pub rules: Rules,
@@ -46,6 +51,8 @@ pub fn tap(options: LiveOptions) -> Result<Ended, RunError> {
     stop::on_signals().map_err(RunError::Signals)?;
     let filter = options.filter.as_deref();
     let interfaces = Interfaces::open(&options.interfaces, filter, &options.capture)?;
+    let begin = |path: &PathBuf| Recording::begin(path, interfaces.names(), filter, &options.capture);
+    let recording = options.write.as_ref().map(begin).transpose()?;
     let wanted = Wanted {
         format: options.format,
         publishing: options.publishing,
@@ -55,17 +62,18 @@ pub fn tap(options: LiveOptions) -> Result<Ended, RunError> {
     let mut results = Results::start(wanted, interfaces.names(), None)?;
     let run = Run::new(results.tap_options(options.rules), Visible::AtOnce);
     eprintln!("offhook: listening on {}", interfaces.names().join(", "));
-    let mut live = Live { interfaces, run };
+    let mut live = Live { interfaces, run, recording, all_was_kept: true };
     let written = live.all(&mut results);
-    let Live { interfaces, run } = live;
-    drop(interfaces);
-    let arrived = results.finish(&run, written)?;
-    Ok(if arrived { Ended::Done } else { Ended::Incomplete })
+    live.end();
+    let arrived = results.finish(&live.run, written)?;
+    Ok(if arrived && live.all_was_kept { Ended::Done } else { Ended::Incomplete })
 }
 
 struct Live {
     interfaces: Interfaces,
     run: Run,
+    recording: Option<Recording>,
+    all_was_kept: bool,
 }
 
 impl Live {
@@ -90,13 +98,52 @@ impl Live {
 
     /// All that is known to be next.
     fn take_in(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        while let Some(captured) = self.interfaces.next() {
+        let Self { interfaces, run, recording, all_was_kept } = self;
+        let mut keep = |keep: &dyn Fn(&mut Recording) -> Result<(), RecordingError>| {
+            if let Some(Err(error)) = recording.as_mut().map(keep) {
+                eprintln!("offhook: {error}; nothing more is kept");
+                (*recording, *all_was_kept) = (None, false);
+            }
+        };
+        while let Some((source, captured)) = interfaces.next() {
             match captured {
-                Captured::Frame(frame) => self.run.frame(&frame, sink)?,
-                Captured::Event(event) => self.run.capture(&event, sink)?,
+                Captured::Frame(frame) => {
+                    let tap_at = run.last().unwrap_or_default();
+                    keep(&|recording| recording.frame(&frame, tap_at));
+                    run.frame(&frame, sink)?;
+                }
+                Captured::Event(event) => {
+                    keep(&|recording| recording.event(source, &event));
+                    run.capture(&event, sink)?;
+                }
             }
         }
-        let reached = self.interfaces.reached();
-        if reached > Timestamp::EPOCH { self.run.reach(reached, sink) } else { sink.idle() }
+        let reached = interfaces.reached();
+        if reached == Timestamp::EPOCH {
+            return sink.idle();
+        }
+        let said = run.reach(reached, sink)?;
+        keep(&|recording| {
+            if said {
+                recording.reached(reached)?;
+            }
+            recording.tick(reached)
+        });
+        Ok(())
+    }
+
+    /// The last counts, and the last word of the recording.
+    fn end(&mut self) {
+        for (name, counts) in self.interfaces.names().iter().zip(self.interfaces.counts()) {
+            self.run.count(&name.as_str().into(), *counts);
+        }
+        self.run.refuse(self.interfaces.refused());
+        if let Some(mut recording) = self.recording.take() {
+            recording.count(self.interfaces.counts());
+            if let Err(error) = recording.end(self.run.last().unwrap_or_default()) {
+                eprintln!("offhook: {error}");
+                self.all_was_kept = false;
+            }
+        }
     }
 }

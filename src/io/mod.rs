@@ -11,6 +11,7 @@ pub mod live;
 pub mod output;
 pub mod presence_server;
 pub mod publisher;
+pub mod recording;
 pub mod replay;
 pub mod results;
 mod run;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::capture::MergedCapture;
+use super::capture::{Captured, MergedCapture};
 use super::output::explain::Story;
 use super::output::{PublicationCounts, Sources, Style};
 use super::results::{Ended, Format, Publishing, Results, RunError, Wanted, stdout, tell};
@@ -177,25 +177,35 @@ impl Replay {
             if stop::requested() {
                 break;
             }
-            let frame = match capture.next() {
+            let captured = match capture.next() {
                 None => break,
                 // A pipe that ends because we were asked to stop was not cut off.
                 Some(Err(_)) if stop::requested() => break,
-                Some(Ok(frame)) => frame,
+                Some(Ok(captured)) => captured,
                 Some(Err(error)) => {
                     *failed_inputs += 1;
                     tell(bar.as_ref(), &error);
                     continue;
                 }
             };
-            pace.wait_for(frame.at, run, sink)?;
+            let at = match &captured {
+                Captured::Frame(frame) => frame.at,
+                Captured::Event(event) => event.at,
+            };
+            pace.wait_for(at, run, sink)?;
             if stop::requested() {
                 break;
             }
-            run.frame(&frame, sink)?;
+            match captured {
+                Captured::Frame(frame) => run.frame(&frame, sink)?,
+                Captured::Event(event) => run.capture(&event, sink)?,
+            }
         }
         // Nothing is expired that the captures have not reached.
-        run.last().map_or(Ok(()), |last| run.reach(last, sink))
+        if let Some(last) = run.last() {
+            run.reach(last, sink)?;
+        }
+        Ok(())
     }
 }
 
@@ -210,7 +220,7 @@ impl Pace {
         Self { speed, began: None }
     }
 
-    /// Waits until a frame of this time is due. What the tap has due before is fired at its time.
+    /// Waits until what is from this time is due. What the tap has due before is fired at its time.
     fn wait_for(&mut self, at: Timestamp, run: &mut Run, sink: &mut dyn Sink) -> io::Result<()> {
         if self.speed == Speed::Max {
             return Ok(());

@@ -17,6 +17,7 @@ use super::interfaces::InterfaceError;
 use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style};
 use super::presence_server::{PresenceServerError, PresenceServerHandle};
 use super::publisher::{PublishError, PublisherHandle};
+use super::recording::RecordingError;
 use super::run::{Run, Sink};
 use super::watch::{WatchError, WatcherHandle, Watching};
 use super::way::Target;
@@ -74,6 +75,9 @@ pub enum RunError {
     /// An interface cannot be listened to.
     #[error(transparent)]
     Interface(#[from] InterfaceError),
+    /// Nothing can be kept.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     /// Nothing can be published.
     #[error(transparent)]
     Publish(#[from] PublishError),

@@ -2,12 +2,17 @@
 //! In: frames and moments, from files or from interfaces. Out: `TapOutput`, to a `Sink`. Knows nothing of where frames
 //! come from and where results go.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use super::output::{PublicationCounts, Summary};
-use crate::base::{CaptureEvent, Limits, Timestamp};
+use crate::base::{CaptureChange, CaptureEvent, FrameCounts, Limits, Timestamp};
 use crate::decode::Frame;
 use crate::tap::{Tap, TapOptions, TapOutput};
+
+/// Interfaces whose counters are told at the end; a recording may name any number.
+const MOST_COUNTED: usize = 256;
 
 /// Takes what the tap puts out.
 pub(super) trait Sink {
@@ -33,11 +38,16 @@ pub(super) struct Run {
     tap: Tap,
     visible: Visible,
     last: Option<Timestamp>,
+    /// What interfaces counted, by their names; at most [`MOST_COUNTED`].
+    counts: BTreeMap<Arc<str>, FrameCounts>,
+    /// Frames that were refused before they came to the tap.
+    refused: u64,
 }
 
 impl Run {
     pub(super) fn new(options: TapOptions, visible: Visible) -> Self {
-        Self { tap: Tap::new(options, Limits::default()), visible, last: None }
+        let tap = Tap::new(options, Limits::default());
+        Self { tap, visible, last: None, counts: BTreeMap::new(), refused: 0 }
     }
 
     /// Takes in one frame.
@@ -45,11 +55,12 @@ impl Run {
         // Merged inputs may still step back a little: the tap counts that, the end must not.
         self.last = self.last.max(Some(frame.at));
         self.tap.handle(frame);
-        self.drain(sink)
+        self.drain(sink).map(|_| ())
     }
 
     /// No frame from before this moment is still to come: what is due up to then is fired, each thing at its own time.
-    pub(super) fn reach(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
+    /// Says whether something came of it.
+    pub(super) fn reach(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<bool> {
         self.last = self.last.max(Some(at));
         self.tap.handle_timeout(at);
         self.drain(sink)
@@ -57,9 +68,24 @@ impl Run {
 
     /// Takes in what happened to the capture.
     pub(super) fn capture(&mut self, event: &CaptureEvent, sink: &mut dyn Sink) -> io::Result<()> {
-        self.last = self.last.max(Some(event.at));
+        self.count(&event.interface, event.counts);
+        if event.what != CaptureChange::Counted {
+            self.last = self.last.max(Some(event.at));
+        }
         self.tap.handle_capture(event);
-        self.drain(sink)
+        self.drain(sink).map(|_| ())
+    }
+
+    /// What an interface counted so far.
+    pub(super) fn count(&mut self, interface: &Arc<str>, counts: FrameCounts) {
+        if self.counts.len() < MOST_COUNTED || self.counts.contains_key(interface) {
+            self.counts.insert(Arc::clone(interface), counts);
+        }
+    }
+
+    /// So many frames were refused at the first look.
+    pub(super) const fn refuse(&mut self, frames: u64) {
+        self.refused = frames;
     }
 
     /// When something is due next.
@@ -74,16 +100,22 @@ impl Run {
 
     /// All that is said at the end.
     pub(super) fn summary(&self, publications: PublicationCounts) -> Summary {
-        Summary { last: self.last, counters: self.tap.counters(), publications }
+        let mut counters = self.tap.counters();
+        counters.frames += self.refused;
+        let capture = self.counts.iter().map(|(name, counts)| (Arc::clone(name), *counts)).collect();
+        Summary { last: self.last, counters, capture, publications }
     }
 
-    fn drain(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+    fn drain(&mut self, sink: &mut dyn Sink) -> io::Result<bool> {
         let mut said = false;
         while let Some(output) = self.tap.poll_output() {
             sink.take(output)?;
             said = true;
         }
         sink.idle()?;
-        if said && self.visible == Visible::AtOnce { sink.flush() } else { Ok(()) }
+        if said && self.visible == Visible::AtOnce {
+            sink.flush()?;
+        }
+        Ok(said)
     }
 }

@@ -640,8 +640,12 @@ impl Listener {
         }
         let settled = self.publisher.is_settled();
         self.look_at_server();
-        let summary =
-            Summary { last: Some(self.now), counters: self.tap.counters(), publications: self.counts };
+        let summary = Summary {
+            last: Some(self.now),
+            counters: self.tap.counters(),
+            capture: Vec::new(),
+            publications: self.counts,
+        };
         self.lines.summary(&summary).expect("lines are kept in memory");
         let lines = self.kept.0.take();
         Heard {

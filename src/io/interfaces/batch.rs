@@ -26,6 +26,8 @@ pub(super) struct Batch {
     pub reached: Timestamp,
     /// What was counted so far.
     pub counts: FrameCounts,
+    /// Frames refused at the first look so far.
+    pub refused: u64,
     /// It is the last one.
     pub is_last: bool,
 }

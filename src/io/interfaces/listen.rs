@@ -28,7 +28,7 @@ use super::open::{Opened, open, reason};
 use super::sight::Sight;
 use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, LinkType, Timestamp};
 use crate::config::CaptureSection;
-use crate::io::clock::wall_clock;
+use crate::io::clock::{Jump, WatchedClock};
 
 /// Frames fetched at once, at most.
 const BATCH_FRAMES: usize = 512;
@@ -57,22 +57,25 @@ pub(super) struct Listener {
     listening: Listening,
     opened: Option<Opened>,
     sight: Sight,
+    clock: WatchedClock,
     /// Of all handles before this one.
     counts_before: FrameCounts,
     counts: FrameCounts,
     looked_at: Instant,
     fault: Option<Blindness>,
     frames: u64,
+    refused: u64,
+    /// No frame from before that is still to come.
+    reached: Timestamp,
     batch: Batch,
     /// That it cannot be opened again was said.
     told: bool,
 }
 
 impl Listener {
-    /// Begins to listen; without a handle it waits for the interface first.
+    /// Begins to listen; without a handle it waits for the interface first. The handle was opened after `began`.
     #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
-    pub(super) fn new(listening: Listening, opened: Option<Opened>) -> Self {
-        let began = wall_clock();
+    pub(super) fn new(listening: Listening, opened: Option<Opened>, began: Timestamp) -> Self {
         let mut batch = Batch::default();
         batch.events.push(CaptureEvent {
             at: began,
@@ -84,11 +87,14 @@ impl Listener {
             sight: Sight::new(Arc::clone(&listening.name), &listening.section, began),
             listening,
             opened,
+            clock: WatchedClock::start(),
             counts_before: FrameCounts::default(),
             counts: FrameCounts::default(),
             looked_at: Instant::now(),
             fault: None,
             frames: 0,
+            refused: 0,
+            reached: began,
             batch,
             told: false,
         }
@@ -96,7 +102,7 @@ impl Listener {
 
     /// Listens until it is to stop, or nobody takes batches any more.
     pub(super) fn run(mut self) {
-        self.look(wall_clock());
+        self.look();
         while self.hand_over() {
             if self.listening.stop.load(Ordering::Relaxed) {
                 return self.end();
@@ -106,16 +112,15 @@ impl Listener {
                 None => self.wait(),
             }
             if self.looked_at.elapsed() >= LOOK {
-                self.look(wall_clock());
+                self.look();
             }
         }
     }
 
     /// Gives what came, and how far it came. Whether somebody took it.
     fn hand_over(&mut self) -> bool {
-        self.batch.counts = self.counts;
-        let batch = std::mem::take(&mut self.batch);
-        self.batch.reached = batch.reached;
+        let mut batch = std::mem::take(&mut self.batch);
+        (batch.reached, batch.counts, batch.refused) = (self.reached, self.counts, self.refused);
         self.listening.out.send((self.listening.source, batch)).is_ok()
     }
 
@@ -123,7 +128,6 @@ impl Listener {
     fn end(mut self) {
         // What came until now is handed over by the kernel within this time.
         thread_sleep(Duration::from_millis(u64::from(self.listening.section.merge_window_ms)));
-        let now = wall_clock();
         while let Some(opened) = self.opened.take() {
             let before = self.batch.len();
             self.opened = self.listen(opened);
@@ -131,7 +135,7 @@ impl Listener {
                 break;
             }
         }
-        self.look(now);
+        self.look();
         self.batch.is_last = true;
         self.hand_over();
     }
@@ -144,13 +148,15 @@ impl Listener {
         );
         // A signal interrupts the wait; what else may be wrong is told by the next step.
         let _ = waited;
-        let now = wall_clock();
-        let Self { batch, frames, listening, .. } = self;
+        let now = self.now();
+        let Self { batch, frames, refused, listening, .. } = self;
         let refuse_media = listening.filter.is_none();
         let link = opened.link;
         let fetched = opened.handle.dispatch(Some(BATCH_FRAMES), |packet| {
             *frames += 1;
-            if !(refuse_media && is_media(link, packet.data)) {
+            if refuse_media && is_media(link, packet.data) {
+                *refused += 1;
+            } else {
                 push(batch, *frames, link, &packet);
             }
         });
@@ -158,12 +164,11 @@ impl Listener {
             Ok(fetched) if fetched < BATCH_FRAMES => {
                 // The ring is empty: what is older than the time in which the kernel hands over has come.
                 let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));
-                let reached = now.before(window);
-                self.batch.reached = self.batch.reached.max(reached);
+                self.reach(now.before(window));
                 Some(opened)
             }
             Ok(_) => {
-                self.batch.reached = self.batch.reached.max(self.batch.last_at().unwrap_or_default());
+                self.reach(self.batch.last_at().unwrap_or_default());
                 Some(opened)
             }
             Err(error) => {
@@ -186,7 +191,7 @@ impl Listener {
         if link::fault(&self.listening.name).is_none() {
             eprintln!("offhook: {} cannot be listened to: {reason}; it is opened again", self.listening.name);
         }
-        self.look(wall_clock());
+        self.look();
     }
 
     /// Looks whether the interface is there again.
@@ -196,7 +201,7 @@ impl Listener {
             match open(name, self.listening.filter.as_deref(), &self.listening.section) {
                 Ok(opened) => {
                     (self.opened, self.told) = (Some(opened), false);
-                    return self.look(wall_clock());
+                    return self.look();
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut self.told, true) {
@@ -208,12 +213,41 @@ impl Listener {
         let pause = LOOK_AGAIN.min(Duration::from_millis(u64::from(self.period_ms())));
         thread_sleep(pause);
         let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));
-        self.batch.reached = self.batch.reached.max(wall_clock().before(window));
+        let now = self.now();
+        self.reach(now.before(window));
+    }
+
+    /// The wall clock. When it jumped, what passed meanwhile was not seen.
+    fn now(&mut self) -> Timestamp {
+        let (now, jump) = self.clock.read();
+        let name = &self.listening.name;
+        match jump {
+            Jump::None => {}
+            Jump::Ahead(by) => {
+                eprintln!(
+                    "offhook: {name}: the clock went {} s ahead; nothing was seen meanwhile",
+                    by.as_secs()
+                );
+                self.judge(now, Some(Blindness::ClockJump));
+            }
+            Jump::Back(by) => {
+                let by = by.as_secs();
+                eprintln!(
+                    "offhook: {name}: the clock was set back by {by} s; until it has caught up, times stand still"
+                );
+            }
+        }
+        now
+    }
+
+    fn reach(&mut self, at: Timestamp) {
+        self.reached = self.reached.max(at);
     }
 
     /// Looks at the interface and its counters.
     #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
-    fn look(&mut self, now: Timestamp) {
+    fn look(&mut self) {
+        let now = self.now();
         self.looked_at = Instant::now();
         if let Some(mut opened) = self.opened.take() {
             self.read_counts(&mut opened);
@@ -221,9 +255,13 @@ impl Listener {
         }
         let fault = link::fault(&self.listening.name).or(self.opened.is_none().then_some(Blindness::Down));
         self.tell(fault);
+        self.judge(now, fault);
+    }
+
+    fn judge(&mut self, now: Timestamp, fault: Option<Blindness>) {
         if let Some(event) = self.sight.look(now, self.counts, fault) {
-            // Its place is behind the frames that were fetched before it.
-            let at = event.at.max(self.batch.last_at().unwrap_or_default());
+            // Its place is behind the frames that were fetched, and before those that are still to come.
+            let at = self.reached.max(self.batch.last_at().unwrap_or_default());
             self.batch.events.push(CaptureEvent { at, ..event });
         }
     }
@@ -244,7 +282,7 @@ impl Listener {
             Some(Blindness::Removed) => eprintln!("offhook: {name} is gone; waiting for it to come back"),
             Some(Blindness::Down) => eprintln!("offhook: {name} is down; waiting for it to come up"),
             Some(Blindness::NoLink) => eprintln!("offhook: {name} has no link; waiting for it"),
-            Some(Blindness::Drops) | None => eprintln!("offhook: {name} is back"),
+            Some(Blindness::Drops | Blindness::ClockJump) | None => eprintln!("offhook: {name} is back"),
         }
         self.fault = fault;
     }

@@ -4,17 +4,11 @@
 use std::collections::VecDeque;
 
 use super::batch::Batch;
-use crate::base::{CaptureEvent, Timestamp};
-use crate::decode::Frame;
+use crate::base::Timestamp;
+use crate::io::capture::Captured;
 
 /// Bytes of frames that wait for another interface, at most: then the earliest go on without it.
 const MOST_BYTES: usize = 64 << 20;
-
-/// Something that one interface showed.
-pub(super) enum Item<'a> {
-    Frame(Frame<'a>),
-    Event(CaptureEvent),
-}
 
 /// One interface.
 #[derive(Default)]
@@ -66,7 +60,7 @@ impl Merge {
     }
 
     /// The next thing, if nothing that comes before it can still come.
-    pub(super) fn next(&mut self) -> Option<(u16, Item<'_>)> {
+    pub(super) fn next(&mut self) -> Option<(u16, Captured<'_>)> {
         for lane in &mut self.lanes {
             while lane.is_spent() {
                 let spent = lane.batches.pop_front();
@@ -88,10 +82,10 @@ impl Merge {
         let batch = lane.batches.front()?;
         if lane.frames_taken < batch.len() {
             lane.frames_taken += 1;
-            return Some((source, Item::Frame(batch.frame(lane.frames_taken - 1, source)?)));
+            return Some((source, Captured::Frame(batch.frame(lane.frames_taken - 1, source)?)));
         }
         lane.events_taken += 1;
-        Some((source, Item::Event(batch.events.get(lane.events_taken - 1)?.clone())))
+        Some((source, Captured::Event(batch.events.get(lane.events_taken - 1)?.clone())))
     }
 
     /// Nothing from before that is still to come.
@@ -115,7 +109,7 @@ impl Merge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{CaptureChange, FrameCounts, LinkType};
+    use crate::base::{CaptureChange, CaptureEvent, FrameCounts, LinkType};
 
     fn batch(seconds: &[u64], reached: u64) -> Batch {
         let mut batch = Batch::default();
@@ -137,11 +131,11 @@ mod tests {
         let mut all = Vec::new();
         while let Some((source, item)) = merge.next() {
             all.push(match item {
-                Item::Frame(frame) => {
+                Captured::Frame(frame) => {
                     assert_eq!((frame.id.source(), frame.bytes), (source, &[seconds(frame.at) as u8][..]));
                     (seconds(frame.at), source, true)
                 }
-                Item::Event(event) => (seconds(event.at), source, false),
+                Captured::Event(event) => (seconds(event.at), source, false),
             });
         }
         all

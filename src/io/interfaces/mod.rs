@@ -21,32 +21,25 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::base::{Blindness, CaptureEvent, FrameCounts, LinkType, Timestamp};
+use crate::base::{Blindness, FrameCounts, Timestamp};
 use crate::config::CaptureSection;
-use crate::decode::Frame;
+use crate::io::capture::Captured;
+use crate::io::clock::wall_clock;
 
 use listen::{Listener, Listening, Shown};
-use merge::{Item, Merge};
+use merge::Merge;
 pub use open::InterfaceError;
 
 /// Batches that may wait for the tap. One has 512 frames at most.
 const BATCHES: usize = 16;
 
-/// Something that was captured.
-pub enum Captured<'a> {
-    /// A frame.
-    Frame(Frame<'a>),
-    /// Something happened to the capture.
-    Event(CaptureEvent),
-}
-
 /// Interfaces that are listened to. The threads end when it is dropped.
 pub struct Interfaces {
     names: Vec<String>,
-    links: Vec<Option<LinkType>>,
     shown: Receiver<Shown>,
     merge: Merge,
     counts: Vec<FrameCounts>,
+    refused: Vec<u64>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -66,6 +59,7 @@ impl Interfaces {
         if names.is_empty() {
             return Err(InterfaceError::NoneUp { there: link::list() });
         }
+        let began = wall_clock();
         let mut opened = Vec::new();
         for (at, name) in names.iter().enumerate() {
             if names.iter().take(at).any(|before| before == name) {
@@ -81,7 +75,6 @@ impl Interfaces {
         }
         let (out, shown) = sync_channel(BATCHES);
         let stop = Arc::new(AtomicBool::new(false));
-        let links = opened.iter().map(|opened| opened.as_ref().map(|opened| opened.link)).collect();
         let mut threads = Vec::new();
         for (source, (name, opened)) in names.iter().zip(opened).enumerate() {
             let listening = Listening {
@@ -92,7 +85,7 @@ impl Interfaces {
                 stop: Arc::clone(&stop),
                 out: out.clone(),
             };
-            let listen = move || Listener::new(listening, opened).run();
+            let listen = move || Listener::new(listening, opened, began).run();
             let thread = thread::Builder::new().name(format!("listen {name}")).spawn(listen);
             threads.push(thread.map_err(|error| InterfaceError::Unopenable {
                 name: name.clone(),
@@ -102,8 +95,8 @@ impl Interfaces {
         Ok(Self {
             merge: Merge::new(names.len()),
             counts: vec![FrameCounts::default(); names.len()],
+            refused: vec![0; names.len()],
             names,
-            links,
             shown,
             stop,
             threads,
@@ -115,14 +108,14 @@ impl Interfaces {
         &self.names
     }
 
-    /// How the frames of each begin, where it is known yet.
-    pub fn links(&self) -> &[Option<LinkType>] {
-        &self.links
-    }
-
     /// What each of them counted so far.
     pub fn counts(&self) -> &[FrameCounts] {
         &self.counts
+    }
+
+    /// Frames of all of them that were refused at the first look: media.
+    pub fn refused(&self) -> u64 {
+        self.refused.iter().sum()
     }
 
     /// Waits until some interface shows something, or says how far it is, at most so long.
@@ -141,16 +134,16 @@ impl Interfaces {
         if let Some(counts) = self.counts.get_mut(usize::from(source)) {
             *counts = batch.counts;
         }
+        if let Some(refused) = self.refused.get_mut(usize::from(source)) {
+            *refused = batch.refused;
+        }
         self.merge.push(source, batch);
     }
 
-    /// The next thing in the order of time, if it is sure that it is the next.
+    /// The next thing in the order of time and the interface that showed it, if it is sure that it is the next.
     #[expect(clippy::should_implement_trait, reason = "the frame is lent, which no Iterator can do")]
-    pub fn next(&mut self) -> Option<Captured<'_>> {
-        self.merge.next().map(|(_, item)| match item {
-            Item::Frame(frame) => Captured::Frame(frame),
-            Item::Event(event) => Captured::Event(event),
-        })
+    pub fn next(&mut self) -> Option<(u16, Captured<'_>)> {
+        self.merge.next()
     }
 
     /// No frame from before this moment is still to come.

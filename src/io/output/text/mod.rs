@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use super::style::{Cells, Ink, Style, counted, in_words, short_aor, shorten};
 use super::told::{LastWords, in_words as told_in_words};
+use super::words::blindness;
 use super::{Outlet, Sources, Summary, clean};
-use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameId, Oddity, Timestamp};
+use crate::base::{CaptureChange, CaptureEvent, FrameId, Oddity, Timestamp};
 use crate::presence::{ChangeKind, PresentityChange, Session, Terminal};
 use crate::publish::{Operation, PublicationOutcome};
 use crate::sip::Aor;
@@ -294,12 +295,11 @@ impl<W: Write> Ladder<W> {
         let interface = clean(&event.interface);
         let mut line = self.beginning_of_line(event.at, "");
         let (ink, words) = match event.what {
-            CaptureChange::Blind { why, since } => (
-                Ink::Red,
-                format!("! blind since {}: {interface} {}", self.clock(since), blindness_in_words(why)),
-            ),
+            CaptureChange::Blind { why, since } => {
+                (Ink::Red, format!("! blind since {}: {interface} {}", self.clock(since), blindness(why)))
+            }
             CaptureChange::Seeing => (Ink::Green, format!("! {interface} shows everything again")),
-            CaptureChange::Began | CaptureChange::Reached => return Ok(()),
+            CaptureChange::Began | CaptureChange::Reached | CaptureChange::Counted => return Ok(()),
         };
         line.put(FIRST_CELL, ink, &words);
         self.print(line)
@@ -312,16 +312,6 @@ impl<W: Write> Ladder<W> {
             format!("! {}, first in frame {}", table::oddity_in_words(oddity.name()), self.frame(frame));
         line.put(FIRST_CELL, Ink::Yellow, &words);
         self.print(line)
-    }
-}
-
-/// What is wrong with an interface.
-const fn blindness_in_words(why: Blindness) -> &'static str {
-    match why {
-        Blindness::Down => "is down",
-        Blindness::Removed => "is gone",
-        Blindness::NoLink => "has no link",
-        Blindness::Drops => "loses frames",
     }
 }
 
@@ -509,6 +499,16 @@ impl<W: Write> Outlet for Ladder<W> {
             for (name, count) in &counters.oddities {
                 writeln!(self.out, "  {count:>8} × {}", table::oddity_in_words(name))?;
             }
+        }
+        for (interface, counts) in &summary.capture {
+            writeln!(
+                self.out,
+                "{}: {} received, {} dropped by the kernel, {} by the interface.",
+                clean(interface),
+                counts.received,
+                counts.kernel_dropped,
+                counts.interface_dropped
+            )?;
         }
         let publications = summary.publications;
         if publications.acknowledged + publications.failed > 0 {
