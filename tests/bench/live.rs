@@ -48,7 +48,7 @@ use serde_json::json;
 use live::flood::{Flood, Listener, Taken, pour};
 use live::heard::{Cause, Ear, Heard, Rival};
 use live::memory;
-use live::office::Office;
+use live::office::{Office, now_s};
 use live::verdict::{Changes, Seconds, changes, seconds};
 use live::view::View;
 use report::{Column, Table, median, percentile_ms};
@@ -147,7 +147,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let size = if is_quick {
         Size {
             phones: arguments.phones.min(40),
-            lives: Duration::from_secs(20),
+            lives: Duration::from_secs(15),
             users: 500,
             pours: Duration::from_millis(500),
             runs: 1,
@@ -206,6 +206,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
 struct Day {
     heard: Heard,
     truth: truth::Lives,
+    /// When it closed; then all hang up at once, which is not what offices do.
+    closed_s: f64,
     seconds: Seconds,
     changes: Changes,
     /// Processor time of the tap.
@@ -234,6 +236,7 @@ fn office(arguments: &Arguments, size: &Size) -> Result<Option<Day>> {
     let cpu = cpu::of_process(process)?.saturating_sub(before);
     let samples = view.end()?;
     let memory = [early, memory(process)];
+    let closed_s = now_s();
     let truth = phones.end()?;
     let told = truth::of_lines(&tap.finish());
     let heard = ear.close()?;
@@ -242,6 +245,7 @@ fn office(arguments: &Arguments, size: &Size) -> Result<Option<Day>> {
         seconds: seconds(&samples, &told, &truth, size.phones),
         changes: changes(&told, &truth),
         truth,
+        closed_s,
         cpu,
         lived: size.lives,
         memory,
@@ -259,7 +263,7 @@ fn delays(day: &Day) -> Table {
     ];
     for (cause, name) in causes {
         let of = |rival| {
-            let delays = day.heard.delays(rival, cause, &day.truth);
+            let delays = day.heard.delays(rival, cause, &day.truth, day.closed_s);
             (delays.len() as f64, percentile_ms(&delays, 50), percentile_ms(&delays, 99))
         };
         let (inside, outside) = (of(Rival::Kamailio), of(Rival::Offhook));

@@ -155,10 +155,13 @@ impl Heard {
         self.requests.keys().filter(|(rival, _)| *rival == of).count()
     }
 
-    /// From each cause to the first PUBLISH that tells it, where there is one within two seconds.
-    pub fn delays(&self, rival: Rival, cause: Cause, truth: &Lives) -> Vec<Duration> {
+    /// From each cause until that time to the first PUBLISH that tells it, where there is one within two seconds.
+    pub fn delays(&self, rival: Rival, cause: Cause, truth: &Lives, until_s: f64) -> Vec<Duration> {
         let first = |user: &str, dialog: Option<&String>, state: &str, since_s: f64| {
             let times = self.published.get(&(rival, user.to_owned(), dialog.cloned(), state.to_owned()))?;
+            if since_s > until_s {
+                return None;
+            }
             let at_s = times.iter().copied().find(|&at_s| at_s >= since_s)?;
             (at_s - since_s < 2.0).then(|| Duration::from_secs_f64(at_s - since_s))
         };
