@@ -2,6 +2,7 @@
 //! sends frames. Without root, or without `ip`, each test says that it was skipped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "frames are sent as time passes, and lines waited for")]
 
 mod support;
 

@@ -291,6 +291,7 @@ mod tests {
                 evidence: Evidence { rule: Rule::Invite, frame: FrameId::default(), call_id: "call".into() },
                 fact: Fact::Dialog(fact),
             },
+            seen_at: Timestamp::EPOCH,
             contact: None,
             weak: false,
             given: false,

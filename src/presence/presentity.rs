@@ -154,7 +154,7 @@ impl Presentity {
         let before = (self.status(), self.newest_contact().cloned());
         let evidence = attributed.observation.evidence.clone();
         self.given |= attributed.given;
-        let (at, silent) = (attributed.observation.at, evidence.rule.rests_on_silence());
+        let (at, silent) = (attributed.seen_at, evidence.rule.rests_on_silence());
         let mut last_binding_went = false;
         match attributed.observation.fact {
             Fact::Binding(binding) => last_binding_went = self.binding(binding, at, silent),
@@ -364,8 +364,8 @@ impl Presentity {
             None => or_degraded(self.offline_confidence, Some(self.offline_at)),
         };
         let session = match engaged {
-            Some(end) if end.weak => end.fact.confidence.max(Confidence::Weak),
-            Some(end) => end.fact.confidence,
+            Some(end) if end.weak => or_degraded(end.fact.confidence.max(Confidence::Weak), Some(end.at)),
+            Some(end) => or_degraded(end.fact.confidence, Some(end.at)),
             None => self.idle_confidence,
         };
         let start = or_degraded(Confidence::Full, self.set_up_seen_at);

@@ -88,7 +88,7 @@ fn frames_and_events_come_back_in_their_order_and_a_late_frame_comes_late_again(
         "7 frame [116, 119, 111]",
         "20 eth1 reached",
     ];
-    assert_eq!(read(&[path.clone()]), expected);
+    assert_eq!(read(std::slice::from_ref(&path)), expected);
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
 }
