@@ -303,8 +303,10 @@ fn rightness(day: &Day, size: &Size) -> Table {
 
 /// What floods showed.
 struct Flooded {
-    /// Of each run: the highest rates without a loss, counter and offhook.
-    rates: Vec<[f64; 2]>,
+    /// Of each run: the highest rates without a loss and processor time a packet, counter and offhook.
+    rates: Vec<[(f64, f64); 2]>,
+    /// Once there was no loss as fast as it was sent: more may be taken.
+    sent_all: [bool; 2],
     soak: Taken,
     soaked: Duration,
     frames: usize,
@@ -315,30 +317,36 @@ fn floods(arguments: &Arguments, size: &Size) -> Result<Option<Flooded>> {
     let flood = Flood::new(size.users)?;
     let frames = flood.len();
     let mut flood = Some(flood);
-    let mut rates = Vec::new();
+    let (mut rates, mut sent_all) = (Vec::new(), [false; 2]);
     for _ in 0..size.runs {
-        let mut best = [0.0; 2];
-        for (best, listener) in best.iter_mut().zip([Listener::Counter, Listener::Offhook]) {
+        let mut best = [(0.0, 0.0); 2];
+        for (place, listener) in [Listener::Counter, Listener::Offhook].into_iter().enumerate() {
             let mut taken =
                 |per_s: f64| pour(&testbed, &mut flood, listener, &arguments.offhook, per_s, size.pours);
             // As fast as it goes, then between what was taken and what was not.
             let first = taken(f64::MAX)?;
             let (mut least, mut most) = (0.0, first.per_s);
+            let mut cpu_us = first.cpu_us;
             if first.lost == 0 {
                 least = most;
+                sent_all[place] = true;
             } else {
                 for _ in 0..size.steps {
                     let now = taken(f64::midpoint(least, most))?;
-                    if now.lost == 0 { least = now.per_s } else { most = now.per_s }
+                    if now.lost == 0 {
+                        (least, cpu_us) = (now.per_s, now.cpu_us);
+                    } else {
+                        most = now.per_s;
+                    }
                 }
             }
-            *best = least;
+            best[place] = (least, cpu_us);
         }
         rates.push(best);
     }
-    let offhook = median(rates.iter().map(|[_, offhook]| *offhook)).context("a rate")?;
+    let offhook = median(rates.iter().map(|[_, offhook]| offhook.0)).context("a rate")?;
     let soak = pour(&testbed, &mut flood, Listener::Offhook, &arguments.offhook, offhook / 3.0, size.soak)?;
-    Ok(Some(Flooded { rates, soak, soaked: size.soak, frames }))
+    Ok(Some(Flooded { rates, sent_all, soak, soaked: size.soak, frames }))
 }
 
 fn rates(flooded: &Flooded) -> Table {
@@ -346,12 +354,16 @@ fn rates(flooded: &Flooded) -> Table {
         "Most packets a second of which none is lost; SIP over UDP, {} different ones in turn",
         flooded.frames
     );
-    let mut table = Table::new(title, &[("packets/s", 0), ("% of the counter", 0)]);
-    let counter = median(flooded.rates.iter().map(|[counter, _]| *counter));
-    let offhook = median(flooded.rates.iter().map(|[_, offhook]| *offhook));
-    let share = median(flooded.rates.iter().map(|[counter, offhook]| 100.0 * offhook / counter));
-    table.row("a counter on libpcap's dispatch", [counter, None]);
-    table.row("offhook tap", [offhook, share]);
+    let columns = [("packets/s", 0), ("% of the counter", 0), ("CPU µs each", 2)];
+    let mut table = Table::new(title, &columns);
+    let of = |figure: fn(&[(f64, f64); 2]) -> f64| median(flooded.rates.iter().map(figure));
+    let more = |sent_all: bool| if sent_all { ", all that could be sent" } else { "" };
+    let [counter_all, offhook_all] = flooded.sent_all.map(more);
+    let counter = [of(|[counter, _]| counter.0), None, of(|[counter, _]| counter.1)];
+    table.row(&format!("a counter on libpcap's dispatch{counter_all}"), counter);
+    let share = of(|[counter, offhook]| 100.0 * offhook.0 / counter.0);
+    let offhook = [of(|[_, offhook]| offhook.0), share, of(|[_, offhook]| offhook.1)];
+    table.row(&format!("offhook tap{offhook_all}"), offhook);
     table
 }
 
@@ -371,10 +383,17 @@ fn busy(day: &Day) -> Table {
 
 fn soak(flooded: &Flooded) -> Table {
     let title = format!("A soak of {} s, each round with new calls", flooded.soaked.as_secs());
-    let columns = [("packets/s", 0), ("lost", 0), ("MiB at ¼", 1), ("MiB at ½", 1), ("MiB at the end", 1)];
+    let columns = [
+        ("packets/s", 0),
+        ("lost", 0),
+        ("CPU µs each", 2),
+        ("MiB at ¼", 1),
+        ("MiB at ½", 1),
+        ("MiB at the end", 1),
+    ];
     let mut table = Table::new(title, &columns);
-    let Taken { per_s, lost, memory } = flooded.soak;
+    let Taken { per_s, lost, cpu_us, memory } = flooded.soak;
     let [quarter, half, end] = memory.map(|bytes| Some(bytes as f64 / MIB));
-    table.row("offhook tap", [Some(per_s), Some(lost as f64), quarter, half, end]);
+    table.row("offhook tap", [Some(per_s), Some(lost as f64), Some(cpu_us), quarter, half, end]);
     table
 }

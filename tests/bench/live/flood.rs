@@ -2,6 +2,7 @@
 //! In: frames of the made-up site of `bench replay`, sent from the switch to an interface of the tap. Out: rates, memory.
 //! Knows nothing of what is in the frames, but for the places of Call-IDs and branches: each round has others.
 
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -12,6 +13,7 @@ use memchr::memmem;
 use pcap::Capture;
 
 use super::memory;
+use crate::cpu;
 use crate::floor;
 use crate::testbed::Testbed;
 use crate::testbed::program::wait_until_listening;
@@ -25,6 +27,8 @@ pub const INTERFACE: &str = "span-flood";
 const BURST: usize = 16;
 /// After the last frame who listens has this long to take what is under way.
 const SETTLE: Duration = Duration::from_millis(500);
+/// No last line is longer.
+const PIECE: usize = 1 << 16;
 /// Where a datagram's checksum is, in Ethernet and IPv4 without options.
 const CHECKSUM_AT: usize = 14 + 20 + 6;
 /// Characters of a Call-ID or a branch that differ from round to round.
@@ -135,6 +139,8 @@ pub struct Taken {
     pub per_s: f64,
     /// How many of them were not taken.
     pub lost: u64,
+    /// Processor time of who listened, for each packet.
+    pub cpu_us: f64,
     /// Resident memory of who listened: after a quarter of the time, after half of it, at the end.
     pub memory: [u64; 3],
 }
@@ -158,15 +164,20 @@ fn start(testbed: &Testbed, listener: Listener, program: &Path) -> Result<Child>
     Ok(child)
 }
 
-/// The last line; what comes before is read and thrown away.
+/// The last line; what comes before is read and thrown away, for as little as that can be done.
 fn last_line(child: &mut Child) -> Result<JoinHandle<std::io::Result<String>>> {
-    let out = child.stdout.take().context("it was asked for")?;
+    let mut out = child.stdout.take().context("it was asked for")?;
     Ok(std::thread::spawn(move || {
-        let mut last = String::new();
-        for line in std::io::BufRead::lines(std::io::BufReader::with_capacity(1 << 16, out)) {
-            last = line?;
+        let (mut piece, mut last) = (vec![0; PIECE], Vec::new());
+        loop {
+            let length = out.read(&mut piece)?;
+            if length == 0 {
+                let text = String::from_utf8_lossy(&last).into_owned();
+                return Ok(text.lines().last().unwrap_or_default().to_owned());
+            }
+            last.extend_from_slice(piece.get(..length).unwrap_or_default());
+            last.drain(..last.len().saturating_sub(PIECE));
         }
-        Ok(last)
     }))
 }
 
@@ -197,14 +208,16 @@ pub fn pour(
             let half = memory(id);
             let (rest, rate) = pours.send(&mut port, per_s, how_long / 2)?;
             std::thread::sleep(SETTLE);
-            Ok::<_, anyhow::Error>((first + second + rest, rate, [quarter, half, memory(id)]))
+            let sent = first + second + rest;
+            let cpu_us = cpu::of_process(id)?.as_secs_f64() * 1e6 / sent as f64;
+            Ok::<_, anyhow::Error>((sent, rate, cpu_us, [quarter, half, memory(id)]))
         })();
         (pours, sent)
     });
     *flood = Some(poured);
     let stopped = Command::new("bash").args(["-c", "kill -TERM $0", &id.to_string()]).status()?;
     ensure!(stopped.success(), "who listened has ended before");
-    let (sent, per_s, memory) = sent?;
+    let (sent, per_s, cpu_us, memory) = sent?;
     let last = match lines.join() {
         Ok(line) => line?,
         Err(panic) => std::panic::resume_unwind(panic),
@@ -212,7 +225,7 @@ pub fn pour(
     child.wait()?;
     let taken: serde_json::Value = serde_json::from_str(&last).with_context(|| last.clone())?;
     let Some(taken) = taken["frames"].as_u64() else { bail!("no count of frames: {last}") };
-    Ok(Taken { per_s, lost: sent.saturating_sub(taken), memory })
+    Ok(Taken { per_s, lost: sent.saturating_sub(taken), cpu_us, memory })
 }
 
 /// The part of the bench that only counts, until SIGTERM.
