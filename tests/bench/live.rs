@@ -41,7 +41,7 @@ mod workload;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
@@ -74,15 +74,18 @@ struct Arguments {
     /// Seconds that the office lives.
     #[arg(long, default_value_t = 180)]
     seconds: u64,
-    /// Seconds of the last flood, a soak at a third of the rate that is taken.
-    #[arg(long, default_value_t = 60)]
+    /// Seconds of the last flood, a soak.
+    #[arg(long, default_value_t = 120)]
     soak: u64,
+    /// Packets a second of the soak.
+    #[arg(long, default_value_t = 10_000.0)]
+    soak_rate: f64,
     /// What the phones do: another seed, other calls.
     #[arg(long, default_value_t = 3_261)]
     seed: u64,
-    /// Only the office, or only the floods.
+    /// Only the office, or only the floods, or only the soak.
     #[arg(long, value_enum)]
-    only: Option<Half>,
+    only: Option<Part>,
     /// The program.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_offhook"), hide = true)]
     offhook: PathBuf,
@@ -103,9 +106,10 @@ enum Role {
 
 /// What can be measured alone.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Half {
+enum Part {
     Office,
     Flood,
+    Soak,
 }
 
 /// How much is done.
@@ -167,13 +171,16 @@ fn measure(arguments: &Arguments) -> Result<()> {
     };
     let (machine, load) = (cpu::machine(), cpu::load());
     let mut tables = Vec::new();
-    if arguments.only != Some(Half::Flood) {
+    if matches!(arguments.only, None | Some(Part::Office)) {
         let Some(day) = office(arguments, &size)? else { return Ok(()) };
         tables.extend([delays(&day), rightness(&day, &size), busy(&day)]);
     }
-    if arguments.only != Some(Half::Office) {
+    if arguments.only != Some(Part::Office) {
         let Some(flooded) = floods(arguments, &size)? else { return Ok(()) };
-        tables.extend([rates(&flooded), soak(&flooded)]);
+        if arguments.only != Some(Part::Soak) {
+            tables.push(rates(&flooded));
+        }
+        tables.push(soak(&flooded));
     }
     if arguments.json {
         let tables: Vec<_> = tables.iter().map(Table::json).collect();
@@ -288,16 +295,18 @@ fn rightness(day: &Day, size: &Size) -> Table {
     let Seconds { all, right, changing, unregistered } = day.seconds;
     let row = |part: u64, all: u64| [Some(all as f64), Some(part as f64), percent(part, all)];
     table.row("phone-seconds in which the PBX's view is the same", row(right, all));
-    table.row("not the same, within 0.1 s of a change", row(changing, all));
+    table.row(
+        "not the same, within 0.1 s of a change (1 s before a registration runs out)",
+        row(changing, all),
+    );
     table.row(
         "not the same, since who talks without a registration is online to offhook",
         row(unregistered, all),
     );
     table.row("otherwise not the same", row(all - right - changing - unregistered, all));
-    let Changes { all, missed, spurious, unregistered } = day.changes;
+    let Changes { all, missed, spurious } = day.changes;
     table.row("changes that the phones know of, missed", row(missed, all));
     table.row("spurious ones that offhook told", row(spurious, all));
-    table.row("told, but for the terminal of who talks without a registration", row(unregistered, all));
     table
 }
 
@@ -318,7 +327,7 @@ fn floods(arguments: &Arguments, size: &Size) -> Result<Option<Flooded>> {
     let frames = flood.len();
     let mut flood = Some(flood);
     let (mut rates, mut sent_all) = (Vec::new(), [false; 2]);
-    for _ in 0..size.runs {
+    for _ in 0..if arguments.only == Some(Part::Soak) { 0 } else { size.runs } {
         let mut best = [(0.0, 0.0); 2];
         for (place, listener) in [Listener::Counter, Listener::Offhook].into_iter().enumerate() {
             let mut taken =
@@ -344,8 +353,8 @@ fn floods(arguments: &Arguments, size: &Size) -> Result<Option<Flooded>> {
         }
         rates.push(best);
     }
-    let offhook = median(rates.iter().map(|[_, offhook]| offhook.0)).context("a rate")?;
-    let soak = pour(&testbed, &mut flood, Listener::Offhook, &arguments.offhook, offhook / 3.0, size.soak)?;
+    let (program, per_s) = (&arguments.offhook, arguments.soak_rate);
+    let soak = pour(&testbed, &mut flood, Listener::Offhook, program, per_s, size.soak)?;
     Ok(Some(Flooded { rates, sent_all, soak, soaked: size.soak, frames }))
 }
 
@@ -382,7 +391,11 @@ fn busy(day: &Day) -> Table {
 }
 
 fn soak(flooded: &Flooded) -> Table {
-    let title = format!("A soak of {} s, each round with new calls", flooded.soaked.as_secs());
+    let title = format!(
+        "A soak of {} s, other calls in each round of {} packets",
+        flooded.soaked.as_secs(),
+        flooded.frames
+    );
     let columns = [
         ("packets/s", 0),
         ("lost", 0),
