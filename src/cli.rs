@@ -12,11 +12,13 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::base::Listen;
-use crate::config::{Config, NOT_A_DOMAIN, NextHop, managed_domain};
+use crate::config::{Config, NOT_A_DOMAIN, NextHop, WebhookSection, managed_domain};
 use crate::io::config_file::read_config as read_config_file;
 use crate::io::http;
+use crate::io::live::{self, LiveOptions};
 use crate::io::presence_server;
-use crate::io::replay::{self, Ended, ExplainOptions, Format, Publishing, ReplayOptions, Speed};
+use crate::io::replay::{self, ExplainOptions, ReplayOptions, Speed};
+use crate::io::results::{self, Ended, Format, Publishing};
 use crate::io::watch::{self, WatchCommand, Watching};
 use crate::io::way::Target;
 use crate::presence::EventPackage;
@@ -54,6 +56,16 @@ Examples:
   ssh gw tcpdump -i any -U -w - port 5060 | offhook replay -
   offhook replay --publish sip:presence.example.com --watch --speed 1 office.pcap")]
     Replay(Replay),
+    /// Listen on a mirror port and say who is online, ringing, talking or gone, as it happens, until Ctrl-C.
+    #[command(after_help = "\
+Examples:
+  offhook tap -i eth1
+  offhook tap -i eth1 -i eth2 --format jsonl | jq 'select(.kind == \"status\")'
+  offhook tap -i eth1 --write calls.pcapng --domain example.com 'port 5060 or (vlan and port 5060)'
+  offhook tap -i eth1 --publish embedded --listen udp:192.0.2.20:5060
+
+It takes root, or the right to capture once: setcap cap_net_raw+ep /usr/local/bin/offhook")]
+    Tap(TapArguments),
     /// Say why somebody has the status that they have: the frames and rules behind it.
     #[command(after_help = "Example:\n  offhook explain alice@example.com office.pcap")]
     Explain(Explain),
@@ -76,15 +88,21 @@ Examples:
 }
 
 #[derive(Args)]
+struct Domains {
+    /// A domain whose users are watched: a name, an alias, an IP address, or `any`. May be repeated.
+    /// Without it, the ends of every domain are shown, as weak until a registration supports them.
+    #[arg(long = "domain", value_name = "D", value_parser = domain)]
+    domains: Vec<String>,
+}
+
+#[derive(Args)]
 struct Input {
     /// Captures: pcap or pcapng, also compressed with gzip or zstd; several are merged by time. `-` is
     /// standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
-    /// A domain whose users are watched: a name, an alias, an IP address, or `any`. May be repeated.
-    /// Without it, the ends of every domain are shown, as weak until a registration supports them.
-    #[arg(long = "domain", value_name = "D", value_parser = domain)]
-    domains: Vec<String>,
+    #[command(flatten)]
+    domains: Domains,
     /// Read only the packets that pass this filter, in the language of tcpdump.
     #[arg(long, value_name = "BPF")]
     filter: Option<String>,
@@ -94,6 +112,39 @@ struct Input {
 struct Replay {
     #[command(flatten)]
     input: Input,
+    #[command(flatten)]
+    outlets: Outlets,
+    /// How fast time passes: `max` without waiting, 1 as it did, 10 ten times as fast.
+    #[arg(long, value_name = "max|N", default_value = "max", value_parser = speed)]
+    speed: Speed,
+    /// No progress bar.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Args)]
+struct TapArguments {
+    /// An interface to listen on, such as one that a switch's mirror port is plugged into; it needs no address. May be
+    /// repeated. Without it, all that are up, but for the loopback.
+    #[arg(short, long = "interface", value_name = "IFACE")]
+    interfaces: Vec<String>,
+    #[command(flatten)]
+    domains: Domains,
+    #[command(flatten)]
+    outlets: Outlets,
+    /// Keep what is heard in this file, as pcapng: a replay of it gives the same statuses. It goes on in a new file by
+    /// size and age, see [capture] in the configuration. Media is not kept, unless a filter lets it in.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Listen only to the packets that pass this filter, in the language of tcpdump. Without it, SIP is found by its
+    /// content, on any port.
+    #[arg(value_name = "FILTER")]
+    filter: Vec<String>,
+}
+
+/// How results are told, and to whom.
+#[derive(Args)]
+struct Outlets {
     /// How results are written.
     #[arg(long, value_enum, default_value_t = FormatWord::Text)]
     format: FormatWord,
@@ -111,12 +162,6 @@ struct Replay {
     /// Watch at the presence server what is published, and show what a watcher is told beside the ladder.
     #[arg(long, requires = "publish")]
     watch: bool,
-    /// How fast time passes: `max` without waiting, 1 as it did, 10 ten times as fast.
-    #[arg(long, value_name = "max|N", default_value = "max", value_parser = speed)]
-    speed: Speed,
-    /// No progress bar.
-    #[arg(short, long)]
-    quiet: bool,
 }
 
 #[derive(Args)]
@@ -258,6 +303,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config(command, config_file),
         Command::Presence(listens) => read_config(config_file).and_then(|config| presence(listens, config)),
         Command::Replay(arguments) => read_config(config_file).and_then(|config| replay(arguments, config)),
+        Command::Tap(arguments) => read_config(config_file).and_then(|config| tap(arguments, config)),
         Command::Watch(arguments) => read_config(config_file).and_then(|config| watch(arguments, config)),
         Command::Explain(arguments) => read_config(config_file).and_then(|config| explain(arguments, config)),
     };
@@ -337,32 +383,63 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
 }
 
 fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
+    let rules = rules(&config, arguments.input.domains);
+    let format = arguments.outlets.format.into();
+    let (publishing, webhooks) = outlets("replay", arguments.outlets, config)?;
+    let options = ReplayOptions {
+        rules,
+        inputs: arguments.input.files,
+        filter: arguments.input.filter,
+        format,
+        speed: arguments.speed,
+        publishing,
+        webhooks,
+        progress: !arguments.quiet && io::stderr().is_terminal() && !io::stdout().is_terminal(),
+    };
+    Ok(replay::replay(options)?)
+}
+
+fn tap(arguments: TapArguments, config: Config) -> Result<Ended, Failure> {
+    let rules = rules(&config, arguments.domains);
+    let capture = config.capture.clone();
+    let format = arguments.outlets.format.into();
+    let (publishing, webhooks) = outlets("tap", arguments.outlets, config)?;
+    let filter = arguments.filter.join(" ");
+    let options = LiveOptions {
+        rules,
+        interfaces: arguments.interfaces,
+        filter: Some(filter).filter(|filter| !filter.trim().is_empty()),
+        write: arguments.write,
+        capture,
+        format,
+        publishing,
+        webhooks,
+    };
+    Ok(live::tap(options)?)
+}
+
+/// Whom to publish to and how, and whom to send lines; `command` is what that was asked of.
+fn outlets(
+    command: &str,
+    arguments: Outlets,
+    config: Config,
+) -> Result<(Option<Publishing>, Vec<WebhookSection>), Failure> {
     let listens = &arguments.listens.listens;
     if !listens.is_empty() && !matches!(arguments.publish, Some(PublishTo::Embedded)) {
         return Err(usage(
-            &["replay"],
+            &[command],
             "--listen says where the presence server of --publish embedded listens",
         ));
     }
     let config = with_listens(config, arguments.listens);
     let publishing = match arguments.publish {
         None => None,
-        Some(to) => Some(publishing(to, arguments.watch, &config)?),
+        Some(to) => Some(publishing(command, to, arguments.watch, &config)?),
     };
     if arguments.webhooks && config.webhooks.is_empty() {
-        return Err(usage(&["replay"], "--webhooks: the configuration has no [[webhook]] table"));
+        return Err(usage(&[command], "--webhooks: the configuration has no [[webhook]] table"));
     }
-    let options = ReplayOptions {
-        rules: rules(&config, arguments.input.domains),
-        inputs: arguments.input.files,
-        filter: arguments.input.filter,
-        format: arguments.format.into(),
-        speed: arguments.speed,
-        publishing,
-        webhooks: if arguments.webhooks { config.webhooks } else { Vec::new() },
-        progress: !arguments.quiet && io::stderr().is_terminal() && !io::stdout().is_terminal(),
-    };
-    Ok(replay::replay(options)?)
+    Ok((publishing, if arguments.webhooks { config.webhooks } else { Vec::new() }))
 }
 
 fn explain(arguments: Explain, config: Config) -> Result<Ended, Failure> {
@@ -404,9 +481,9 @@ fn with_listens(mut config: Config, listens: Listens) -> Config {
     config
 }
 
-fn rules(config: &Config, domains: Vec<String>) -> crate::base::Rules {
+fn rules(config: &Config, domains: Domains) -> crate::base::Rules {
     let mut rules = config.rules.clone();
-    for domain in domains {
+    for domain in domains.domains {
         if !rules.domains.contains(&domain) {
             rules.domains.push(domain);
         }
@@ -414,17 +491,17 @@ fn rules(config: &Config, domains: Vec<String>) -> crate::base::Rules {
     rules
 }
 
-fn publishing(to: PublishTo, watch: bool, config: &Config) -> Result<Publishing, Failure> {
+fn publishing(command: &str, to: PublishTo, watch: bool, config: &Config) -> Result<Publishing, Failure> {
     let (mut section, mut watcher) = (config.publish.clone(), config.watch.clone());
     let to = match to {
-        PublishTo::Server(server) => replay::PublishTo::Servers(vec![server]),
+        PublishTo::Server(server) => results::PublishTo::Servers(vec![server]),
         PublishTo::Configured if section.servers.is_empty() => {
             return Err(usage(
-                &["replay"],
+                &[command],
                 "--publish config: the configuration names no server (publish.server)",
             ));
         }
-        PublishTo::Configured => replay::PublishTo::Servers(section.servers.clone()),
+        PublishTo::Configured => results::PublishTo::Servers(section.servers.clone()),
         PublishTo::Embedded => {
             // Our own server knows us by any of its users.
             if let Some((user, password)) = config.presence.users.first_key_value() {
@@ -436,7 +513,7 @@ fn publishing(to: PublishTo, watch: bool, config: &Config) -> Result<Publishing,
                     }
                 }
             }
-            replay::PublishTo::Embedded(Box::new(config.clone()))
+            results::PublishTo::Embedded(Box::new(config.clone()))
         }
     };
     Ok(Publishing { to, section, watch: watch.then_some(watcher) })

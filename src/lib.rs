@@ -9,7 +9,7 @@
 //!                                   │observation  │attributed  │change     │publication
 //! ```
 //!
-//! A frame comes from a file ([`io::capture`]). [`decode`] takes off link, tags and IP and puts fragments
+//! A frame comes from a file ([`io::capture`]) or from an interface ([`io::interfaces`]). [`decode`] takes off link, tags and IP and puts fragments
 //! together: a [`decode::Segment`]. [`stream`] finds the messages in it, for TCP in a stream that may arrive in
 //! any order, and in the WebSocket frames there: a [`stream::RawMessage`]. [`sip`] reads it without copying: a
 //! [`sip::SipMessage`]. Up to here all is borrowed from the frame, or from what was put together.
@@ -34,12 +34,16 @@
 //!    and files; `.clippy.toml` and `tests/tidy.rs` see to it.
 //! 2. `handle(now, …)` first fires every deadline at or before `now`, in order of time, each stamped with its
 //!    own, so that a replay at any speed gives the same lines.
+//!    Live, timers fire by the wall clock, and lag it until every interface is past their time: no timer beats a frame that
+//!    is still in the kernel's ring ([`io::live`]).
 //! 3. `now` never goes back: a frame with an earlier stamp counts as of now, and as an oddity.
 //! 4. No result depends on the order of a hash map. Tags, branches and jitter come from a seeded generator.
 //! 5. After each `handle`, drain `poll_…` until it gives `None`.
 //! 6. Borrowing ends at the observation: to its left nothing is copied that need not be, to its right
 //!    everything is owned.
-//! 7. Nothing on the wire panics, grows a table beyond its [`base::Limits`], or makes a claim without
+//! 7. What happened to the capture itself ([`base::CaptureEvent`]: it began, is blind, sees again) goes into the tap beside
+//!    the frames, in the same order, and into what [`io::recording`] keeps: a replay of that gives the same status lines.
+//! 8. Nothing on the wire panics, grows a table beyond its [`base::Limits`], or makes a claim without
 //!    [`track::Evidence`].
 //!
 //! Deliberately absent: any sending towards phones or the PBX, any state outside the machines, any thread

@@ -6,13 +6,18 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::{FrameId, HeardTransport, Limits, Oddities, Oddity, Rules, Texts, Timestamp};
+use crate::base::{
+    CaptureChange, CaptureEvent, FrameId, HeardTransport, Limits, Oddities, Oddity, Rules, Texts, Timestamp,
+};
 use crate::decode::{Decoder, Frame};
 use crate::identity::Identifier;
 use crate::presence::{ChangesWanted, Presences, PresentityChange};
 use crate::sip::{Aor, CutMessages, OWN_CALL_ID_PREFIX, Scanner, SipMessage};
 use crate::stream::{RawMessage, Reassembler};
 use crate::track::{Heard, Observation, Tracker};
+
+/// Interfaces of which it is known that they are blind; a recording may name any number.
+const MOST_BLIND: usize = 256;
 
 /// What a tap is to do and to tell.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +46,8 @@ pub enum TapOutput {
         /// In which frame.
         frame: FrameId,
     },
+    /// The capture became blind at an interface, or sees again there.
+    Capture(CaptureEvent),
     /// A message passed; told before the changes it causes.
     Message(MessageSeen),
     /// Something was found out; told before the changes it causes.
@@ -103,6 +110,8 @@ pub struct Tap {
     decoder: Decoder,
     reassembler: Reassembler,
     spine: Spine,
+    /// The interfaces that do not show all.
+    blind: Vec<Arc<str>>,
     frames: u64,
     /// The last one, which is cited for what comes of a gap in a stream that is given up.
     frame: FrameId,
@@ -144,9 +153,37 @@ impl Tap {
                 trace_observations,
                 sip_messages: 0,
             },
+            blind: Vec::new(),
             frames: 0,
             frame: FrameId::default(),
         }
+    }
+
+    /// Takes in what happened to the capture itself, after firing all that was due before it. As long as one interface
+    /// is blind, the capture is.
+    pub fn handle_capture(&mut self, event: &CaptureEvent) {
+        if event.what == CaptureChange::Counted {
+            return;
+        }
+        self.handle_timeout(event.at);
+        let at = event.at.max(self.now);
+        let known = self.blind.iter().position(|blind| *blind == event.interface);
+        let presences = &mut self.spine.presences;
+        match (event.what, known) {
+            (CaptureChange::Began, _) => return presences.start(at),
+            (CaptureChange::Blind { .. }, None) if self.blind.len() < MOST_BLIND => {
+                self.blind.push(Arc::clone(&event.interface));
+                presences.blind();
+            }
+            (CaptureChange::Seeing, Some(known)) => {
+                self.blind.remove(known);
+                if self.blind.is_empty() {
+                    presences.seeing(at);
+                }
+            }
+            _ => return,
+        }
+        self.spine.output.push_back(TapOutput::Capture(CaptureEvent { at, ..event.clone() }));
     }
 
     /// Takes in one frame, after firing all that was due before it. Time never goes back: a frame with

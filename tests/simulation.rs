@@ -76,6 +76,12 @@ fn a_proxy_that_leaves_the_path_hides_only_what_it_hides() {
     all_hold(Kind::Bypass, 1, 16);
 }
 
+#[test]
+fn what_is_sure_is_true_however_often_the_capture_was_blind() {
+    all_hold(Kind::Spells, 1, 30);
+    all_hold(Kind::Spells, 2, 30);
+}
+
 /// Seeds further on that have failed once.
 #[test]
 fn what_failed_once_holds() {

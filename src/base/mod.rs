@@ -11,6 +11,7 @@ mod random;
 mod redact;
 mod rules;
 mod secret;
+mod sight;
 mod texts;
 mod time;
 
@@ -24,5 +25,6 @@ pub use random::{Random, backoff};
 pub use redact::Redacted;
 pub use rules::{EndedOn, RegistrarLists, Rules, TalkingOn};
 pub use secret::Secret;
+pub use sight::{Blindness, CaptureChange, CaptureEvent, FrameCounts};
 pub use texts::Texts;
 pub use time::Timestamp;

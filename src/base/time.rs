@@ -52,6 +52,12 @@ impl Timestamp {
         self.after(Duration::from_secs(u64::from(seconds)))
     }
 
+    /// This moment and `earlier` before it; the epoch at most.
+    pub fn before(self, earlier: Duration) -> Self {
+        let nanoseconds = u64::try_from(earlier.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanoseconds))
+    }
+
     /// How long ago `earlier` was; zero when it was not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

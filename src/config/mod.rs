@@ -2,6 +2,7 @@
 //! In: TOML, as text. Out: `Config`, or sentences that name file, line and key. Knows nothing of where files are, captures and sockets.
 //! Every key does something; unknown ones are errors. `Config::to_toml` is the documentation of all of them.
 
+mod capture;
 mod credentials;
 mod next_hop;
 mod presence;
@@ -22,6 +23,7 @@ use serde::de::{MapAccess, Visitor};
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue, Deserializer};
 
+pub use capture::CaptureSection;
 pub use next_hop::{NextHop, NextHopError, Security};
 pub use presence::PresenceSection;
 pub use webhook::WebhookSection;
@@ -103,6 +105,8 @@ pub struct Config {
     pub watch: WatchSection,
     /// How to serve presence.
     pub presence: PresenceSection,
+    /// How to capture on interfaces.
+    pub capture: CaptureSection,
 }
 
 #[derive(Deserialize, Default)]
@@ -121,6 +125,7 @@ struct File {
     webhook: Vec<Spanned<webhook::WebhookTable>>,
     watch: Option<WatchTable>,
     presence: Option<presence::PresenceTable>,
+    capture: Option<capture::CaptureTable>,
 }
 
 #[derive(Deserialize)]
@@ -290,6 +295,9 @@ impl Config {
         }
         if let Some(table) = read.presence {
             self.presence = presence::presence(table, place);
+        }
+        if let Some(table) = read.capture {
+            self.capture = table.read(place);
         }
     }
 }

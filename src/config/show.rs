@@ -199,7 +199,7 @@ impl Config {
         ) {
             say(&comment, &line);
         }
-        for (comment, line) in self.presence.lines() {
+        for (comment, line) in self.presence.lines().into_iter().chain(self.capture.lines()) {
             say(comment, &line);
         }
         match self.webhooks.as_slice() {

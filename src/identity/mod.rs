@@ -45,6 +45,8 @@ pub struct Attributed {
     pub registration: Option<RegistrationId>,
     /// What.
     pub observation: Observation,
+    /// When it was found out: before the observation's own time where a binding showed only later whose it is.
+    pub seen_at: Timestamp,
     /// The contact of the binding that the end matched.
     pub contact: Option<Arc<str>>,
     /// Only the To says so: who was called, not who answered.
@@ -332,16 +334,16 @@ impl Identifier {
                 continue;
             }
             let mut observation = open.observation.clone();
-            observation.at = at;
+            let seen_at = std::mem::replace(&mut observation.at, at);
             observation.evidence = Evidence { rule: Rule::Attributed, ..evidence.clone() };
             if let Some(known) = self.ends.get_mut(&end) {
                 known.verdict.clone_from(&verdict);
             }
             if let Some(gone) = before.filter(|gone| verdict.as_ref().is_none_or(|new| new.aor != gone.aor)) {
-                self.pass(Verdict { contact: None, ..gone }, observation.clone(), true);
+                self.pass_seen(Verdict { contact: None, ..gone }, observation.clone(), seen_at, true);
             }
             if let Some(verdict) = verdict {
-                self.pass(verdict, observation, false);
+                self.pass_seen(verdict, observation, seen_at, false);
             }
         }
     }
@@ -415,6 +417,11 @@ impl Identifier {
     }
 
     fn pass(&mut self, verdict: Verdict, observation: Observation, withdrawn: bool) {
+        let seen_at = observation.at;
+        self.pass_seen(verdict, observation, seen_at, withdrawn);
+    }
+
+    fn pass_seen(&mut self, verdict: Verdict, observation: Observation, seen_at: Timestamp, withdrawn: bool) {
         let Verdict { aor, registration, ground, contact } = verdict;
         if self.domains.may_show(&aor) {
             let (given, weak) = (self.domains.is_given(&aor), ground == Ground::Called);
@@ -422,6 +429,7 @@ impl Identifier {
                 aor,
                 registration,
                 observation,
+                seen_at,
                 contact,
                 weak,
                 given,

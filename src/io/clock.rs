@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::base::Timestamp;
 
@@ -33,6 +33,50 @@ pub fn wall_clock() -> Timestamp {
     Timestamp::EPOCH.after(wall)
 }
 
+/// What the wall clock did since it was looked at last, besides going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jump {
+    /// Nothing.
+    None,
+    /// It went ahead so far: the machine slept, or it was set.
+    Ahead(Duration),
+    /// It was set back so far.
+    Back(Duration),
+}
+
+/// Clocks that are set right little by little do not jump so far.
+const JUMP: Duration = Duration::from_secs(2);
+
+/// The wall clock, watched.
+pub struct WatchedClock {
+    last: (Timestamp, Instant),
+}
+
+impl WatchedClock {
+    /// From now on.
+    #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
+    pub fn start() -> Self {
+        Self { last: (wall_clock(), Instant::now()) }
+    }
+
+    /// What it is now, and what it did meanwhile.
+    #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
+    pub fn read(&mut self) -> (Timestamp, Jump) {
+        let now = (wall_clock(), Instant::now());
+        let last = std::mem::replace(&mut self.last, now);
+        (now.0, jump(last.0, now.0, now.1.duration_since(last.1)))
+    }
+}
+
+fn jump(last: Timestamp, now: Timestamp, passed: Duration) -> Jump {
+    let expected = last.after(passed);
+    match (now.since(expected), expected.since(now)) {
+        (ahead, _) if ahead > JUMP => Jump::Ahead(ahead),
+        (_, back) if back > JUMP => Jump::Back(back),
+        _ => Jump::None,
+    }
+}
+
 /// A seed that no other run has.
 pub fn fresh_seed() -> u64 {
     // RandomState is keyed by the system's random numbers.
@@ -53,6 +97,18 @@ pub fn fresh_key() -> io::Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_or_that_slept_has_jumped() {
+        let at = Timestamp::from_secs;
+        let second = Duration::from_secs(1);
+        assert_eq!(jump(at(100), at(101), second), Jump::None);
+        assert_eq!(jump(at(100), at(103), second), Jump::None, "set right");
+        assert_eq!(jump(at(100), at(3_701), second), Jump::Ahead(3_600 * second));
+        assert_eq!(jump(at(100), at(41), second), Jump::Back(60 * second));
+        assert_eq!(jump(at(100), at(3_700), 3_600 * second), Jump::None, "so long was nobody looking");
+        assert_eq!(WatchedClock::start().read().1, Jump::None);
+    }
 
     #[test]
     fn two_runs_have_two_seeds() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::clock::{Clock, fresh_key};
-use super::replay::Ended;
+use super::results::Ended;
 use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions};
 use super::stop;
 use super::tls::{TlsError, server_tls};

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::clock::{Clock, fresh_seed};
 use super::output::{JsonLines, Outlet, Sources, Style, ToldLines};
-use super::replay::{Ended, Format};
+use super::results::{Ended, Format};
 use super::sip_endpoint::EndpointEvent;
 use super::stop;
 use super::way::{Target, Way, WayError, failure};

@@ -11,6 +11,7 @@ mod presences;
 mod presentity;
 pub mod rules;
 mod session_type;
+mod sight;
 pub(crate) mod xml;
 pub mod xml_read;
 

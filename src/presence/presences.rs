@@ -9,14 +9,13 @@ use smallvec::SmallVec;
 
 use super::presentity::Presentity;
 use super::session_type::SessionTypes;
+use super::sight::Sight;
 use super::{ChangeKind, ChangesWanted, PresentityChange, Terminal};
 use crate::base::{Deadlines, Limits, Oddities, Oddity, Places, Rules, Timestamp};
 use crate::identity::Attributed;
 use crate::sip::Aor;
 use crate::track::{Evidence, RegistrationId, Rule};
 
-/// So long after the start of the capture, whatever began before it is taken to be over.
-const START_MATTERS_S: u32 = 4 * 3_600;
 /// So many are looked at for one that may go when the table is full.
 const FEW: usize = 32;
 
@@ -38,7 +37,7 @@ pub struct Presences {
     wanted: ChangesWanted,
     grace_s: u32,
     most: usize,
-    started: Option<Timestamp>,
+    sight: Sight,
     queue: VecDeque<PresentityChange>,
     changes: u64,
 }
@@ -57,7 +56,7 @@ impl Presences {
             wanted,
             grace_s: rules.grace_s,
             most: limits.presentities,
-            started: None,
+            sight: Sight::default(),
             queue: VecDeque::new(),
             changes: 0,
         }
@@ -65,7 +64,17 @@ impl Presences {
 
     /// The capture began then.
     pub fn start(&mut self, at: Timestamp) {
-        self.started.get_or_insert(at);
+        self.sight.began(at);
+    }
+
+    /// From then on the capture does not show everything.
+    pub fn blind(&mut self) {
+        self.sight.blind();
+    }
+
+    /// From then on it does again.
+    pub fn seeing(&mut self, at: Timestamp) {
+        self.sight.seeing(at);
     }
 
     /// Takes in one observation.
@@ -166,7 +175,7 @@ impl Presences {
             };
             aor(one).cmp(&aor(other))
         });
-        let assumed = self.started.is_none_or(|started| at < started.after_s(START_MATTERS_S));
+        let was_seen = |then| self.sight.shows_all_since(then, at);
         for (id, because) in touched.drain(..) {
             let Some(presentity) = self.presentities.get_mut(id) else {
                 continue;
@@ -199,7 +208,8 @@ impl Presences {
             let types = &self.session_types;
             // The line about a new address tells one of those that documents list.
             let wanted = if moved { ChangesWanted::All } else { self.wanted };
-            let state = Arc::new(presentity.state(wanted, assumed, |fact| types.of(fact.dialled.as_deref())));
+            let state =
+                Arc::new(presentity.state(wanted, &was_seen, |fact| types.of(fact.dialled.as_deref())));
             presentity.settle();
             for kind in kinds {
                 self.queue.push_back(PresentityChange {
@@ -281,6 +291,7 @@ mod tests {
                 evidence: Evidence { rule: Rule::Invite, frame: FrameId::default(), call_id: "call".into() },
                 fact: Fact::Dialog(fact),
             },
+            seen_at: Timestamp::EPOCH,
             contact: None,
             weak: false,
             given: false,

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -16,17 +17,23 @@ use crate::track::{
     Fact, SubscriptionFact,
 };
 
+/// That a REGISTER was not repeated for so long shows that it was answered.
+const PRESUMED: Duration = Duration::from_secs(4);
 /// Ends and bindings of one presentity; more are not looked at.
 const MOST_OF_ONE: usize = 64;
 
 struct Registered {
     binding: Arc<Binding>,
+    /// When it was seen last.
+    at: Timestamp,
     expires_at: Timestamp,
     confidence: Confidence,
 }
 
 struct End {
     fact: DialogFact,
+    /// When something was seen of it last.
+    at: Timestamp,
     contact: Option<Arc<str>>,
     /// The User-Agent of the phone, kept where its registration ends before the dialog does.
     user_agent: Option<Arc<str>>,
@@ -60,10 +67,11 @@ pub(super) struct Presentity {
     /// An accepted registration showed that the AOR exists.
     supported: bool,
     given: bool,
-    /// Its first INVITE set-up or end was seen: idle is no longer only assumed.
-    set_up_seen: bool,
-    /// How sure it is that nothing is registered.
+    /// When an INVITE's set-up or end was seen last: before the first, idle is only assumed.
+    set_up_seen_at: Option<Timestamp>,
+    /// How sure it is that nothing is registered, and when that was seen.
     offline_confidence: Confidence,
+    offline_at: Timestamp,
     /// How sure it is that it is idle.
     idle_confidence: Confidence,
     /// Where what this frame or moment did to it is noted, plus one.
@@ -82,8 +90,9 @@ impl Presentity {
             rare: None,
             supported: false,
             given: false,
-            set_up_seen: false,
+            set_up_seen_at: None,
             offline_confidence: Confidence::Full,
+            offline_at: Timestamp::EPOCH,
             idle_confidence: Confidence::Full,
             touched: None,
             announced: (Terminal::Unknown, Session::Idle, false),
@@ -145,12 +154,13 @@ impl Presentity {
         let before = (self.status(), self.newest_contact().cloned());
         let evidence = attributed.observation.evidence.clone();
         self.given |= attributed.given;
+        let (at, silent) = (attributed.seen_at, evidence.rule.rests_on_silence());
         let mut last_binding_went = false;
         match attributed.observation.fact {
-            Fact::Binding(binding) => last_binding_went = self.binding(binding),
+            Fact::Binding(binding) => last_binding_went = self.binding(binding, at, silent),
             Fact::Dialog(fact) => {
                 let (weak, withdrawn) = (attributed.weak, attributed.withdrawn);
-                if let Some(gone) = self.dialog(fact, attributed.contact, weak, withdrawn)
+                if let Some(gone) = self.dialog(fact, attributed.contact, weak, withdrawn, at, silent)
                     && wanted == ChangesWanted::All
                     && let Some(view) = listing(&gone.fact)
                 {
@@ -168,14 +178,16 @@ impl Presentity {
         last_binding_went
     }
 
-    fn binding(&mut self, fact: BindingFact) -> bool {
+    /// `silent`: it is concluded from what did not come, and as sure as that all was seen since what came last.
+    fn binding(&mut self, fact: BindingFact, at: Timestamp, silent: bool) -> bool {
         let BindingFact { binding, confidence, event } = fact;
         let known = self.bindings.iter().position(|known| known.binding.id == binding.id);
         match event {
             BindingEvent::Registered { expires_at } => {
                 self.supported = true;
                 self.end_grace();
-                let registered = Registered { binding, expires_at, confidence };
+                let at = if silent { at.before(PRESUMED) } else { at };
+                let registered = Registered { binding, at, expires_at, confidence };
                 let room = self.bindings.len() < MOST_OF_ONE;
                 match known.and_then(|at| self.bindings.get_mut(at)) {
                     Some(known) => *known = registered,
@@ -188,10 +200,9 @@ impl Presentity {
                 false
             }
             BindingEvent::Removed => {
-                if let Some(at) = known {
-                    self.bindings.remove(at);
-                }
+                let gone = known.map(|at| self.bindings.remove(at));
                 self.offline_confidence = confidence;
+                self.offline_at = gone.filter(|_| silent).map_or(at, |gone| gone.at);
                 // That it is not registered is told once, also to who talks meanwhile and counts as online for it.
                 self.bindings.is_empty() && self.stored.registered() != Terminal::Offline
             }
@@ -214,12 +225,15 @@ impl Presentity {
         contact: Option<Arc<str>>,
         weak: bool,
         withdrawn: bool,
+        at: Timestamp,
+        silent: bool,
     ) -> Option<End> {
         let over = fact.state == DialogState::Terminated;
-        if !withdrawn && (fact.whole || over) {
-            self.set_up_seen = true;
-        }
         let known = self.ends.iter().position(|known| known.fact.end == fact.end);
+        let seen_at = known.and_then(|at| self.ends.get(at)).filter(|_| silent).map_or(at, |known| known.at);
+        if !withdrawn && (fact.whole || over) {
+            self.set_up_seen_at = self.set_up_seen_at.max(Some(seen_at));
+        }
         let mut gone = None;
         if over || withdrawn {
             gone = known.map(|at| self.ends.remove(at));
@@ -228,7 +242,7 @@ impl Presentity {
             let user_agent = self
                 .user_agent_of(contact.as_ref())
                 .or_else(|| known.and_then(|at| self.ends.get(at)?.user_agent.clone()));
-            let end = End { fact, contact, user_agent, weak };
+            let end = End { fact, at: seen_at, contact, user_agent, weak };
             let room = self.ends.len() < MOST_OF_ONE;
             match known.and_then(|at| self.ends.get_mut(at)) {
                 Some(known) => *known = end,
@@ -284,12 +298,12 @@ impl Presentity {
         known.binding.user_agent.clone()
     }
 
-    /// All that is now true of it; what only documents list stays away where nobody wants those. `assumed`: the capture
-    /// is young enough that its beginning still matters.
+    /// All that is now true of it; what only documents list stays away where nobody wants those. `was_seen` says whether
+    /// the capture shows all since a moment.
     pub(super) fn state(
         &mut self,
         wanted: ChangesWanted,
-        assumed: bool,
+        was_seen: &dyn Fn(Option<Timestamp>) -> bool,
         session_type: impl FnOnce(&DialogFact) -> Arc<str>,
     ) -> PresentityState {
         let (terminal, session, watching) = self.status();
@@ -298,7 +312,7 @@ impl Presentity {
         let contact = contact.or(self.newest_contact()).cloned();
         let user_agent =
             self.user_agent_of(contact.as_ref()).or_else(|| engaged.and_then(|end| end.user_agent.clone()));
-        let confidence = self.confidence(engaged, assumed);
+        let confidence = self.confidence(engaged, was_seen);
         let state = PresentityState {
             terminal,
             registered: self.stored.registered(),
@@ -341,15 +355,20 @@ impl Presentity {
     }
 
     /// The worst of the evidence that holds the status.
-    fn confidence(&self, engaged: Option<&End>, assumed: bool) -> Confidence {
-        let terminal =
-            self.bindings.iter().map(|binding| binding.confidence).min().unwrap_or(self.offline_confidence);
+    fn confidence(&self, engaged: Option<&End>, was_seen: &dyn Fn(Option<Timestamp>) -> bool) -> Confidence {
+        let or_degraded = |confidence, at| if was_seen(at) { confidence } else { Confidence::Degraded };
+        let registered = |known: &Registered| or_degraded(known.confidence, Some(known.at));
+        let terminal = match self.bindings.iter().map(registered).min() {
+            Some(confidence) => confidence,
+            None if self.stored.registered() == Terminal::Unknown => self.offline_confidence,
+            None => or_degraded(self.offline_confidence, Some(self.offline_at)),
+        };
         let session = match engaged {
-            Some(end) if end.weak => end.fact.confidence.max(Confidence::Weak),
-            Some(end) => end.fact.confidence,
+            Some(end) if end.weak => or_degraded(end.fact.confidence.max(Confidence::Weak), Some(end.at)),
+            Some(end) => or_degraded(end.fact.confidence, Some(end.at)),
             None => self.idle_confidence,
         };
-        let start = if assumed && !self.set_up_seen { Confidence::Degraded } else { Confidence::Full };
+        let start = or_degraded(Confidence::Full, self.set_up_seen_at);
         let domain = if self.supported || self.given { Confidence::Full } else { Confidence::Weak };
         terminal.max(session).max(start).max(domain)
     }

@@ -22,14 +22,23 @@ pub enum LineKind {
     Told,
     /// The first of something strange.
     Oddity,
+    /// The capture became blind, or sees again.
+    Capture,
     /// The end of a run.
     Summary,
 }
 
 impl LineKind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Status, Self::Contact, Self::Publication, Self::Told, Self::Oddity, Self::Summary];
+    pub const ALL: [Self; 7] = [
+        Self::Status,
+        Self::Contact,
+        Self::Publication,
+        Self::Told,
+        Self::Oddity,
+        Self::Capture,
+        Self::Summary,
+    ];
 
     /// The value of `kind` in a JSON line.
     pub const fn name(self) -> &'static str {
@@ -39,6 +48,7 @@ impl LineKind {
             Self::Publication => "publication",
             Self::Told => "told",
             Self::Oddity => "oddity",
+            Self::Capture => "capture",
             Self::Summary => "summary",
         }
     }
@@ -52,6 +62,7 @@ impl LineKind {
             Self::Publication => "offhook.publication.v1",
             Self::Told => "offhook.told.v1",
             Self::Oddity => "offhook.oddity.v1",
+            Self::Capture => "offhook.capture.v1",
             Self::Summary => "offhook.summary.v1",
         }
     }

@@ -104,6 +104,29 @@ names! {
     }
 }
 
+impl Rule {
+    /// It is a conclusion from what did not come within a time: that may have come unseen.
+    pub const fn rests_on_silence(self) -> bool {
+        matches!(
+            self,
+            Self::RegisterPresumed
+                | Self::RegisterExpired
+                | Self::AckPresumed
+                | Self::AckWithoutFinal
+                | Self::NotRetried
+                | Self::ByeTimeout
+                | Self::ForkLost
+                | Self::NoResponse
+                | Self::NoAck
+                | Self::SessionExpired
+                | Self::CopyEnded
+                | Self::DialogCap
+                | Self::SubscriptionExpired
+                | Self::GraceOver
+        )
+    }
+}
+
 names! {
     /// How a dialog end ended.
     EndReason {
@@ -162,7 +185,7 @@ pub enum Confidence {
     Full,
     /// Believed on partial evidence: half a transaction, an inferred end, an unmanaged domain.
     Weak,
-    /// The capture began in the middle: what began before it may still go on.
+    /// The capture began in the middle, or was blind: what began before it, or ended meanwhile, was not seen.
     Degraded,
 }
 

@@ -23,7 +23,7 @@ Lets seeded phones, a PBX, a mirror port and a presence server happen in virtual
 with what was true. Without a SEED it begins at 1; with one, and no --count, it is that seed only.
 
   --count N     so many seeds, from SEED on (100)
-  --kind KIND   perfect, lost-1, lost-5, rough, bypass or cramped; may be repeated (all of them)
+  --kind KIND   perfect, lost-1, lost-5, rough, bypass, cramped or spells; may be repeated (all of them)
   --keep        leave the files of runs that passed, too
   --worst N     the N longest times in which a status was wrong
 

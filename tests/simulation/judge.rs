@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use offhook::presence::{Session, Terminal};
-use offhook::track::DialogState;
+use offhook::track::{Confidence, DialogState};
 
 use super::listener::{Status, Told};
 use super::mirror::Shown;
@@ -241,6 +241,43 @@ pub fn safe(
                 USERS[user],
                 it.rule,
                 it.frame
+            ));
+        }
+    }
+    breaches
+}
+
+/// What a line says surely is true when it says so. What is said between the frames of one moment is not looked at. And
+/// SPEC section 11 takes one call that is seen for all that there are: what somebody did in a blind spell and still does
+/// beside it is not known.
+pub fn honest(
+    user: usize,
+    truth: &[Moment],
+    told: &[Told],
+    spells: &[(u64, u64)],
+    lag_us: u64,
+) -> Vec<String> {
+    let doing = |at_us: u64| truth.iter().rfind(|it| it.at_us <= at_us).map_or(&[][..], |it| &it.doing);
+    let mut breaches = Vec::new();
+    let lines: Vec<&Told> = told.iter().filter(|it| it.line).collect();
+    for (at, it) in lines.iter().enumerate().filter(|(_, it)| it.confidence == Confidence::Full) {
+        if lines.get(at + 1).is_some_and(|next| next.at_us <= it.at_us + lag_us) {
+            continue;
+        }
+        let status = (it.terminal, it.session);
+        let around = truth_spans(truth, it.at_us.saturating_sub(lag_us), it.at_us + lag_us);
+        let dark_us = spells.iter().map(|(_, to_us)| *to_us).rfind(|&to_us| to_us <= it.at_us).unwrap_or(0);
+        let from_the_dark =
+            doing(it.at_us).iter().any(|(_, peer)| doing(dark_us).iter().any(|(_, before)| before == peer));
+        if !from_the_dark && !around.iter().any(|(.., truly)| *truly == status) {
+            breaches.push(format!(
+                "{:.3} s: {} is surely {}, by {} in frame {}; the truth is {}",
+                it.at_us as f64 / 1e6,
+                USERS[user],
+                name(status),
+                it.rule,
+                it.frame,
+                true_at(truth, it.at_us)
             ));
         }
     }

@@ -9,7 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use offhook::base::{FrameId, Hop, Limits, LinkType, Random, Rules, Timestamp, Transmit, Transport};
+use offhook::base::{
+    Blindness, CaptureChange, CaptureEvent, FrameCounts, FrameId, Hop, Limits, LinkType, Random, Rules,
+    Timestamp, Transmit, Transport,
+};
 use offhook::compositor::{PresenceServer, PresenceServerOptions};
 use offhook::decode::Frame;
 use offhook::io::output::{JsonLines, Outlet, PublicationCounts, Sources, Summary};
@@ -45,6 +48,10 @@ pub enum Trouble {
     ServerRestarts,
     /// The tap is killed and started again: nothing is left of what it knew.
     TapRestarts,
+    /// The mirror shows nothing any more, and the tap is told so.
+    Blind,
+    /// It shows everything again.
+    Sees,
 }
 
 /// One status of one user as the tap told it.
@@ -324,6 +331,10 @@ impl Listener {
         let now = self.now;
         match trouble {
             Trouble::Server(mood) => self.mood = mood,
+            Trouble::Blind => {
+                self.capture(CaptureChange::Blind { why: Blindness::Drops, since: now });
+            }
+            Trouble::Sees => self.capture(CaptureChange::Seeing),
             Trouble::ServerRestarts => {
                 self.restarts += 1;
                 let seed = seed32(self.random.next() ^ self.restarts);
@@ -355,6 +366,12 @@ impl Listener {
                 }
             }
         }
+    }
+
+    fn capture(&mut self, what: CaptureChange) {
+        let counts = FrameCounts::default();
+        self.tap.handle_capture(&CaptureEvent { at: self.now, interface: "span0".into(), what, counts });
+        self.drain();
     }
 
     fn drain(&mut self) {
@@ -640,8 +657,12 @@ impl Listener {
         }
         let settled = self.publisher.is_settled();
         self.look_at_server();
-        let summary =
-            Summary { last: Some(self.now), counters: self.tap.counters(), publications: self.counts };
+        let summary = Summary {
+            last: Some(self.now),
+            counters: self.tap.counters(),
+            capture: Vec::new(),
+            publications: self.counts,
+        };
         self.lines.summary(&summary).expect("lines are kept in memory");
         let lines = self.kept.0.take();
         Heard {

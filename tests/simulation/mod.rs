@@ -52,11 +52,21 @@ pub enum Kind {
     Bypass,
     /// Tables that hold nearly nothing: what is claimed must still have been true.
     Cramped,
+    /// The mirror is perfect, but for some times in which it shows nothing, and the tap is told so: what is sure must be
+    /// true.
+    Spells,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Perfect, Self::LostOne, Self::LostFive, Self::Rough, Self::Bypass, Self::Cramped];
+    pub const ALL: [Self; 7] = [
+        Self::Perfect,
+        Self::LostOne,
+        Self::LostFive,
+        Self::Rough,
+        Self::Bypass,
+        Self::Cramped,
+        Self::Spells,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -66,6 +76,7 @@ impl Kind {
             Self::Rough => "rough",
             Self::Bypass => "bypass",
             Self::Cramped => "cramped",
+            Self::Spells => "spells",
         }
     }
 
@@ -129,7 +140,8 @@ pub fn run(seed: u64, kind: Kind, sabotage: Sabotage) -> Report {
         shape,
         manner,
         lost_per_mille: if kind == Kind::Rough && pick(2) { 30 } else { 0 },
-        some_tcp: pick(2),
+        // A stream has to find its place again after a spell, which is for other runs to judge.
+        some_tcp: pick(2) && kind != Kind::Spells,
         accidents: true,
         between_calls_us: 12 * SECOND_US,
         calls_until_us: match kind {
@@ -144,15 +156,20 @@ pub fn run(seed: u64, kind: Kind, sabotage: Sabotage) -> Report {
     let wrapping = Wrapping { link: Link::Ethernet, vlan: None };
     let frames = wire::wrap(&world.sent, wrapping);
     let faults = faults(kind, &mut random);
-    let shown = mirror::show(&frames, faults, HEALS_US, world.pbx_address.ip(), &mut random);
-    let setup = setup(kind, sabotage, &mut random);
+    let mut shown = mirror::show(&frames, faults, HEALS_US, world.pbx_address.ip(), &mut random);
+    let mut setup = setup(kind, sabotage, &mut random);
+    let spells = if kind == Kind::Spells { spells(&mut random) } else { Vec::new() };
+    for &(from_us, to_us) in &spells {
+        shown.retain(|frame| !(from_us..to_us).contains(&frame.at_us));
+        setup.troubles.extend([(from_us, Trouble::Blind), (to_us, Trouble::Sees)]);
+    }
     let mut listener = Listener::new(seed, setup);
     for frame in shown.iter().filter(|frame| frame.at_us <= end_us) {
         listener.frame(frame);
     }
     listener.run_until(timestamp(end_us));
     let heard = listener.finish();
-    let (breaches, share) = judged(kind, &world, &heard, &shown, end_us);
+    let (breaches, share) = judged(kind, &world, &heard, &shown, &spells, end_us);
     Report {
         seed,
         kind,
@@ -172,7 +189,7 @@ pub fn run(seed: u64, kind: Kind, sabotage: Sabotage) -> Report {
 fn faults(kind: Kind, random: &mut Random) -> Faults {
     let mut some = |most: u64| if random.next().is_multiple_of(2) { random.next() % most } else { 0 };
     match kind {
-        Kind::Perfect | Kind::Bypass | Kind::Cramped => Faults::default(),
+        Kind::Perfect | Kind::Bypass | Kind::Spells | Kind::Cramped => Faults::default(),
         Kind::LostOne => Faults { lost_per_mille: 10, ..Faults::default() },
         Kind::LostFive => Faults { lost_per_mille: 50, ..Faults::default() },
         Kind::Rough => Faults {
@@ -184,6 +201,20 @@ fn faults(kind: Kind, random: &mut Random) -> Faults {
             late_us: some(2) * 250_000,
             one_way: some(4) == 3,
         },
+    }
+}
+
+/// From when to when the mirror shows nothing.
+fn spells(random: &mut Random) -> Vec<(u64, u64)> {
+    let mut spells = Vec::new();
+    let mut at_us = 0;
+    loop {
+        let from_us = at_us + (20 + random.next() % 120) * SECOND_US + random.next() % SECOND_US;
+        at_us = from_us + SECOND_US / 10 + random.next() % (40 * SECOND_US);
+        if at_us >= HEALS_US {
+            return spells;
+        }
+        spells.push((from_us, at_us));
     }
 }
 
@@ -244,7 +275,14 @@ fn cramped() -> Limits {
     }
 }
 
-fn judged(kind: Kind, world: &World, heard: &Heard, shown: &[Shown], end_us: u64) -> (Vec<String>, Share) {
+fn judged(
+    kind: Kind,
+    world: &World,
+    heard: &Heard,
+    shown: &[Shown],
+    spells: &[(u64, u64)],
+    end_us: u64,
+) -> (Vec<String>, Share) {
     let mut breaches = heard.breaches.clone();
     let mut share = Share::default();
     let windows = judge::windows(CAP_S, world.setting.manner.granted_s);
@@ -259,6 +297,9 @@ fn judged(kind: Kind, world: &World, heard: &Heard, shown: &[Shown], end_us: u64
         }
         let lag_us = if kind == Kind::Rough { 8 * SECOND_US } else { SECOND_US };
         breaches.extend(judge::safe(user, truth, told, end_us, lag_us, &windows));
+        if kind == Kind::Spells {
+            breaches.extend(judge::honest(user, truth, told, spells, LAG_US));
+        }
         breaches.extend(judge::final_ends(user, told, &byes, end_us, LAG_US));
         let share_until_us = if kind == Kind::Perfect { end_us } else { HEALS_US };
         let one = judge::share(user, truth, told, 0, share_until_us);
@@ -281,7 +322,7 @@ fn handed_on(kind: Kind, user: usize, told: &[Told], heard: &Heard, end_us: u64)
         .map(|it| (it.at_us, if it.publishable { (it.terminal, it.session) } else { Status::default() }))
         .collect();
     let (held, lamp) = (&heard.held[user], &heard.lamp[user]);
-    if kind != Kind::Rough {
+    if !matches!(kind, Kind::Rough | Kind::Spells) {
         let mut breaches = judge::follows("the server holds", user, held, &published, HANDED_ON_US, end_us);
         breaches.extend(judge::follows("the lamp was told", user, lamp, held, HANDED_ON_US, end_us));
         return breaches;

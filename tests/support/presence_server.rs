@@ -193,13 +193,14 @@ impl PresenceServer {
         make_tables(run);
         let config = include_str!("../kamailio/presence.cfg")
             .replace("LEAST_EXPIRES", &self.wanted.least_expires_s.to_string())
+            .replace("ADDRESS", "127.0.0.1")
             .replace("TLS_PORT", &self.tls_address.port().to_string())
             .replace("PORT", &self.address.port().to_string())
             .replace("RUN", &run.display().to_string());
         fs::write(run.join("presence.cfg"), config).expect("the configuration is written");
         let mut command = Command::new("kamailio");
         command
-            .args(["-DD", "-E", "-M", "8", "-f"])
+            .args(["-DD", "-E", "-M", "8", "-A", "WITH_TLS", "-f"])
             .arg(run.join("presence.cfg"))
             .arg("-Y")
             .arg(run)

@@ -1,11 +1,12 @@
 //! Several inputs as one, in the order of time.
-//! In: paths. Out: `Frame`. Knows nothing of formats.
+//! In: paths. Out: `Captured`. Knows nothing of formats.
 
 use std::collections::VecDeque;
 
 use crate::base::FrameId;
 use crate::decode::Frame;
 
+use super::Captured;
 use super::error::CaptureError;
 use super::filter::{self, Filter};
 use super::reader::CaptureReader;
@@ -78,13 +79,13 @@ impl MergedCapture {
         Ok(merged)
     }
 
-    /// The next frame; `None` when all inputs are at their end.
+    /// The next frame or event; `None` when all inputs are at their end.
     ///
     /// # Errors
     /// Those of one input, each once. That input then ends, unless only one of its interfaces is unreadable;
     /// the others go on.
     #[expect(clippy::should_implement_trait, reason = "the frame is lent, which no Iterator can do")]
-    pub fn next(&mut self) -> Option<Result<Frame<'_>, CaptureError>> {
+    pub fn next(&mut self) -> Option<Result<Captured<'_>, CaptureError>> {
         if let Some(error) = self.unread.pop_front() {
             return Some(Err(error));
         }
@@ -97,19 +98,22 @@ impl MergedCapture {
             .inputs
             .iter_mut()
             .filter(|input| input.state == State::Ready)
-            .filter_map(|input| Some((input.reader.current()?.at, input)))
+            .filter_map(|input| Some((input.reader.current_at()?, input)))
             .min_by_key(|(at, _)| *at)
             .map(|(_, input)| input)?;
         earliest.state = State::Behind;
         let source = earliest.source;
+        if let Some(event) = earliest.reader.event.take() {
+            return Some(Ok(Captured::Event(event)));
+        }
         let record = earliest.reader.current()?;
-        Some(Ok(Frame {
+        Some(Ok(Captured::Frame(Frame {
             at: record.at,
             id: FrameId::new(source, record.number),
             link: record.link,
             bytes: record.bytes,
             wire_length: record.wire_length,
-        }))
+        })))
     }
 
     /// Bytes read and bytes there are, of all inputs, compressed as they are. The latter is unknown as soon
@@ -129,7 +133,7 @@ impl MergedCapture {
         &self.warnings
     }
 
-    /// Goes on in one input until a frame matches.
+    /// Goes on in one input until a frame matches, or something happened to the capture.
     fn make_ready(&mut self, index: usize) -> Result<(), CaptureError> {
         let Some(input) = self.inputs.get_mut(index) else {
             return Ok(());

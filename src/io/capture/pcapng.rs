@@ -1,17 +1,21 @@
 //! pcapng: sections, interfaces, packet blocks.
-//! In: blocks. Out: records. Knows nothing of pcap.
+//! In: blocks. Out: records, and what happened to the capture. Knows nothing of pcap.
 //! Packets and interfaces are parsed by `pcap-parser`. Block lengths are walked here, so that blocks of no
 //! interest are passed over whatever their length, and a bogus length asks for no memory.
+
+use std::sync::Arc;
 
 use pcap_parser::{
     OptionCode, parse_enhancedpacketblock_be, parse_enhancedpacketblock_le,
     parse_interfacedescriptionblock_be, parse_interfacedescriptionblock_le,
+    parse_interfacestatisticsblock_be, parse_interfacestatisticsblock_le,
 };
 
-use crate::base::{LinkType, Timestamp};
+use crate::base::{CaptureChange, FrameCounts, LinkType, Timestamp};
 
 use super::MAX_RECORD_BYTES;
 use super::error::CaptureError;
+use super::event_text::event;
 use super::reader::{CaptureReader, Current, known_link, link_name};
 
 /// The first bytes of a section header block, the same in both byte orders.
@@ -21,12 +25,24 @@ const INTERFACE_DESCRIPTION: u32 = 1;
 /// Obsolete, but still found in old files.
 const PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
+const INTERFACE_STATISTICS: u32 = 5;
 const ENHANCED_PACKET: u32 = 6;
+
+/// What an interface dropped, and the system; the parser knows no names for these.
+const ISB_IFRECV: OptionCode = OptionCode(4);
+const ISB_IFDROP: OptionCode = OptionCode(5);
+const ISB_OSDROP: OptionCode = OptionCode(7);
 
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
 /// Longest block that is held: a record with its options.
 const MAX_BLOCK_BYTES: usize = MAX_RECORD_BYTES + (64 << 10);
+
+/// Longest block of counters that is looked at.
+const MAX_STATISTICS_BYTES: usize = 16 << 10;
+
+/// Longest name of an interface that is kept. Those of Linux have 15 bytes.
+const MAX_NAME_BYTES: usize = 64;
 
 /// Interfaces of one section.
 const MAX_INTERFACES: usize = 65_536;
@@ -46,6 +62,7 @@ pub(super) struct Section {
 
 #[derive(Debug)]
 struct Interface {
+    name: Arc<str>,
     number: u32,
     link: Option<LinkType>,
     /// That its link type is unknown was said.
@@ -103,7 +120,8 @@ impl CaptureReader {
                 return Err(self.damaged_block(format!("it says it is {length} bytes long")));
             }
             let is_packet = matches!(kind, PACKET | SIMPLE_PACKET | ENHANCED_PACKET);
-            if !is_packet && kind != INTERFACE_DESCRIPTION {
+            let is_counters = kind == INTERFACE_STATISTICS && length <= MAX_STATISTICS_BYTES;
+            if !is_packet && !is_counters && kind != INTERFACE_DESCRIPTION {
                 let cut = self.truncated_block();
                 if !self.buffer.skip(length).map_err(|reason| self.read_error(reason))? {
                     return Err(cut);
@@ -123,6 +141,14 @@ impl CaptureReader {
             }
             if kind == INTERFACE_DESCRIPTION {
                 self.describe_interface(section, length)?;
+                self.buffer.consume(length);
+                continue;
+            }
+            if is_counters {
+                if self.statistics(section, length) {
+                    self.taken = length;
+                    return Ok(true);
+                }
                 self.buffer.consume(length);
                 continue;
             }
@@ -169,7 +195,11 @@ impl CaptureReader {
                 if section.big_endian { i64::from_be_bytes(*offset) } else { i64::from_le_bytes(*offset) }
             });
         let number = described.linktype.0.cast_unsigned();
+        let name = described.options.iter().find(|option| option.code == OptionCode::IfName);
+        let name = name.and_then(|option| Some(text(option.as_bytes().ok()?, MAX_NAME_BYTES)));
+        let name = name.unwrap_or_else(|| format!("interface {}", section.interfaces.len()));
         section.interfaces.push(Interface {
+            name: name.into(),
             number,
             link: known_link(number),
             told: false,
@@ -178,6 +208,40 @@ impl CaptureReader {
             offset_s,
         });
         Ok(())
+    }
+
+    /// Reads the counters of an interface, and what happened there. Whether they can be read.
+    fn statistics(&mut self, section: &Section, length: usize) -> bool {
+        let block = self.buffer.available().get(..length).unwrap_or_default();
+        let parsed = if section.big_endian {
+            parse_interfacestatisticsblock_be(block)
+        } else {
+            parse_interfacestatisticsblock_le(block)
+        };
+        let Ok((_, counted)) = parsed else { return false };
+        let Some(interface) = section.interfaces.get(counted.if_id as usize) else { return false };
+        let option = |code| {
+            let option = counted.options.iter().find(|option| option.code == code)?;
+            option.as_bytes().ok()
+        };
+        let number = |code| {
+            let bytes = option(code).and_then(|bytes| bytes.first_chunk::<8>()).copied().unwrap_or_default();
+            if section.big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) }
+        };
+        let counts = FrameCounts {
+            received: number(ISB_IFRECV),
+            kernel_dropped: number(ISB_OSDROP),
+            interface_dropped: number(ISB_IFDROP),
+        };
+        let at = interface.time(u64::from(counted.ts_high) << 32 | u64::from(counted.ts_low));
+        let comment = option(OptionCode::Comment).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let mut event = event(comment, at, Arc::clone(&interface.name), counts);
+        if event.what == CaptureChange::Counted {
+            // Whoever wrote it may have done so at any time: it must not hold up what follows.
+            event.at = section.last;
+        }
+        self.event = Some(event);
+        true
     }
 
     /// Takes the packet block of that length at the buffer's front. Whether its link type is known.
@@ -281,6 +345,11 @@ fn packet(block: &[u8], big_endian: bool) -> Option<Packet> {
         wire_length: number(24)? as usize,
         bytes_at: PACKET_BYTES_AT,
     })
+}
+
+/// At most so many bytes of a text, what is not UTF-8 replaced.
+fn text(bytes: &[u8], most: usize) -> String {
+    String::from_utf8_lossy(bytes.get(..most).unwrap_or(bytes)).into_owned()
 }
 
 /// Four bytes as a number.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pcap_parser::parse_pcap_header;
 
-use crate::base::{LinkType, Timestamp};
+use crate::base::{CaptureEvent, LinkType, Timestamp};
 use crate::decode::is_known_link;
 
 use super::MAX_RECORD_BYTES;
@@ -75,6 +75,8 @@ pub struct CaptureReader {
     /// Bytes at the buffer's front that the current record takes.
     pub(super) taken: usize,
     pub(super) current: Option<Current>,
+    /// Where the reader is at no record, but at what happened to the capture.
+    pub(super) event: Option<CaptureEvent>,
     /// Records so far.
     pub(super) number: u64,
     ended: bool,
@@ -107,6 +109,7 @@ impl CaptureReader {
             size: source.size,
             taken: 0,
             current: None,
+            event: None,
             number: 0,
             ended: false,
         };
@@ -130,7 +133,7 @@ impl CaptureReader {
     /// The input is truncated or damaged, or cannot be read.
     #[expect(clippy::should_implement_trait, reason = "the record is lent, which no Iterator can do")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, CaptureError> {
-        self.advance()?;
+        while self.advance()? && self.current.is_none() {}
         Ok(self.current())
     }
 
@@ -162,9 +165,9 @@ impl CaptureReader {
         }
     }
 
-    /// Goes to the next record. Whether there is one.
+    /// Goes to the next record or event. Whether there is one.
     pub(super) fn advance(&mut self) -> Result<bool, CaptureError> {
-        self.current = None;
+        (self.current, self.event) = (None, None);
         if self.ended {
             return Ok(false);
         }
@@ -186,6 +189,11 @@ impl CaptureReader {
             Ok(false) | Err(_) => self.ended = true,
         }
         found
+    }
+
+    /// When that is from which [`Self::advance`] went to.
+    pub(super) fn current_at(&self) -> Option<Timestamp> {
+        self.event.as_ref().map(|event| event.at).or_else(|| self.current.as_ref().map(|current| current.at))
     }
 
     /// The record that [`Self::advance`] went to.

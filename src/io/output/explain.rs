@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::style::{Ink, Style, clean, short_aor, shorten};
-use super::words::{Ground, happened, in_words};
+use super::words::{Ground, blindness, happened, in_words};
 use super::{Sources, Summary};
-use crate::base::FrameId;
+use crate::base::{CaptureChange, CaptureEvent, FrameId};
 use crate::identity::leaves_out;
 use crate::presence::{ChangeKind, PresentityChange, Session};
 use crate::sip::Aor;
@@ -89,6 +89,7 @@ impl<W: Write> Story<W> {
                     self.fact(observation, Some(&whose))?;
                 }
             }
+            TapOutput::Capture(event) => self.capture(event)?,
             TapOutput::Message(_) | TapOutput::Oddity { .. } => {}
         }
         Ok(())
@@ -152,6 +153,21 @@ impl<W: Write> Story<W> {
             "",
             self.style.paint(Ink::Dim, proof),
         )
+    }
+
+    /// What matters for how sure a story is that has begun.
+    fn capture(&mut self, event: &CaptureEvent) -> io::Result<()> {
+        let interface = clean(&event.interface);
+        let words = match event.what {
+            _ if !self.begun => return Ok(()),
+            CaptureChange::Blind { why, since } => {
+                format!("! the capture is blind since {since}: {interface} {}", blindness(why))
+            }
+            CaptureChange::Seeing => format!("! {interface} shows everything again"),
+            CaptureChange::Began | CaptureChange::Reached | CaptureChange::Counted => return Ok(()),
+        };
+        let time = self.style.paint(Ink::Dim, event.at);
+        writeln!(self.out, "{time}  {}", self.style.paint(Ink::Yellow, words))
     }
 
     fn change(&mut self, change: &PresentityChange) -> io::Result<()> {
@@ -430,8 +446,12 @@ mod tests {
         for output in outputs {
             story.output(output).unwrap();
         }
-        let summary =
-            Summary { last: None, counters: Counters::default(), publications: PublicationCounts::default() };
+        let summary = Summary {
+            last: None,
+            counters: Counters::default(),
+            capture: Vec::new(),
+            publications: PublicationCounts::default(),
+        };
         let found = story.end(&summary).unwrap();
         (found, story.unknown(), String::from_utf8(story.out).unwrap())
     }

@@ -3,10 +3,11 @@
 //! The README lists every key. Keys are never renamed; a value that is not known is absent, never null.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use super::jsonl_told::ToldLine;
 use super::{Outlet, Sources, Summary};
-use crate::base::{FrameId, Oddity, Timestamp};
+use crate::base::{CaptureChange, CaptureEvent, FrameCounts, FrameId, Oddity, Timestamp};
 use crate::presence::pidf::Facet;
 use crate::presence::{ChangeKind, PresentityChange, PresentityState, Session};
 use crate::publish::{Line, LineKind, PublicationOutcome};
@@ -78,6 +79,21 @@ struct ContactLine<'a> {
 }
 
 #[derive(Serialize)]
+struct CaptureLine<'a> {
+    kind: &'static str,
+    time: Timestamp,
+    event: &'static str,
+    interface: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    received: u64,
+    kernel_dropped: u64,
+    interface_dropped: u64,
+}
+
+#[derive(Serialize)]
 struct OddityLine<'a> {
     kind: &'static str,
     time: Timestamp,
@@ -117,6 +133,16 @@ struct SummaryLine<'a> {
     #[serde(serialize_with = "as_object")]
     ends: &'a [(&'static str, u64)],
     publications: Publications,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    capture: Vec<InterfaceCounts<'a>>,
+}
+
+#[derive(Serialize)]
+struct InterfaceCounts<'a> {
+    interface: &'a str,
+    received: u64,
+    kernel_dropped: u64,
+    interface_dropped: u64,
 }
 
 #[derive(Serialize)]
@@ -216,6 +242,26 @@ impl<S: LineSink> JsonLines<S> {
         }
     }
 
+    fn capture(&mut self, event: &CaptureEvent) -> io::Result<()> {
+        let (name, reason, since) = match event.what {
+            CaptureChange::Blind { why, since } => ("blind_began", Some(why.name()), Some(since)),
+            CaptureChange::Seeing => ("blind_ended", None, None),
+            CaptureChange::Began | CaptureChange::Reached | CaptureChange::Counted => return Ok(()),
+        };
+        let line = CaptureLine {
+            kind: LineKind::Capture.name(),
+            time: event.at,
+            event: name,
+            interface: &event.interface,
+            reason,
+            since,
+            received: event.counts.received,
+            kernel_dropped: event.counts.kernel_dropped,
+            interface_dropped: event.counts.interface_dropped,
+        };
+        self.line(LineKind::Capture, Some(event.at), None, &line)
+    }
+
     fn oddity(&mut self, oddity: Oddity, at: Timestamp, frame: FrameId) -> io::Result<()> {
         let sources = self.sources.clone();
         let line = OddityLine {
@@ -226,6 +272,15 @@ impl<S: LineSink> JsonLines<S> {
             source: sources.name(frame),
         };
         self.line(LineKind::Oddity, Some(at), None, &line)
+    }
+}
+
+fn interface_counts((interface, counts): &(Arc<str>, FrameCounts)) -> InterfaceCounts<'_> {
+    InterfaceCounts {
+        interface,
+        received: counts.received,
+        kernel_dropped: counts.kernel_dropped,
+        interface_dropped: counts.interface_dropped,
     }
 }
 
@@ -264,6 +319,7 @@ impl<S: LineSink> Outlet for JsonLines<S> {
         match output {
             TapOutput::Change(change) => self.change(change),
             TapOutput::Oddity { oddity, at, frame } => self.oddity(*oddity, *at, *frame),
+            TapOutput::Capture(event) => self.capture(event),
             TapOutput::Message(_) | TapOutput::Observed { .. } => Ok(()),
         }
     }
@@ -306,6 +362,7 @@ impl<S: LineSink> Outlet for JsonLines<S> {
                 acknowledged: summary.publications.acknowledged,
                 failed: summary.publications.failed,
             },
+            capture: summary.capture.iter().map(interface_counts).collect(),
         };
         self.line(LineKind::Summary, summary.last, None, &line)
     }
@@ -318,7 +375,6 @@ impl<S: LineSink> Outlet for JsonLines<S> {
 #[cfg(test)]
 mod tests {
     use super::super::PublicationCounts;
-    use std::sync::Arc;
 
     use super::*;
     use crate::presence::{BindingView, Terminal};
@@ -458,6 +514,7 @@ mod tests {
                 oddities: vec![("stream_gap", 1)],
                 ends: vec![("bye", 1)],
             },
+            capture: Vec::new(),
             publications: PublicationCounts { acknowledged: 1, failed: 1 },
         };
         lines.summary(&summary).unwrap();

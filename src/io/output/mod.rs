@@ -12,7 +12,7 @@ mod words;
 use std::io;
 use std::sync::Arc;
 
-use crate::base::{FrameId, Timestamp};
+use crate::base::{FrameCounts, FrameId, Timestamp};
 use crate::publish::PublicationOutcome;
 use crate::tap::{Counters, TapOutput};
 use crate::watch::Told;
@@ -73,6 +73,8 @@ pub struct Summary {
     pub last: Option<Timestamp>,
     /// What the tap counted.
     pub counters: Counters,
+    /// What each interface counted; empty when no counters are known.
+    pub capture: Vec<(Arc<str>, FrameCounts)>,
     /// What became of the publications; all zero when nothing was published.
     pub publications: PublicationCounts,
 }

@@ -2,6 +2,7 @@
 //! In: a state, and the rules that its two facets rest on. Out: text. Knows nothing of captures.
 
 use super::style::{clean, short_aor};
+use crate::base::Blindness;
 use crate::presence::{PresentityState, Session, Terminal};
 use crate::track::{Confidence, Rule};
 
@@ -46,6 +47,17 @@ pub(super) const fn happened(rule: Rule) -> &'static str {
         Rule::Unsubscribed => "it ended its subscription",
         Rule::SubscriptionExpired => "its subscription ran out",
         Rule::Attributed => "a registration showed whose phone it is",
+    }
+}
+
+/// What is wrong with an interface.
+pub(super) const fn blindness(why: Blindness) -> &'static str {
+    match why {
+        Blindness::Down => "is down",
+        Blindness::Removed => "is gone",
+        Blindness::NoLink => "has no link",
+        Blindness::Drops => "loses frames",
+        Blindness::ClockJump => "slept, or its clock was set",
     }
 }
 
@@ -142,7 +154,7 @@ fn how_sure(state: &PresentityState, terminal: Option<&Ground>, session: Option<
     match state.confidence {
         Confidence::Full => "All that this rests on was seen.".to_owned(),
         Confidence::Degraded => {
-            "Less sure: what there was before the capture began is not known, and a call from then may go on."
+            "Less sure: what was before the capture began, or while it was blind, is not known; a call from then may go on."
                 .to_owned()
         }
         Confidence::Weak => match guess {

@@ -316,6 +316,7 @@ impl Watch {
                     self.in_time(at);
                     self.reached.note(oddity.name());
                 }
+                TapOutput::Capture(event) => self.in_time(event.at),
                 TapOutput::Message(message) => self.in_time(message.at),
                 TapOutput::Observed { observation, .. } => self.observed(&observation),
             }

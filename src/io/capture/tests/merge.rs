@@ -19,7 +19,8 @@ fn merged(paths: &[String], filter: Option<&str>) -> Merged {
     let (mut frames, mut errors) = (vec![], vec![]);
     while let Some(next) = capture.next() {
         match next {
-            Ok(frame) => {
+            Ok(Captured::Event(_)) => {}
+            Ok(Captured::Frame(frame)) => {
                 let seconds = frame.at.as_nanos() / 1_000_000_000;
                 frames.push((frame.id.source(), frame.id.number(), seconds));
             }

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use super::style::{Cells, Ink, Style, counted, in_words, short_aor, shorten};
 use super::told::{LastWords, in_words as told_in_words};
+use super::words::blindness;
 use super::{Outlet, Sources, Summary, clean};
-use crate::base::{FrameId, Oddity, Timestamp};
+use crate::base::{CaptureChange, CaptureEvent, FrameId, Oddity, Timestamp};
 use crate::presence::{ChangeKind, PresentityChange, Session, Terminal};
 use crate::publish::{Operation, PublicationOutcome};
 use crate::sip::Aor;
@@ -289,6 +290,21 @@ impl<W: Write> Ladder<W> {
         self.print_about(words.line, Some(&change.aor))
     }
 
+    fn capture(&mut self, event: &CaptureEvent) -> io::Result<()> {
+        self.begin(event.at)?;
+        let interface = clean(&event.interface);
+        let mut line = self.beginning_of_line(event.at, "");
+        let (ink, words) = match event.what {
+            CaptureChange::Blind { why, since } => {
+                (Ink::Red, format!("! blind since {}: {interface} {}", self.clock(since), blindness(why)))
+            }
+            CaptureChange::Seeing => (Ink::Green, format!("! {interface} shows everything again")),
+            CaptureChange::Began | CaptureChange::Reached | CaptureChange::Counted => return Ok(()),
+        };
+        line.put(FIRST_CELL, ink, &words);
+        self.print(line)
+    }
+
     fn oddity(&mut self, oddity: Oddity, at: Timestamp, frame: FrameId) -> io::Result<()> {
         self.begin(at)?;
         let mut line = Cells::default();
@@ -382,6 +398,7 @@ impl<W: Write> Outlet for Ladder<W> {
             TapOutput::Message(message) => self.message(message),
             TapOutput::Change(change) => self.change(change),
             TapOutput::Oddity { oddity, at, frame } => self.oddity(*oddity, *at, *frame),
+            TapOutput::Capture(event) => self.capture(event),
             TapOutput::Observed { .. } => Ok(()),
         }
     }
@@ -482,6 +499,16 @@ impl<W: Write> Outlet for Ladder<W> {
             for (name, count) in &counters.oddities {
                 writeln!(self.out, "  {count:>8} × {}", table::oddity_in_words(name))?;
             }
+        }
+        for (interface, counts) in &summary.capture {
+            writeln!(
+                self.out,
+                "{}: {} received, {} dropped by the kernel, {} by the interface.",
+                clean(interface),
+                counts.received,
+                counts.kernel_dropped,
+                counts.interface_dropped
+            )?;
         }
         let publications = summary.publications;
         if publications.acknowledged + publications.failed > 0 {

@@ -67,7 +67,12 @@ fn ladder(style: Style, outputs: &[TapOutput], counters: Counters) -> String {
     for output in outputs {
         ladder.output(output).unwrap();
     }
-    let summary = Summary { last: ladder.last, counters, publications: PublicationCounts::default() };
+    let summary = Summary {
+        last: ladder.last,
+        counters,
+        capture: Vec::new(),
+        publications: PublicationCounts::default(),
+    };
     ladder.summary(&summary).unwrap();
     String::from_utf8(ladder.out).unwrap()
 }

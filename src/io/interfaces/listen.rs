@@ -1,0 +1,339 @@
+//! One interface, listened to by a thread of its own: it never waits for another, and never gives up.
+//! In: a libpcap handle. Out: batches of frames, in a bounded channel, with what became of the interface. Knows nothing of SIP.
+//!
+//! ```text
+//!              poll, dispatch ─► batch
+//!   ┌──────────────┐  down, removed, error   ┌─────────┐
+//!   │  listening   │ ──────────────────────► │ waiting │ ─┐ looks whether it is there
+//!   └──────────────┘ ◄────────────────────── └─────────┘ ◄┘
+//!                     opened again
+//! ```
+//! When the tap is slower than the wire the channel is full, this thread waits, the kernel's ring fills, and the kernel
+//! counts what it drops: there is one place where frames are lost, and it is counted.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use pcap::{Packet, Stat};
+
+use super::batch::Batch;
+use super::link;
+use super::media::is_media;
+use super::open::{Opened, open, reason};
+use super::sight::Sight;
+use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, LinkType, Timestamp};
+use crate::config::CaptureSection;
+use crate::io::clock::{Jump, WatchedClock};
+
+/// Frames fetched at once, at most.
+const BATCH_FRAMES: usize = 512;
+/// How often an interface and its counters are looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// How often one that is not there is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// What a thread sends: which interface, and what it showed.
+pub(super) type Shown = (u16, Batch);
+
+/// What a listener listens to, and how.
+pub(super) struct Listening {
+    /// Its place among the interfaces.
+    pub source: u16,
+    pub name: Arc<str>,
+    pub filter: Option<String>,
+    pub section: CaptureSection,
+    /// Raised when all are to stop.
+    pub stop: Arc<AtomicBool>,
+    pub out: SyncSender<Shown>,
+}
+
+/// The thread's own.
+pub(super) struct Listener {
+    listening: Listening,
+    opened: Option<Opened>,
+    sight: Sight,
+    clock: WatchedClock,
+    /// Of all handles before this one.
+    counts_before: FrameCounts,
+    counts: FrameCounts,
+    looked_at: Instant,
+    fault: Option<Blindness>,
+    frames: u64,
+    refused: u64,
+    /// No frame from before that is still to come.
+    reached: Timestamp,
+    batch: Batch,
+    /// That it cannot be opened again was said.
+    told: bool,
+}
+
+impl Listener {
+    /// Begins to listen; without a handle it waits for the interface first. The handle was opened after `began`.
+    #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
+    pub(super) fn new(listening: Listening, opened: Option<Opened>, began: Timestamp) -> Self {
+        let mut batch = Batch::default();
+        batch.events.push(CaptureEvent {
+            at: began,
+            interface: Arc::clone(&listening.name),
+            what: CaptureChange::Began,
+            counts: FrameCounts::default(),
+        });
+        Self {
+            sight: Sight::new(Arc::clone(&listening.name), &listening.section, began),
+            listening,
+            opened,
+            clock: WatchedClock::start(),
+            counts_before: FrameCounts::default(),
+            counts: FrameCounts::default(),
+            looked_at: Instant::now(),
+            fault: None,
+            frames: 0,
+            refused: 0,
+            reached: began,
+            batch,
+            told: false,
+        }
+    }
+
+    /// Listens until it is to stop, or nobody takes batches any more.
+    pub(super) fn run(mut self) {
+        self.look();
+        while self.hand_over() {
+            if self.listening.stop.load(Ordering::Relaxed) {
+                return self.end();
+            }
+            match self.opened.take() {
+                Some(opened) => self.opened = self.listen(opened),
+                None => self.wait(),
+            }
+            if self.looked_at.elapsed() >= LOOK {
+                self.look();
+            }
+        }
+    }
+
+    /// Gives what came, and how far it came. Whether somebody took it.
+    fn hand_over(&mut self) -> bool {
+        let mut batch = std::mem::take(&mut self.batch);
+        (batch.reached, batch.counts, batch.refused) = (self.reached, self.counts, self.refused);
+        self.listening.out.send((self.listening.source, batch)).is_ok()
+    }
+
+    /// The last frames that the kernel holds, and the last counts.
+    fn end(mut self) {
+        // What came until now is handed over by the kernel within this time.
+        thread_sleep(Duration::from_millis(u64::from(self.listening.section.merge_window_ms)));
+        while let Some(opened) = self.opened.take() {
+            let before = self.batch.len();
+            self.opened = self.listen(opened);
+            if self.batch.len() < before + BATCH_FRAMES {
+                break;
+            }
+        }
+        self.look();
+        self.batch.is_last = true;
+        self.hand_over();
+    }
+
+    /// Fetches what came; waits a little if nothing did. Gives the handle back if it can still be used.
+    fn listen(&mut self, mut opened: Opened) -> Option<Opened> {
+        let waited = poll(
+            &mut [PollFd::new(opened.handle.as_fd(), PollFlags::POLLIN)],
+            PollTimeout::from(u16::try_from(self.period_ms()).unwrap_or(u16::MAX)),
+        );
+        // A signal interrupts the wait; what else may be wrong is told by the next step.
+        let _ = waited;
+        let now = self.now();
+        let Self { batch, frames, refused, listening, .. } = self;
+        let refuse_media = listening.filter.is_none();
+        let link = opened.link;
+        let fetched = opened.handle.dispatch(Some(BATCH_FRAMES), |packet| {
+            *frames += 1;
+            if refuse_media && is_media(link, packet.data) {
+                *refused += 1;
+            } else {
+                push(batch, *frames, link, &packet);
+            }
+        });
+        match fetched {
+            Ok(fetched) if fetched < BATCH_FRAMES => {
+                // The ring is empty: what is older than the time in which the kernel hands over has come.
+                let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));
+                self.reach(now.before(window));
+                Some(opened)
+            }
+            Ok(_) => {
+                self.reach(self.batch.last_at().unwrap_or_default());
+                Some(opened)
+            }
+            Err(error) => {
+                self.lose(opened, &reason(error));
+                None
+            }
+        }
+    }
+
+    /// Half of the time within which others wait for this one's word.
+    fn period_ms(&self) -> u32 {
+        (self.listening.section.merge_window_ms / 2).clamp(2, 20)
+    }
+
+    /// The handle can be used no more: the interface went down, or away.
+    fn lose(&mut self, mut opened: Opened, reason: &str) {
+        self.read_counts(&mut opened);
+        self.counts_before = self.counts;
+        drop(opened);
+        if link::fault(&self.listening.name).is_none() {
+            eprintln!("offhook: {} cannot be listened to: {reason}; it is opened again", self.listening.name);
+        }
+        self.look();
+    }
+
+    /// Looks whether the interface is there again.
+    fn wait(&mut self) {
+        let name = &self.listening.name;
+        if matches!(link::fault(name), None | Some(Blindness::NoLink)) {
+            match open(name, self.listening.filter.as_deref(), &self.listening.section) {
+                Ok(opened) => {
+                    (self.opened, self.told) = (Some(opened), false);
+                    return self.look();
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.told, true) {
+                        eprintln!("offhook: {error}; it is tried again");
+                    }
+                }
+            }
+        }
+        let pause = LOOK_AGAIN.min(Duration::from_millis(u64::from(self.period_ms())));
+        thread_sleep(pause);
+        let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));
+        let now = self.now();
+        self.reach(now.before(window));
+    }
+
+    /// The wall clock. When it jumped, what passed meanwhile was not seen.
+    fn now(&mut self) -> Timestamp {
+        let (now, jump) = self.clock.read();
+        let name = &self.listening.name;
+        match jump {
+            Jump::None => {}
+            Jump::Ahead(by) => {
+                eprintln!(
+                    "offhook: {name}: the clock went {} s ahead; nothing was seen meanwhile",
+                    by.as_secs()
+                );
+                self.judge(now, Some(Blindness::ClockJump));
+            }
+            Jump::Back(by) => {
+                let by = by.as_secs();
+                eprintln!(
+                    "offhook: {name}: the clock was set back by {by} s; until it has caught up, times stand still"
+                );
+            }
+        }
+        now
+    }
+
+    fn reach(&mut self, at: Timestamp) {
+        self.reached = self.reached.max(at);
+    }
+
+    /// Looks at the interface and its counters.
+    #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
+    fn look(&mut self) {
+        let now = self.now();
+        self.looked_at = Instant::now();
+        if let Some(mut opened) = self.opened.take() {
+            self.read_counts(&mut opened);
+            self.opened = Some(opened);
+        }
+        let fault = link::fault(&self.listening.name).or(self.opened.is_none().then_some(Blindness::Down));
+        self.tell(fault);
+        self.judge(now, fault);
+    }
+
+    fn judge(&mut self, now: Timestamp, fault: Option<Blindness>) {
+        if let Some(event) = self.sight.look(now, self.counts, fault) {
+            // Its place is behind the frames that were fetched, and before those that are still to come.
+            let at = self.reached.max(self.batch.last_at().unwrap_or_default());
+            self.batch.events.push(CaptureEvent { at, ..event });
+        }
+    }
+
+    fn read_counts(&mut self, opened: &mut Opened) {
+        if let Ok(stat) = opened.handle.stats() {
+            self.counts = sum(self.counts_before, self.counts, stat);
+        }
+    }
+
+    /// Says what became of the interface, once each time.
+    fn tell(&mut self, fault: Option<Blindness>) {
+        if self.fault == fault {
+            return;
+        }
+        let name = &self.listening.name;
+        match fault {
+            Some(Blindness::Removed) => eprintln!("offhook: {name} is gone; waiting for it to come back"),
+            Some(Blindness::Down) => eprintln!("offhook: {name} is down; waiting for it to come up"),
+            Some(Blindness::NoLink) => eprintln!("offhook: {name} has no link; waiting for it"),
+            Some(Blindness::Drops | Blindness::ClockJump) | None => eprintln!("offhook: {name} is back"),
+        }
+        self.fault = fault;
+    }
+}
+
+fn push(batch: &mut Batch, number: u64, link: LinkType, packet: &Packet<'_>) {
+    let header = packet.header;
+    // With this precision the field for microseconds holds nanoseconds.
+    let seconds = u64::try_from(header.ts.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(header.ts.tv_usec).unwrap_or_default();
+    let at = Timestamp::from_secs(seconds).after(Duration::from_nanos(nanoseconds));
+    batch.push(at, number, link, packet.data, header.len as usize);
+}
+
+/// libpcap's counters have 32 bits and begin anew with each handle; ours go on.
+fn sum(before: FrameCounts, last: FrameCounts, stat: Stat) -> FrameCounts {
+    let go_on = |before: u64, last: u64, now: u32| {
+        let last_of_handle = last.saturating_sub(before);
+        let advance = now.wrapping_sub(last_of_handle as u32);
+        last.saturating_add(u64::from(advance))
+    };
+    FrameCounts {
+        received: go_on(before.received, last.received, stat.received),
+        kernel_dropped: go_on(before.kernel_dropped, last.kernel_dropped, stat.dropped),
+        interface_dropped: go_on(before.interface_dropped, last.interface_dropped, stat.if_dropped),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "io waits")]
+fn thread_sleep(pause: Duration) {
+    thread::sleep(pause);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(received: u64) -> FrameCounts {
+        FrameCounts { received, ..FrameCounts::default() }
+    }
+
+    #[test]
+    fn counters_go_on_where_those_of_32_bits_begin_anew_and_where_a_handle_does() {
+        let stat = |received| Stat { received, dropped: 0, if_dropped: 0 };
+        let large = u64::from(u32::MAX);
+        let first = sum(counts(0), counts(0), stat(u32::MAX));
+        assert_eq!(first, counts(large));
+        let second = sum(counts(0), first, stat(4));
+        assert_eq!(second, counts(large + 5));
+        let of_next_handle = sum(second, second, stat(7));
+        assert_eq!(of_next_handle, counts(large + 12));
+        assert_eq!(sum(second, of_next_handle, stat(9)), counts(large + 14));
+    }
+}

@@ -1,0 +1,127 @@
+//! Opens an interface for capture.
+//! In: its name, a filter, how. Out: a libpcap handle, or one sentence that says what to do. Knows nothing of threads.
+
+use pcap::{Active, Capture, Precision};
+
+use super::link;
+use crate::base::LinkType;
+use crate::config::CaptureSection;
+use crate::decode::is_known_link;
+
+/// The kernel hands over what it has at least so often. Not at once for each frame: that costs the ring its room.
+const HAND_OVER_MS: i32 = 1;
+
+/// Why nothing can be captured, in one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum InterfaceError {
+    /// No such interface.
+    #[error("there is no interface {name}; there are: {there}")]
+    Missing {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        there: String,
+    },
+    /// None was named, and none is up.
+    #[error("no interface is up to listen on: name one with -i; there are: {there}")]
+    NoneUp {
+        /// Those that there are.
+        there: String,
+    },
+    /// Named twice.
+    #[error("the interface {name} is named twice")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+    /// Not allowed.
+    #[error(
+        "there is no permission to capture on {name}: run offhook as root, or give it the right once by \
+         `setcap cap_net_raw+ep` and the path of the program"
+    )]
+    NoPermission {
+        /// The name.
+        name: String,
+    },
+    /// The filter cannot be used.
+    #[error("the filter \"{expression}\" cannot be used on {name}: {reason}")]
+    Filter {
+        /// The name.
+        name: String,
+        /// The expression.
+        expression: String,
+        /// What libpcap says.
+        reason: String,
+    },
+    /// Its frames cannot be read.
+    #[error(
+        "frames of {name} begin in a way that is not read here (link type {number}): name an Ethernet interface"
+    )]
+    LinkType {
+        /// The name.
+        name: String,
+        /// The `DLT_` number.
+        number: i32,
+    },
+    /// Anything else.
+    #[error("{name} cannot be opened: {reason}")]
+    Unopenable {
+        /// The name.
+        name: String,
+        /// What libpcap says.
+        reason: String,
+    },
+}
+
+/// An interface that is captured on.
+pub(super) struct Opened {
+    pub handle: Capture<Active>,
+    pub link: LinkType,
+}
+
+/// Opens it: promiscuous, with a large ring, stamps in nanoseconds.
+pub(super) fn open(
+    name: &str,
+    filter: Option<&str>,
+    section: &CaptureSection,
+) -> Result<Opened, InterfaceError> {
+    let unopenable = |error: pcap::Error| {
+        let reason = reason(error);
+        let lower = reason.to_ascii_lowercase();
+        if ["permi", "cap_net_raw"].iter().any(|word| lower.contains(word)) {
+            InterfaceError::NoPermission { name: name.to_owned() }
+        } else {
+            InterfaceError::Unopenable { name: name.to_owned(), reason }
+        }
+    };
+    let ring_bytes = i32::try_from(u64::from(section.ring_mib) << 20).unwrap_or(i32::MAX);
+    let handle = Capture::from_device(name)
+        .map_err(unopenable)?
+        .promisc(name != link::ANY)
+        .snaplen(i32::try_from(section.snap_bytes).unwrap_or(i32::MAX))
+        .buffer_size(ring_bytes)
+        .timeout(HAND_OVER_MS)
+        .precision(Precision::Nano)
+        .open()
+        .map_err(unopenable)?;
+    let mut handle = handle.setnonblock().map_err(unopenable)?;
+    let number = handle.get_datalink().0;
+    let link = u16::try_from(number).map(LinkType).ok().filter(|&link| is_known_link(link));
+    let link = link.ok_or_else(|| InterfaceError::LinkType { name: name.to_owned(), number })?;
+    if let Some(expression) = filter {
+        handle.filter(expression, true).map_err(|error| InterfaceError::Filter {
+            name: name.to_owned(),
+            expression: expression.to_owned(),
+            reason: reason(error),
+        })?;
+    }
+    Ok(Opened { handle, link })
+}
+
+/// libpcap's own words.
+pub(super) fn reason(error: pcap::Error) -> String {
+    match error {
+        pcap::Error::PcapError(reason) => reason,
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,121 @@
+//! The tap at work: each thing that goes in is followed by all that comes out.
+//! In: frames and moments, from files or from interfaces. Out: `TapOutput`, to a `Sink`. Knows nothing of where frames
+//! come from and where results go.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::output::{PublicationCounts, Summary};
+use crate::base::{CaptureChange, CaptureEvent, FrameCounts, Limits, Timestamp};
+use crate::decode::Frame;
+use crate::tap::{Tap, TapOptions, TapOutput};
+
+/// Interfaces whose counters are told at the end; a recording may name any number.
+const MOST_COUNTED: usize = 256;
+
+/// Takes what the tap puts out.
+pub(super) trait Sink {
+    /// Takes one thing.
+    fn take(&mut self, output: TapOutput) -> io::Result<()>;
+    /// Nothing more comes for a while.
+    fn idle(&mut self) -> io::Result<()>;
+    /// What was taken is to be visible now.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// When what was said becomes visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visible {
+    /// Line by line: somebody reads along.
+    AtOnce,
+    /// When a buffer is full, and at the end.
+    Later,
+}
+
+/// One run: a tap, and how far it came.
+pub(super) struct Run {
+    tap: Tap,
+    visible: Visible,
+    last: Option<Timestamp>,
+    /// What interfaces counted, by their names; at most [`MOST_COUNTED`].
+    counts: BTreeMap<Arc<str>, FrameCounts>,
+    /// Frames that were refused before they came to the tap.
+    refused: u64,
+}
+
+impl Run {
+    pub(super) fn new(options: TapOptions, visible: Visible) -> Self {
+        let tap = Tap::new(options, Limits::default());
+        Self { tap, visible, last: None, counts: BTreeMap::new(), refused: 0 }
+    }
+
+    /// Takes in one frame.
+    pub(super) fn frame(&mut self, frame: &Frame<'_>, sink: &mut dyn Sink) -> io::Result<()> {
+        // Merged inputs may still step back a little: the tap counts that, the end must not.
+        self.last = self.last.max(Some(frame.at));
+        self.tap.handle(frame);
+        self.drain(sink).map(|_| ())
+    }
+
+    /// No frame from before this moment is still to come: what is due up to then is fired, each thing at its own time.
+    /// Says whether something came of it.
+    pub(super) fn reach(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<bool> {
+        self.last = self.last.max(Some(at));
+        self.tap.handle_timeout(at);
+        self.drain(sink)
+    }
+
+    /// Takes in what happened to the capture.
+    pub(super) fn capture(&mut self, event: &CaptureEvent, sink: &mut dyn Sink) -> io::Result<()> {
+        self.count(&event.interface, event.counts);
+        if event.what != CaptureChange::Counted {
+            self.last = self.last.max(Some(event.at));
+        }
+        self.tap.handle_capture(event);
+        self.drain(sink).map(|_| ())
+    }
+
+    /// What an interface counted so far.
+    pub(super) fn count(&mut self, interface: &Arc<str>, counts: FrameCounts) {
+        if self.counts.len() < MOST_COUNTED || self.counts.contains_key(interface) {
+            self.counts.insert(Arc::clone(interface), counts);
+        }
+    }
+
+    /// So many frames were refused at the first look.
+    pub(super) const fn refuse(&mut self, frames: u64) {
+        self.refused = frames;
+    }
+
+    /// When something is due next.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.tap.poll_timeout()
+    }
+
+    /// How far it came.
+    pub(super) const fn last(&self) -> Option<Timestamp> {
+        self.last
+    }
+
+    /// All that is said at the end.
+    pub(super) fn summary(&self, publications: PublicationCounts) -> Summary {
+        let mut counters = self.tap.counters();
+        counters.frames += self.refused;
+        let capture = self.counts.iter().map(|(name, counts)| (Arc::clone(name), *counts)).collect();
+        Summary { last: self.last, counters, capture, publications }
+    }
+
+    fn drain(&mut self, sink: &mut dyn Sink) -> io::Result<bool> {
+        let mut said = false;
+        while let Some(output) = self.tap.poll_output() {
+            sink.take(output)?;
+            said = true;
+        }
+        sink.idle()?;
+        if said && self.visible == Visible::AtOnce {
+            sink.flush()?;
+        }
+        Ok(said)
+    }
+}

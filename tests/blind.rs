@@ -1,0 +1,220 @@
+//! What a tap claims while its capture is blind, and after: what may have passed unseen is not claimed as if all had been
+//! seen. SPEC sections 5, 7 and 11. The capture's events go in beside the frames of a ladder.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use offhook::base::{
+    Blindness, CaptureChange, CaptureEvent, FrameCounts, FrameId, Limits, LinkType, Timestamp,
+};
+use offhook::decode::Frame;
+use offhook::presence::ChangeKind;
+use offhook::tap::{Tap, TapOptions, TapOutput};
+use support::ladder::{Ladder, START_US};
+use support::wire;
+
+const PARTIES: &str = "phone alice 192.0.2.11\nphone bob 192.0.2.12\nproxy pbx 192.0.2.1\n";
+
+const BLIND: CaptureChange = CaptureChange::Blind { why: Blindness::Drops, since: Timestamp::EPOCH };
+const SEEING: CaptureChange = CaptureChange::Seeing;
+
+fn at(second: f64) -> Timestamp {
+    Timestamp::from_nanos(START_US * 1_000 + (second * 1e9) as u64)
+}
+
+fn event(second: f64, interface: &str, what: CaptureChange) -> CaptureEvent {
+    CaptureEvent { at: at(second), interface: interface.into(), what, counts: FrameCounts::default() }
+}
+
+/// The status lines of a ladder during which this happened to the capture: second, who, terminal/session, rule,
+/// confidence; and the lines about the capture.
+fn told(calls: &str, events: &[CaptureEvent], until: f64) -> Vec<String> {
+    let ladder = Ladder::parse("blind", &format!("{PARTIES}{calls}")).unwrap();
+    let frames = wire::frames(&ladder).unwrap();
+    let mut tap = Tap::new(TapOptions::default(), Limits::default());
+    let mut told = Vec::new();
+    let mut events = events.iter().peekable();
+    for (number, captured) in (1..).zip(&frames) {
+        let frame = Frame {
+            at: Timestamp::from_nanos(captured.at_us * 1_000),
+            id: FrameId::new(0, number),
+            link: LinkType(1),
+            bytes: &captured.bytes,
+            wire_length: captured.bytes.len(),
+        };
+        while let Some(event) = events.next_if(|event| event.at <= frame.at) {
+            tap.handle_capture(event);
+            drain(&mut tap, &mut told);
+        }
+        tap.handle(&frame);
+        drain(&mut tap, &mut told);
+    }
+    for event in events {
+        tap.handle_capture(event);
+        drain(&mut tap, &mut told);
+    }
+    tap.handle_timeout(at(until));
+    drain(&mut tap, &mut told);
+    told
+}
+
+fn drain(tap: &mut Tap, told: &mut Vec<String>) {
+    while let Some(output) = tap.poll_output() {
+        let since_start = |time: Timestamp| time.since(at(0.0)).as_secs();
+        match output {
+            TapOutput::Change(change) if change.kind == ChangeKind::Status => told.push(format!(
+                "{} {} {}/{} {} {}",
+                since_start(change.at),
+                change.aor.user(),
+                change.state.terminal.name(),
+                change.state.session.name(),
+                change.because.rule.name(),
+                change.state.confidence.name()
+            )),
+            TapOutput::Capture(event) => {
+                let what = if event.what == SEEING { "seeing" } else { "blind" };
+                told.push(format!("{} {what} {}", since_start(event.at), event.interface));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Lines about one user, or about the capture.
+fn of(who: &str, told: &[String]) -> Vec<String> {
+    told.iter().filter(|line| line.contains(who)).cloned().collect()
+}
+
+const CALL: &str = "
+0.000 alice registers
+0.100 bob registers
+1.000 alice -> pbx -> bob INVITE
+1.500 bob -> pbx -> alice 200
+1.600 alice -> pbx -> bob ACK
+15.000 alice -> pbx -> bob INVITE sdp=sendonly
+15.100 bob -> pbx -> alice 200
+15.200 alice -> pbx -> bob ACK
+20.000 alice -> pbx -> bob BYE
+20.100 bob -> pbx -> alice 200
+30.000 [next] bob -> pbx -> alice INVITE
+31.000 alice registers
+31.100 bob registers
+32.000 [next] alice -> pbx -> bob 486
+32.010 [next] pbx -> alice ACK
+32.020 [next] bob -> pbx ACK
+";
+
+#[test]
+fn after_a_blind_spell_a_status_is_degraded_until_it_is_seen_anew() {
+    let sighted = told(CALL, &[], 40.0);
+    assert_eq!(
+        of("alice", &sighted),
+        [
+            "0 alice online/idle register-200 degraded",
+            "1 alice online/calling invite full",
+            "1 alice online/talking invite-200 full",
+            "15 alice online/held hold full",
+            "20 alice online/idle bye full",
+        ]
+    );
+    let blinded = told(CALL, &[event(10.0, "eth1", BLIND), event(12.0, "eth1", SEEING)], 40.0);
+    assert_eq!(
+        blinded.iter().skip(5).collect::<Vec<_>>(),
+        [
+            "10 blind eth1",
+            "12 seeing eth1",
+            "15 alice online/held hold degraded",
+            "15 bob online/held hold degraded",
+            // The end is seen; that they are still registered is not.
+            "20 alice online/idle bye degraded",
+            "20 bob online/idle bye degraded",
+            "30 bob online/calling invite degraded",
+            // Both registrations were refreshed meanwhile.
+            "32 bob online/idle invite-failed full",
+        ]
+    );
+}
+
+#[test]
+fn during_a_blind_spell_everything_is_degraded_and_one_seeing_interface_does_not_heal_another() {
+    let events = [
+        event(0.5, "eth1", BLIND),
+        event(0.6, "eth1", BLIND),
+        event(0.7, "eth2", BLIND),
+        event(0.8, "eth1", SEEING),
+        event(0.9, "eth3", SEEING),
+    ];
+    let blinded = told(CALL, &events, 40.0);
+    assert_eq!(
+        of("eth", &blinded),
+        ["0 blind eth1", "0 blind eth2", "0 seeing eth1"],
+        "a change is told once"
+    );
+    let statuses = blinded.iter().filter(|line| !line.contains("eth")).collect::<Vec<_>>();
+    assert_eq!(statuses.len(), 11);
+    assert!(statuses.iter().all(|line| line.ends_with("degraded")), "{statuses:#?}");
+}
+
+const EXPIRING: &str = "
+0.000 alice registers granted=20
+0.100 bob registers granted=20
+7.000 bob registers granted=20
+8.000 alice -> pbx -> bob INVITE
+8.050 bob -> pbx -> alice 180
+8.100 bob -> pbx -> alice 486
+8.110 pbx -> bob ACK
+8.120 alice -> pbx ACK
+";
+
+#[test]
+fn a_registration_that_may_have_been_refreshed_unseen_is_not_surely_over() {
+    let last = |events: &[CaptureEvent]| {
+        let told = told(EXPIRING, events, 40.0);
+        ["alice", "bob"].map(|who| of(who, &told).pop().unwrap_or_default())
+    };
+    let sure = "27 bob offline/idle register-expired full";
+    assert_eq!(last(&[]), ["20 alice offline/idle register-expired full", sure]);
+    let spell = [event(5.0, "eth1", BLIND), event(6.0, "eth1", SEEING)];
+    assert_eq!(last(&spell), ["20 alice offline/idle register-expired degraded", sure]);
+    let still_blind = [event(19.0, "eth1", BLIND)];
+    let [alice, bob] = last(&still_blind);
+    assert_eq!(alice, "20 alice offline/idle register-expired degraded");
+    assert_eq!(bob, "27 bob offline/idle register-expired degraded");
+}
+
+#[test]
+fn silence_that_may_have_been_broken_unseen_proves_less() {
+    let unanswered = "
+0.000 alice registers
+0.100 alice registers
+1.000 alice -> pbx -> bob INVITE
+";
+    let last =
+        |events: &[CaptureEvent]| of("alice", &told(unanswered, events, 60.0)).pop().unwrap_or_default();
+    assert_eq!(last(&[]), "33 alice online/idle no-response weak");
+    let spell = [event(10.0, "eth1", BLIND), event(10.5, "eth1", SEEING)];
+    assert_eq!(last(&spell), "33 alice online/idle no-response degraded");
+    let before = [event(0.05, "eth1", BLIND), event(0.06, "eth1", SEEING)];
+    assert_eq!(last(&before), "33 alice online/idle no-response weak", "the spell was over before");
+}
+
+#[test]
+fn nothing_that_a_spell_may_have_hidden_matters_after_four_hours() {
+    let events = [event(10.0, "eth1", BLIND), event(12.0, "eth1", SEEING)];
+    let registrations = "
+0.000 alice registers granted=60
+14000.000 alice registers granted=60
+14500.000 alice registers granted=60
+";
+    assert_eq!(
+        of("alice", &told(registrations, &events, 14_501.0)),
+        [
+            "0 alice online/idle register-200 degraded",
+            "60 alice offline/idle register-expired degraded",
+            "14000 alice online/idle register-200 degraded",
+            "14060 alice offline/idle register-expired degraded",
+            "14500 alice online/idle register-200 full",
+        ]
+    );
+}
