@@ -61,7 +61,7 @@ Examples:
 Examples:
   offhook tap -i eth1
   offhook tap -i eth1 -i eth2 --format jsonl | jq 'select(.kind == \"status\")'
-  offhook tap -i eth1 --write calls.pcapng --domain example.com 'port 5060 or (vlan and port 5060)'
+  offhook tap -i eth1 --write calls.pcapng --domain example.com 'port 5060'
   offhook tap -i eth1 --publish embedded --listen udp:192.0.2.20:5060
 
 It takes root, or the right to capture once: setcap cap_net_raw+ep /usr/local/bin/offhook")]

@@ -34,6 +34,8 @@ use crate::io::clock::{Jump, WatchedClock};
 const BATCH_FRAMES: usize = 512;
 /// How often an interface and its counters are looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// What came until a moment is handed over by the kernel within this time.
+const HANDED_OVER: Duration = Duration::from_millis(50);
 /// How often one that is not there is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -126,8 +128,7 @@ impl Listener {
 
     /// The last frames that the kernel holds, and the last counts.
     fn end(mut self) {
-        // What came until now is handed over by the kernel within this time.
-        thread_sleep(Duration::from_millis(u64::from(self.listening.section.merge_window_ms)));
+        thread_sleep(HANDED_OVER);
         while let Some(opened) = self.opened.take() {
             let before = self.batch.len();
             self.opened = self.listen(opened);
