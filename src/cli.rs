@@ -4,7 +4,7 @@
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -400,6 +400,9 @@ fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
 }
 
 fn tap(arguments: TapArguments, config: Config) -> Result<Ended, Failure> {
+    if arguments.write.as_deref() == Some(Path::new("-")) {
+        return Err(usage(&["tap"], "--write names a file: standard output is for lines"));
+    }
     let rules = rules(&config, arguments.domains);
     let capture = config.capture.clone();
     let format = arguments.outlets.format.into();
