@@ -26,7 +26,7 @@ use super::link;
 use super::media::is_media;
 use super::open::{Opened, open, reason};
 use super::sight::Sight;
-use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, LinkType, Timestamp};
+use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, Timestamp};
 use crate::config::CaptureSection;
 use crate::io::clock::{Jump, WatchedClock};
 
@@ -153,12 +153,14 @@ impl Listener {
         let Self { batch, frames, refused, listening, .. } = self;
         let refuse_media = listening.filter.is_none();
         let link = opened.link;
+        let mut last_at = Timestamp::EPOCH;
         let fetched = opened.handle.dispatch(Some(BATCH_FRAMES), |packet| {
             *frames += 1;
+            last_at = stamp(&packet);
             if refuse_media && is_media(link, packet.data) {
                 *refused += 1;
             } else {
-                push(batch, *frames, link, &packet);
+                batch.push(last_at, *frames, link, packet.data, packet.header.len as usize);
             }
         });
         match fetched {
@@ -169,7 +171,7 @@ impl Listener {
                 Some(opened)
             }
             Ok(_) => {
-                self.reach(self.batch.last_at().unwrap_or_default());
+                self.reach(last_at);
                 Some(opened)
             }
             Err(error) => {
@@ -263,7 +265,11 @@ impl Listener {
         if let Some(event) = self.sight.look(now, self.counts, fault) {
             // Its place is behind the frames that were fetched, and before those that are still to come.
             let at = self.reached.max(self.batch.last_at().unwrap_or_default());
-            self.batch.events.push(CaptureEvent { at, ..event });
+            let what = match event.what {
+                CaptureChange::Blind { why, since } => CaptureChange::Blind { why, since: since.min(at) },
+                other => other,
+            };
+            self.batch.events.push(CaptureEvent { at, what, ..event });
         }
     }
 
@@ -289,13 +295,12 @@ impl Listener {
     }
 }
 
-fn push(batch: &mut Batch, number: u64, link: LinkType, packet: &Packet<'_>) {
-    let header = packet.header;
+/// When the kernel saw it.
+fn stamp(packet: &Packet<'_>) -> Timestamp {
     // With this precision the field for microseconds holds nanoseconds.
-    let seconds = u64::try_from(header.ts.tv_sec).unwrap_or_default();
-    let nanoseconds = u64::try_from(header.ts.tv_usec).unwrap_or_default();
-    let at = Timestamp::from_secs(seconds).after(Duration::from_nanos(nanoseconds));
-    batch.push(at, number, link, packet.data, header.len as usize);
+    let seconds = u64::try_from(packet.header.ts.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(packet.header.ts.tv_usec).unwrap_or_default();
+    Timestamp::from_secs(seconds).after(Duration::from_nanos(nanoseconds))
 }
 
 /// libpcap's counters have 32 bits and begin anew with each handle; ours go on.
