@@ -4,7 +4,7 @@
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ Examples:
 Examples:
   offhook tap -i eth1
   offhook tap -i eth1 -i eth2 --format jsonl | jq 'select(.kind == \"status\")'
-  offhook tap -i eth1 --write calls.pcapng --domain example.com 'port 5060 or (vlan and port 5060)'
+  offhook tap -i eth1 --write calls.pcapng --domain example.com 'port 5060'
   offhook tap -i eth1 --publish embedded --listen udp:192.0.2.20:5060
 
 It takes root, or the right to capture once: setcap cap_net_raw+ep /usr/local/bin/offhook")]
@@ -400,6 +400,9 @@ fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
 }
 
 fn tap(arguments: TapArguments, config: Config) -> Result<Ended, Failure> {
+    if arguments.write.as_deref() == Some(Path::new("-")) {
+        return Err(usage(&["tap"], "--write names a file: standard output is for lines"));
+    }
     let rules = rules(&config, arguments.domains);
     let capture = config.capture.clone();
     let format = arguments.outlets.format.into();

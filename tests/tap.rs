@@ -504,6 +504,12 @@ fn without_a_name_it_listens_where_something_is_plugged_in_and_one_that_is_down_
         said,
         "offhook: no interface is up to listen on: name one with -i; there are: in0 (down), lo, span0 (down)\n"
     );
+    let (code, said) = net.refusal(&["-i", "span0", "port port"]);
+    assert!(
+        code == Some(1) && said.starts_with("offhook: the filter \"port port\" cannot be used on span0: "),
+        "{said}"
+    );
+    assert_eq!(net.refusal(&["-i", "span0", "--write", "-"]).0, Some(2));
     let mut tap = net.tap(&["-i", "span0"]);
     assert_eq!(tap.wait_for_capture("blind_began")["reason"], "down");
     net.ip("link set span0 up");

@@ -17,7 +17,8 @@ pub(super) fn fault(name: &str) -> Option<Blindness> {
     if name == ANY {
         return None;
     }
-    match all().get(name) {
+    // Without an answer nothing is known to be wrong.
+    match all()?.get(name) {
         None => Some(Blindness::Removed),
         Some(flags) if !flags.contains(InterfaceFlags::IFF_UP) => Some(Blindness::Down),
         Some(flags) if !flags.contains(InterfaceFlags::IFF_RUNNING) => Some(Blindness::NoLink),
@@ -30,7 +31,7 @@ pub(super) fn usual() -> Vec<String> {
     let usual = |flags: InterfaceFlags| {
         flags.contains(InterfaceFlags::IFF_UP) && !flags.contains(InterfaceFlags::IFF_LOOPBACK)
     };
-    all().into_iter().filter(|(_, flags)| usual(*flags)).map(|(name, _)| name).collect()
+    all().into_iter().flatten().filter(|(_, flags)| usual(*flags)).map(|(name, _)| name).collect()
 }
 
 /// All of them in words: `eth0, eth1 (down), lo`.
@@ -45,11 +46,12 @@ pub(super) fn list() -> String {
         }
     };
     let names: Vec<String> =
-        all().into_iter().map(|(name, flags)| format!("{name}{}", word(flags))).collect();
+        all().into_iter().flatten().map(|(name, flags)| format!("{name}{}", word(flags))).collect();
     names.join(", ")
 }
 
-/// Each has an entry without an IP address, too.
-fn all() -> BTreeMap<String, InterfaceFlags> {
-    getifaddrs().into_iter().flatten().map(|interface| (interface.interface_name, interface.flags)).collect()
+/// Each has an entry without an IP address, too. `None`: the system does not say.
+fn all() -> Option<BTreeMap<String, InterfaceFlags>> {
+    let entries = getifaddrs().ok()?;
+    Some(entries.map(|interface| (interface.interface_name, interface.flags)).collect())
 }

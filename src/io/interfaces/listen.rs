@@ -26,7 +26,7 @@ use super::link;
 use super::media::is_media;
 use super::open::{Opened, open, reason};
 use super::sight::Sight;
-use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, LinkType, Timestamp};
+use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, Timestamp};
 use crate::config::CaptureSection;
 use crate::io::clock::{Jump, WatchedClock};
 
@@ -34,6 +34,8 @@ use crate::io::clock::{Jump, WatchedClock};
 const BATCH_FRAMES: usize = 512;
 /// How often an interface and its counters are looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// What came until a moment is handed over by the kernel within this time.
+const HANDED_OVER: Duration = Duration::from_millis(50);
 /// How often one that is not there is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -126,8 +128,7 @@ impl Listener {
 
     /// The last frames that the kernel holds, and the last counts.
     fn end(mut self) {
-        // What came until now is handed over by the kernel within this time.
-        thread_sleep(Duration::from_millis(u64::from(self.listening.section.merge_window_ms)));
+        thread_sleep(HANDED_OVER);
         while let Some(opened) = self.opened.take() {
             let before = self.batch.len();
             self.opened = self.listen(opened);
@@ -152,12 +153,14 @@ impl Listener {
         let Self { batch, frames, refused, listening, .. } = self;
         let refuse_media = listening.filter.is_none();
         let link = opened.link;
+        let mut last_at = Timestamp::EPOCH;
         let fetched = opened.handle.dispatch(Some(BATCH_FRAMES), |packet| {
             *frames += 1;
+            last_at = stamp(&packet);
             if refuse_media && is_media(link, packet.data) {
                 *refused += 1;
             } else {
-                push(batch, *frames, link, &packet);
+                batch.push(last_at, *frames, link, packet.data, packet.header.len as usize);
             }
         });
         match fetched {
@@ -168,7 +171,7 @@ impl Listener {
                 Some(opened)
             }
             Ok(_) => {
-                self.reach(self.batch.last_at().unwrap_or_default());
+                self.reach(last_at);
                 Some(opened)
             }
             Err(error) => {
@@ -262,7 +265,11 @@ impl Listener {
         if let Some(event) = self.sight.look(now, self.counts, fault) {
             // Its place is behind the frames that were fetched, and before those that are still to come.
             let at = self.reached.max(self.batch.last_at().unwrap_or_default());
-            self.batch.events.push(CaptureEvent { at, ..event });
+            let what = match event.what {
+                CaptureChange::Blind { why, since } => CaptureChange::Blind { why, since: since.min(at) },
+                other => other,
+            };
+            self.batch.events.push(CaptureEvent { at, what, ..event });
         }
     }
 
@@ -288,13 +295,12 @@ impl Listener {
     }
 }
 
-fn push(batch: &mut Batch, number: u64, link: LinkType, packet: &Packet<'_>) {
-    let header = packet.header;
+/// When the kernel saw it.
+fn stamp(packet: &Packet<'_>) -> Timestamp {
     // With this precision the field for microseconds holds nanoseconds.
-    let seconds = u64::try_from(header.ts.tv_sec).unwrap_or_default();
-    let nanoseconds = u64::try_from(header.ts.tv_usec).unwrap_or_default();
-    let at = Timestamp::from_secs(seconds).after(Duration::from_nanos(nanoseconds));
-    batch.push(at, number, link, packet.data, header.len as usize);
+    let seconds = u64::try_from(packet.header.ts.tv_sec).unwrap_or_default();
+    let nanoseconds = u64::try_from(packet.header.ts.tv_usec).unwrap_or_default();
+    Timestamp::from_secs(seconds).after(Duration::from_nanos(nanoseconds))
 }
 
 /// libpcap's counters have 32 bits and begin anew with each handle; ours go on.

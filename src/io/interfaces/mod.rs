@@ -69,7 +69,10 @@ impl Interfaces {
                 Some(Blindness::Removed) => {
                     return Err(InterfaceError::Missing { name: name.clone(), there: link::list() });
                 }
-                Some(Blindness::Down) => None,
+                Some(Blindness::Down) => {
+                    filter.map_or(Ok(()), |filter| open::check_filter(name, filter))?;
+                    None
+                }
                 _ => Some(open::open(name, filter, section)?),
             });
         }

@@ -1,7 +1,7 @@
 //! Opens an interface for capture.
 //! In: its name, a filter, how. Out: a libpcap handle, or one sentence that says what to do. Knows nothing of threads.
 
-use pcap::{Active, Capture, Precision};
+use pcap::{Active, Capture, Linktype, Precision};
 
 use super::link;
 use crate::base::LinkType;
@@ -116,6 +116,16 @@ pub(super) fn open(
         })?;
     }
     Ok(Opened { handle, link })
+}
+
+/// Whether a filter can be used at all: for an interface that is not up yet, which is taken for an Ethernet.
+pub(super) fn check_filter(name: &str, expression: &str) -> Result<(), InterfaceError> {
+    let compiled = Capture::dead(Linktype::ETHERNET).and_then(|handle| handle.compile(expression, true));
+    compiled.map(|_| ()).map_err(|error| InterfaceError::Filter {
+        name: name.to_owned(),
+        expression: expression.to_owned(),
+        reason: reason(error),
+    })
 }
 
 /// libpcap's own words.

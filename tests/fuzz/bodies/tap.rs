@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offhook::base::{EndedOn, FrameId, Limits, LinkType, Rules, TalkingOn, Timestamp};
+use offhook::base::{
+    Blindness, CaptureChange, CaptureEvent, EndedOn, FrameCounts, FrameId, Limits, LinkType, Rules,
+    TalkingOn, Timestamp,
+};
 use offhook::decode::Frame;
 use offhook::presence::{ChangeKind, ChangesWanted, PresentityChange, Session, Terminal};
 use offhook::sip::{Aor, Scanner};
 use offhook::tap::{Tap, TapOptions, TapOutput};
-use offhook::track::{BindingEvent, DialogState, EndId, Evidence, Fact, Observation, Rule};
+use offhook::track::{BindingEvent, Confidence, DialogState, EndId, Evidence, Fact, Observation, Rule};
 
 use super::input::{Input, Reached};
 
@@ -55,6 +58,7 @@ pub const MUST_REACH: &[&str] = &[
     "session-expired",
     "copy-ended",
     "dialog-cap",
+    "blind",
     "evicted",
     "subscribe-200",
     "unsubscribed",
@@ -217,6 +221,8 @@ struct Watch {
     told_at: Timestamp,
     ends: BTreeMap<EndId, (u64, String, DialogState)>,
     bindings: BTreeMap<u64, (u64, Aor, BindingEvent)>,
+    /// Interfaces that do not show all.
+    blind: BTreeSet<&'static str>,
     status_changes: u64,
     /// All that was told, for a comparison.
     log: Option<Vec<String>>,
@@ -265,6 +271,7 @@ impl Watch {
             told_at: Timestamp::EPOCH,
             ends: BTreeMap::new(),
             bindings: BTreeMap::new(),
+            blind: BTreeSet::new(),
             status_changes: 0,
             log: log.then(Vec::new),
             reached: Reached::default(),
@@ -284,6 +291,25 @@ impl Watch {
         self.drain();
         // A late message may have set a deadline that is past already: it is due now, and once.
         self.tap.handle_timeout(self.now);
+        self.drain();
+        self.check();
+    }
+
+    /// Something happens to the capture.
+    fn happens(&mut self, choice: u8) {
+        let interface = ["eth1", "eth2"][usize::from(choice & 1)];
+        let what = match choice >> 1 {
+            0 => CaptureChange::Reached,
+            1 | 2 => CaptureChange::Blind { why: Blindness::Drops, since: self.now },
+            _ => CaptureChange::Seeing,
+        };
+        match what {
+            CaptureChange::Blind { .. } => self.blind.insert(interface),
+            CaptureChange::Seeing => self.blind.remove(interface),
+            _ => false,
+        };
+        let counts = FrameCounts::default();
+        self.tap.handle_capture(&CaptureEvent { at: self.now, interface: interface.into(), what, counts });
         self.drain();
         self.check();
     }
@@ -372,6 +398,8 @@ impl Watch {
         self.proves(&change.because);
         let state = &change.state;
         let status = (state.terminal, state.session);
+        assert!(self.blind.is_empty() || state.confidence == Confidence::Degraded, "{change:?}");
+        self.reached.note_if(!self.blind.is_empty(), "blind");
         match change.kind {
             ChangeKind::Status => {
                 self.status_changes += 1;
@@ -569,6 +597,9 @@ fn steps(mut input: Input<'_>, watch: &mut Watch) {
             4 => input.recent(sent.len()).map(|at| sent[at].clone()),
             5 => {
                 let until = Timestamp::from_nanos(watch.now.as_nanos() + input.pick(&WAITS_MS) * 1_000_000);
+                if what >> 3 & 3 == 3 {
+                    watch.happens(what >> 5);
+                }
                 watch.pass(until);
                 None
             }
