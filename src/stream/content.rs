@@ -12,6 +12,24 @@ const MAX_AWAITED_METHOD: usize = 64;
 
 const VERSION: &[u8] = b"SIP/2.0";
 
+/// RFC 3261, 3262, 3311, 3428, 3515, 3903, 6086 and 6665.
+const METHODS: [&[u8]; 14] = [
+    b"INVITE",
+    b"ACK",
+    b"BYE",
+    b"CANCEL",
+    b"REGISTER",
+    b"OPTIONS",
+    b"SUBSCRIBE",
+    b"NOTIFY",
+    b"PUBLISH",
+    b"MESSAGE",
+    b"INFO",
+    b"UPDATE",
+    b"PRACK",
+    b"REFER",
+];
+
 /// What the bytes begin with.
 pub(crate) enum Start {
     /// A whole SIP start line.
@@ -55,6 +73,12 @@ pub(crate) fn start(bytes: &[u8]) -> Start {
     } else {
         Start::Other
     }
+}
+
+/// Whether a start line begins so that nothing can be missing before it: any token is a method, also the rest of one.
+pub(super) fn begins_surely(start_line: &[u8]) -> bool {
+    let first = start_line.split(|&byte| byte == b' ').next().unwrap_or_default();
+    first == VERSION || METHODS.contains(&first)
 }
 
 /// Whether what follows a start line can be a header field or the end of them. HTTP answers that carry the

@@ -55,8 +55,21 @@ enum Phase {
 #[derive(Debug)]
 struct Piece {
     sequence: u32,
+    length: usize,
+    /// Empty if they were whole messages, which were handed on at once.
     bytes: Vec<u8>,
     cut: bool,
+}
+
+impl Piece {
+    fn was_handed_on(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// What holding it costs.
+    fn cost_bytes(&self) -> usize {
+        self.bytes.len() + PIECE_OVERHEAD_BYTES
+    }
 }
 
 /// Whether there is a reason to go on with a direction.
@@ -181,7 +194,9 @@ impl Direction {
     pub fn take(&mut self, sequence: u32, bytes: &[u8], cut: bool, context: &mut Context<'_>) -> Verdict {
         let ahead = sequence.wrapping_sub(self.next).cast_signed();
         if ahead > 0 {
-            self.hold_for_later(sequence, bytes, cut);
+            if cut || self.cut || !self.hand_on_early(sequence, bytes, context) {
+                self.hold_for_later(sequence, bytes, cut);
+            }
             let too_far = usize::try_from(ahead).unwrap_or(0) > context.stream_bytes;
             if self.cut || too_far || self.later_bytes > self.most_later_bytes(context) {
                 return self.give_up_gap(context);
@@ -195,13 +210,68 @@ impl Direction {
             *self = anew;
             return self.in_order(bytes, cut, context);
         }
-        match bytes.get(known..) {
-            None | Some([]) => Verdict::Keep,
-            Some(fresh) => match self.in_order(fresh, cut, context) {
-                Verdict::Keep => self.take_later(context),
-                Verdict::Forget => Verdict::Forget,
-            },
+        let fresh = match bytes.get(known..) {
+            None | Some([]) => return Verdict::Keep,
+            Some(fresh) => fresh,
+        };
+        // What was handed on before is not framed again.
+        let until = self.handed_on_next().map_or(fresh.len(), |at| at.min(fresh.len()));
+        let (now, behind) = fresh.split_at(until);
+        if self.in_order(now, cut && behind.is_empty(), context) == Verdict::Forget {
+            return Verdict::Forget;
         }
+        let at = self.next;
+        match self.take_later(context) {
+            Verdict::Keep if !behind.is_empty() => self.take(at, behind, cut, context),
+            verdict => verdict,
+        }
+    }
+
+    /// Hands on at once what comes too early, if it is one message or several, whole: whether what stands before it was lost
+    /// or is only late, what it says holds now. Returns whether it was.
+    fn hand_on_early(&mut self, sequence: u32, bytes: &[u8], context: &mut Context<'_>) -> bool {
+        if self.websocket.is_some() || !are_messages(bytes, context.message_bytes) {
+            return false;
+        }
+        let start = sequence.wrapping_sub(self.next) as usize;
+        let end = start + bytes.len();
+        let begins = |piece: &Piece| piece.sequence.wrapping_sub(self.next) as usize;
+        let index = self.later.partition_point(|piece| begins(piece) < start);
+        let before = index.checked_sub(1).and_then(|before| self.later.get(before));
+        let overlaps = before.is_some_and(|piece| begins(piece) + piece.length > start)
+            || self.later.get(index).is_some_and(|piece| begins(piece) < end);
+        if overlaps {
+            return false;
+        }
+        let mut rest = bytes;
+        while let Some((message, behind)) = first_message(rest) {
+            context.deliver(HeardTransport::Tcp, message, true);
+            rest = behind;
+        }
+        if self.phase == Phase::Opening {
+            // It is SIP, whatever its first bytes were.
+            self.phase = Phase::Following;
+        }
+        let piece = Piece { sequence, length: bytes.len(), bytes: Vec::new(), cut: false };
+        self.later_bytes += piece.cost_bytes();
+        self.later.insert(index, piece);
+        true
+    }
+
+    /// How many bytes there are up to those that were handed on early.
+    fn handed_on_next(&self) -> Option<usize> {
+        let piece = self.later.iter().find(|piece| piece.was_handed_on())?;
+        Some(piece.sequence.wrapping_sub(self.next) as usize)
+    }
+
+    /// Goes on behind messages that were handed on early.
+    fn pass_handed_on(&mut self, length: usize, context: &mut Context<'_>) {
+        self.give_up_message(context);
+        self.next = self.next.wrapping_add(u32::try_from(length).unwrap_or(u32::MAX));
+        self.passing = 0;
+        self.phase = Phase::Following;
+        self.inside_line = false;
+        self.searched = 0;
     }
 
     /// The sender sends no more from `sequence` on. What is held will not be completed.
@@ -296,17 +366,18 @@ impl Direction {
                 None => (bytes.len(), bytes.len()),
                 Some(piece) => {
                     let piece_start = piece.sequence.wrapping_sub(self.next) as usize;
-                    let piece_end = piece_start + piece.bytes.len();
+                    let piece_end = piece_start + piece.length;
                     (piece_start.saturating_sub(start).min(bytes.len()), piece_end.saturating_sub(start))
                 }
             };
             if let Some(fresh) = bytes.get(from..until).filter(|fresh| !fresh.is_empty()) {
                 let piece = Piece {
                     sequence: sequence.wrapping_add(u32::try_from(from).unwrap_or(u32::MAX)),
+                    length: fresh.len(),
                     bytes: fresh.to_vec(),
                     cut: cut && until == bytes.len(),
                 };
-                self.later_bytes += fresh.len() + PIECE_OVERHEAD_BYTES;
+                self.later_bytes += piece.cost_bytes();
                 self.later.insert(index, piece);
                 index += 1;
             }
@@ -334,8 +405,14 @@ impl Direction {
             let Some(piece) = self.later.pop_front() else {
                 break;
             };
-            self.later_bytes = self.later_bytes.saturating_sub(piece.bytes.len() + PIECE_OVERHEAD_BYTES);
+            self.later_bytes = self.later_bytes.saturating_sub(piece.cost_bytes());
             let known = ahead.unsigned_abs() as usize;
+            if piece.was_handed_on() {
+                if let Some(length) = piece.length.checked_sub(known).filter(|&length| length > 0) {
+                    self.pass_handed_on(length, context);
+                }
+                continue;
+            }
             let Some(fresh @ [_, ..]) = piece.bytes.get(known..) else {
                 continue;
             };
@@ -503,6 +580,37 @@ impl Direction {
     fn searched_enough(&self) -> Verdict {
         if self.searched > MAX_SEARCHED_BYTES { Verdict::Forget } else { Verdict::Keep }
     }
+}
+
+/// The first message of these bytes, and what is behind it, if all of it is there.
+fn first_message(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let bytes = bytes.get(content::keep_alive(bytes)..)?;
+    let Start::Message(start_line) = content::start(bytes) else {
+        return None;
+    };
+    if !content::begins_surely(bytes) {
+        return None;
+    }
+    let head = framing::head(bytes, &start_line)?;
+    let ContentLength::Bytes(body_bytes) = head.content_length else {
+        return None;
+    };
+    bytes.split_at_checked(head.length.checked_add(body_bytes)?)
+}
+
+/// Whether these bytes are messages from end to end, none longer than may be.
+fn are_messages(bytes: &[u8], message_bytes: usize) -> bool {
+    let mut rest = bytes;
+    while let Some((message, behind)) = first_message(rest) {
+        if message.len() > message_bytes {
+            return false;
+        }
+        if behind.is_empty() {
+            return true;
+        }
+        rest = behind;
+    }
+    false
 }
 
 /// Whether these bytes are the front of a message, so much that a stream may be joined at them.
