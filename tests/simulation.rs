@@ -119,7 +119,7 @@ fn the_same_seed_gives_the_same_bytes() {
 #[test]
 fn what_is_broken_on_purpose_is_noticed() {
     for sabotage in
-        [Sabotage::NoBye, Sabotage::NoCancel, Sabotage::OldTag, Sabotage::LostChange, Sabotage::LateLine]
+        [Sabotage::NoBye, Sabotage::NoRinging, Sabotage::OldTag, Sabotage::LostChange, Sabotage::LateLine]
     {
         let noticed = (1..=6).filter(|&seed| !run(seed, Kind::Perfect, sabotage).breaches.is_empty()).count();
         assert!(noticed >= 3, "{sabotage:?} was noticed in {noticed} runs of 6");

@@ -348,11 +348,31 @@ fn digest() {
 }
 
 #[test]
+fn the_dialog_whose_place_is_asked_for() {
+    let cases = [
+        ("Replaces: a@192.0.2.1;to-tag=1;from-tag=2\r\n", Some("a@192.0.2.1")),
+        (
+            "Refer-To: <sip:bob@example.com?Replaces=a%40192.0.2.1%3Bto-tag%3D1%3Bfrom-tag%3D2&Require=replaces>\r\n",
+            Some("a@192.0.2.1"),
+        ),
+        ("Refer-To: <sip:bob@example.com;method=INVITE?require=replaces&replaces=a>\r\n", Some("a")),
+        ("Refer-To: <sip:bob@example.com>\r\n", None),
+        ("Refer-To: sip:replaces=@example.com\r\n", None),
+    ];
+    for (field, expected) in cases {
+        with(field, |message| {
+            assert_eq!(message.replaced_call_id().as_deref(), expected.map(str::as_bytes), "{field}");
+        });
+    }
+}
+
+#[test]
 fn options_and_identities() {
     with(
         "Require: timer,\r\n 100REL\r\nReplaces: a;to-tag=1;from-tag=2\r\nP-Asserted-Identity: \"A\" <sip:alice@example.com>, tel:+15550100\r\nUser-Agent: \r\n",
         |message| {
-            assert!(message.requires_100rel() && message.replaces());
+            assert!(message.requires_100rel());
+            assert_eq!(message.replaced_call_id().as_deref(), Some(b"a".as_slice()));
             let asserted: Vec<_> = message.asserted().map(|address| text(address.uri)).collect();
             assert_eq!(asserted, ["sip:alice@example.com", "tel:+15550100"]);
             assert_eq!(message.user_agent(), None);

@@ -5,7 +5,7 @@ use super::headers::{AuthParams, CSeq, Challenge, Contact, Credentials, DigestSc
 use super::lex::{Values, digits, is_space, leading_digits, seconds, split_once, trim};
 use super::multipart;
 use super::scan::Fields;
-use super::{HeaderName, Method, Params};
+use super::{HeaderName, Method, Params, uri};
 
 /// The first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,9 +251,14 @@ impl<'a> SipMessage<'a> {
         self.values(HeaderName::Require).any(|option| option.eq_ignore_ascii_case(b"100rel"))
     }
 
-    /// There is a Replaces field (RFC 3891).
-    pub fn replaces(&self) -> bool {
-        self.header(HeaderName::Replaces).is_some()
+    /// The Call-ID of the dialog whose place this INVITE takes (RFC 3891 section 6.1), or that of which this REFER asks for
+    /// one that does (section 4: Replaces as a header of the Refer-To URI, escaped).
+    pub fn replaced_call_id(&self) -> Option<Vec<u8>> {
+        let replaces = match self.header(HeaderName::Replaces) {
+            Some(value) => value.to_vec(),
+            None => uri::header(self.header(HeaderName::ReferTo)?, b"replaces")?,
+        };
+        replaces.split(|&byte| byte == b';').next().map(|call_id| call_id.trim_ascii().to_vec())
     }
 
     /// An empty line ends the header section. If not, the message was cut there and fields may be missing.

@@ -350,6 +350,18 @@ fn unescape(mut text: &[u8]) -> impl Iterator<Item = Unescaped> {
     })
 }
 
+/// The value of a header of the URI in a field such as Refer-To, unescaped (RFC 3261 section 19.1.1). `name` is in lower
+/// case.
+pub(super) fn header(field: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let uri = field.split(|&byte| byte == b'>').next()?;
+    let headers = uri.split(|&byte| byte == b'?').nth(1)?;
+    headers.split(|&byte| byte == b'&').find_map(|header| {
+        let (this, value) = header.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b"=").filter(|_| this.eq_ignore_ascii_case(name))?;
+        Some(unescape(value).map(|unescaped| unescaped.byte).collect())
+    })
+}
+
 const fn hex_value(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),

@@ -76,6 +76,11 @@ impl Heard<'_, '_> {
         Flow { address: self.source.into(), transport: self.transport }
     }
 
+    /// This hop's receiver.
+    pub(super) fn destination_flow(&self) -> Flow {
+        Flow { address: self.destination.into(), transport: self.transport }
+    }
+
     /// Where the request came from in the first place: the sender of the first hop, which on later hops
     /// is the last Via with its received and rport (RFC 3261 section 18.2.1, RFC 3581).
     pub(super) fn origin(&self) -> Option<Flow> {

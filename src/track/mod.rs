@@ -1,6 +1,7 @@
 //! Tracking: from messages to observations.
 //! In: `Heard`. Out: `Observation`. Knows nothing of presence, sockets, clocks.
 
+mod challenged;
 mod dialog;
 mod heard;
 mod observation;
@@ -85,6 +86,10 @@ impl Tracker {
             Method::Publish => {}
             // Inside a dialog their 2xx shows that it is up; those outside are many and say nothing.
             Method::Message | Method::Options if heard.message.to_tag().is_none() => {}
+            Method::Invite if heard.message.status().is_none() && heard.message.to_tag().is_none() => {
+                self.registrar.called(heard, &mut self.findings);
+                self.dialogs.handle(heard, &mut self.findings, oddities);
+            }
             _ => self.dialogs.handle(heard, &mut self.findings, oddities),
         }
     }

@@ -36,6 +36,8 @@ names! {
         Register200 = "register-200",
         /// A REGISTER whose answer was not seen, though its registrar went on speaking.
         RegisterPresumed = "register-presumed",
+        /// A call to the contact that a REGISTER had asked for: it was accepted, though that was not seen.
+        RegisterProved = "register-proved",
         /// A 2xx to a REGISTER that took the binding back (Expires 0 or `*`).
         Unregister200 = "unregister-200",
         /// A 2xx to REGISTER from the same registrar no longer lists the binding.
@@ -46,6 +48,9 @@ names! {
         Invite = "invite",
         /// The called phone said 180.
         Invite180 = "invite-180",
+        /// The other leg of a call through a back-to-back user agent showed it, where the mirror loses messages: the caller
+        /// heard ringing, or a BYE ended that leg.
+        OtherLeg = "other-leg",
         /// A 2xx to INVITE.
         Invite200 = "invite-200",
         /// The ACK to the 2xx.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 use smallvec::SmallVec;
 
+use super::challenged::ChallengedRegistrations;
 use super::heard::{Heard, is_copy};
 use super::registration::{Asked, Order, Registration, Step};
 use super::transactions::{Ticket, Transactions};
@@ -60,6 +61,7 @@ pub(super) struct Registrar {
     /// How many there are in `silent`.
     silent_tickets: usize,
     just_answered: JustAnswered,
+    challenged: ChallengedRegistrations,
     domains: HashSet<Arc<str>>,
     lists: RegistrarLists,
     limits: Limits,
@@ -70,6 +72,8 @@ pub(super) struct Registrar {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Refused,
+    /// By a 401 or 407.
+    Challenged,
     /// By a 2xx that lists nothing, seen before its request.
     Emptied,
     /// By a 2xx that lists nothing though the request asked for a binding: its copies, on any hop, say no more. By
@@ -137,6 +141,7 @@ impl Registrar {
                 hasher: DefaultHashBuilder::default(),
                 most: limits.pending_transactions,
             },
+            challenged: ChallengedRegistrations::new(limits.pending_transactions),
             domains: HashSet::new(),
             lists: RegistrarLists::All,
             limits: limits.clone(),
@@ -185,9 +190,15 @@ impl Registrar {
         match heard.message.status() {
             None => self.request(heard, out, oddities),
             Some(200..=299) => self.accepted(heard, out, oddities),
-            Some(300..) => {
-                self.pending.remove(&self.key);
-                self.just_answered.remember(&self.key, Answer::Refused, heard.at);
+            Some(status @ 300..) => {
+                let answer = if matches!(status, 401 | 407) { Answer::Challenged } else { Answer::Refused };
+                match self.pending.remove(&self.key) {
+                    Some(pending) if answer == Answer::Challenged => {
+                        self.challenged.remember(heard.message.call_id(), pending, heard.at);
+                    }
+                    _ => {}
+                }
+                self.just_answered.remember(&self.key, answer, heard.at);
             }
             Some(_) => {}
         }
@@ -229,10 +240,12 @@ impl Registrar {
                 contacts.push(Asked::read(&contact, heard, at_hand));
             }
         }
-        let asks =
-            !contacts.is_empty() && heard.whole && self.presumable.len() < self.limits.pending_transactions;
+        let asks = (star || !contacts.is_empty())
+            && heard.whole
+            && self.presumable.len() < self.limits.pending_transactions;
         let answer = self.just_answered.answer(&self.key, heard.at);
-        let credible = asks && (auth.is_some() || accepted_bare) && answer != Some(Answer::Refused);
+        let refused = matches!(answer, Some(Answer::Refused | Answer::Challenged));
+        let credible = asks && (auth.is_some() || accepted_bare) && !refused;
         let presume_at = credible.then(|| heard.at.after_s(PRESUMED_S));
         let pending = Pending {
             aor,
@@ -258,6 +271,9 @@ impl Registrar {
         let shows_all = heard.whole || pending.star || !pending.contacts.is_empty();
         if answer == Some(Answer::Emptied) && shows_all && !pending.wants_a_binding() {
             return self.emptied(&pending, heard, out, oddities);
+        }
+        if answer == Some(Answer::Challenged) {
+            return self.challenged.remember(message.call_id(), pending, heard.at);
         }
         let ticket = self.pending.insert(&self.key, pending);
         self.order.push_back((heard.at, ticket));
@@ -321,6 +337,9 @@ impl Registrar {
             let own = asked.iter().flat_map(|asked| &asked.contacts).find(|own| own.uri.as_bytes() == uri);
             granted.push(Asked::read(&contact, heard, own.map(|own| &own.uri)));
         }
+        for contact in granted.iter().chain(asked.iter().flat_map(|asked| &asked.contacts)) {
+            self.challenged.forget(contact.uri.as_bytes());
+        }
         let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
         let known = || self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
         let (call_id, cseq) = (message.call_id(), message.cseq().number);
@@ -364,8 +383,7 @@ impl Registrar {
             call_id,
             cseq,
             registrar: heard.source,
-            sole_hop: (message.via_count() == 1)
-                .then_some(Flow { address: heard.destination.into(), transport: heard.transport }),
+            sole_hop: (message.via_count() == 1).then_some(heard.destination_flow()),
             sole_contact: granted.len() == 1 && list != List::Cut,
             expires_s: message.expires(),
             rule: Rule::Register200,
@@ -445,27 +463,40 @@ impl Registrar {
         }
         let Some((key, pending)) = self.pending.remove_ticket(ticket) else { return };
         let call_id = key.get(..pending.call_id_bytes).unwrap_or_default();
+        debug_assert_eq!(out.at, now);
+        self.believe(call_id, &pending, Rule::RegisterPresumed, pending.frame, out);
+    }
+
+    /// A call shows what became of a REGISTER that was challenged and of which no more was seen.
+    pub(super) fn called(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
+        if let Some((call_id, pending)) = self.challenged.proved_by(heard) {
+            self.believe(&call_id, &pending, Rule::RegisterProved, heard.frame, out);
+        }
+    }
+
+    /// Does what a REGISTER asked for, though its 2xx was not seen.
+    fn believe(&mut self, call_id: &[u8], pending: &Pending, rule: Rule, frame: FrameId, out: &mut Findings) {
         let Some(id) = self.table.registration_if_room(&pending.aor) else { return };
         let Table { registrations, next_binding, .. } = &mut self.table;
         let Some(registration) = registrations.get_mut(id) else { return };
-        let (call_id, order) = registration.order(call_id, pending.cseq, pending.registrar, None, true, now);
+        let (call_id, order) =
+            registration.order(call_id, pending.cseq, pending.registrar, None, true, out.at);
         if !matches!(order, Order::Newer) {
             return;
         }
         let step = Step {
-            frame: pending.frame,
+            frame,
             call_id,
             cseq: pending.cseq,
             registrar: pending.registrar,
             sole_hop: None,
             sole_contact: false,
             expires_s: None,
-            rule: Rule::RegisterPresumed,
+            rule,
             confidence: Confidence::Weak,
             list: List::Whole,
-            asked: Some(&pending),
+            asked: Some(pending),
         };
-        debug_assert_eq!(out.at, now);
         registration.believe(&step, &[], out, self.limits.bindings_per_aor, next_binding);
         self.table.settle(id);
     }

@@ -22,7 +22,7 @@ use offhook::sip::transaction::TIMER_F;
 use offhook::sip::write::{header, response_to};
 use offhook::sip::{Aor, HeaderName, Method, Scanner};
 use offhook::tap::{Tap, TapOptions, TapOutput};
-use offhook::track::Confidence;
+use offhook::track::{Confidence, Rule};
 use offhook::watch::{PresenceTold, WatchOptions, Watcher, What};
 
 use super::mirror::Shown;
@@ -113,8 +113,8 @@ pub enum Sabotage {
     Nothing,
     /// BYEs are kept from the tap.
     NoBye,
-    /// The CANCELs.
-    NoCancel,
+    /// The 180s.
+    NoRinging,
     /// A replaced entity-tag is sent once more.
     OldTag,
     /// A status is lost on its way to the publisher.
@@ -484,7 +484,9 @@ impl Listener {
                 // Known gap: what waited for lost bytes of a TCP stream comes with the next frame of any stream, and
                 // that one is cited (`Reassembler::handle`).
                 let over_tcp = || self.seen.iter().any(|it| is_tcp(&it.bytes) && holds(&it.bytes, call_id));
-                let named = holds(&shown.bytes, call_id) || is_tcp(&shown.bytes) || over_tcp();
+                // These rest on what was seen under another Call-ID.
+                let elsewhere = matches!(evidence.rule, Rule::OtherLeg | Rule::RegisterProved);
+                let named = holds(&shown.bytes, call_id) || elsewhere || is_tcp(&shown.bytes) || over_tcp();
                 if !named {
                     let rule = evidence.rule.name();
                     self.breach(format!("{rule} cites frame {frame}, which is not of {}", evidence.call_id));
@@ -688,7 +690,7 @@ fn holds(bytes: &[u8], what: &[u8]) -> bool {
 fn is_kept_back(sabotage: Sabotage, bytes: &[u8]) -> bool {
     match sabotage {
         Sabotage::NoBye => holds(bytes, b" BYE\r\n"),
-        Sabotage::NoCancel => holds(bytes, b" CANCEL\r\n"),
+        Sabotage::NoRinging => holds(bytes, b"SIP/2.0 180 "),
         Sabotage::Nothing | Sabotage::OldTag | Sabotage::LostChange | Sabotage::LateLine => false,
     }
 }

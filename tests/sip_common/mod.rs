@@ -115,7 +115,7 @@ pub fn walk_message(message: &SipMessage<'_>) {
     black_box((message.credentials().count(), message.challenges().count()));
     black_box((message.expires(), message.session_expires(), message.min_expires()));
     black_box((message.retry_after(), message.event(), message.subscription_state()));
-    black_box((message.user_agent(), message.requires_100rel(), message.replaces()));
+    black_box((message.user_agent(), message.requires_100rel(), message.replaced_call_id()));
     black_box((message.headers_are_whole(), message.content_length(), message.body_is_whole()));
     assert!(!message.body_is_whole() || message.headers_are_whole());
     black_box((message.body(), message.sdp().and_then(Sdp::parse)));

@@ -10,6 +10,9 @@ use crate::track::{Confidence, Rule};
 pub(super) const fn happened(rule: Rule) -> &'static str {
     match rule {
         Rule::Register200 => "the PBX accepted the phone's registration",
+        Rule::RegisterProved => {
+            "a call went to where the phone had asked to be reached; the PBX's answer was not seen"
+        }
         Rule::RegisterPresumed => "the phone registered and did not ask again; the PBX's answer was not seen",
         Rule::Unregister200 => "the phone took its registration back",
         Rule::RegisterMissing => "the PBX no longer lists the phone",
@@ -23,6 +26,7 @@ pub(super) const fn happened(rule: Rule) -> &'static str {
         Rule::AckWithout200 => "the caller confirmed an answer that was not seen itself",
         Rule::AckWithoutFinal => "the caller confirmed a refusal that was not seen itself",
         Rule::InviteFailed => "the call was refused or could not be connected",
+        Rule::OtherLeg => "the other half of the call, behind the PBX, shows it; this half was not seen",
         Rule::NotRetried => {
             "the call was sent back, for a password or to another number, and not tried again"
         }
@@ -66,7 +70,9 @@ const fn is_guess(rule: Rule) -> bool {
     matches!(
         rule,
         Rule::RegisterPresumed
+            | Rule::RegisterProved
             | Rule::AckPresumed
+            | Rule::OtherLeg
             | Rule::AckWithout200
             | Rule::AckWithoutFinal
             | Rule::ByeTimeout
@@ -100,6 +106,7 @@ impl Ground {
             self.rule,
             Rule::Register200
                 | Rule::RegisterPresumed
+                | Rule::RegisterProved
                 | Rule::Unregister200
                 | Rule::RegisterMissing
                 | Rule::RegisterExpired
@@ -117,7 +124,9 @@ pub(super) fn in_words(
     session: Option<&Ground>,
 ) -> String {
     let name = short_aor(name);
-    let there_by = |ground: &&Ground| matches!(ground.rule, Rule::Register200 | Rule::RegisterPresumed);
+    let there_by = |ground: &&Ground| {
+        matches!(ground.rule, Rule::Register200 | Rule::RegisterPresumed | Rule::RegisterProved)
+    };
     let of_registration = terminal.filter(|ground| ground.is_of_registration());
     let of_registration =
         of_registration.filter(|ground| there_by(ground) == (state.terminal == Terminal::Online));

@@ -11,7 +11,7 @@ use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::call::{Answering, Answers, Branch, Call, Dialog, Early, Ending, HopMark};
 use super::media::{Description, held};
 use super::{ACK_PRESUMED_S, Context, T2_S, TIMER_B_S};
-use crate::base::{Flow, TalkingOn};
+use crate::base::TalkingOn;
 
 impl Call {
     /// A 2xx to INVITE: there is a dialog. `at` is its branch, when its INVITE was seen on this hop.
@@ -159,7 +159,7 @@ impl Call {
         // re-INVITE, whose From may be the name by which its sender was called.
         let message = heard.message;
         let flow = match message.via_count() {
-            1 => Some(Flow { address: heard.destination.into(), transport: heard.transport }),
+            1 => Some(heard.destination_flow()),
             _ => heard.origin(),
         };
         let identity = EndIdentity {

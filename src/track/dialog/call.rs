@@ -20,8 +20,9 @@ use smallvec::SmallVec;
 use super::super::heard::{Heard, text};
 use super::super::{
     AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement,
-    Fact, Findings, Media, OVERTAKES, Rule, Side,
+    Fact, Findings, Media, Rule, Side,
 };
+use super::legs::Legs;
 use super::media::Description;
 use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
 use crate::base::{AddressMark, Flow, FrameId, Timestamp};
@@ -48,11 +49,19 @@ pub(super) struct Attempt {
     pub retry_or: (EndReason, Rule),
     /// All that it was forwarded to refused it; the caller has until then to show that it goes on.
     pub refused_below_until: Due,
+    /// What showed that: further hops of it, or its other leg.
+    pub refused_below: Rule,
 }
 
 impl Attempt {
     fn timers(&self) -> [Due; 2] {
         [self.retry_until, self.refused_below_until]
+    }
+
+    /// Those that a message of its own Call-ID armed.
+    fn own_timers(&self) -> [Due; 2] {
+        let of_hops = self.refused_below != Rule::OtherLeg;
+        [self.retry_until, self.refused_below_until.filter(|_| of_hops)]
     }
 }
 
@@ -211,6 +220,8 @@ pub(super) struct Pending {
     pub from_tag: Arc<str>,
     pub to_tag: Arc<str>,
     pub offer: Description,
+    /// Of a re-INVITE: marks of its branch on each hop.
+    pub branches: SmallVec<[u64; 2]>,
     pub vias: usize,
     pub sender: EndIdentity,
     pub receiver: EndIdentity,
@@ -239,14 +250,6 @@ impl Answering {
             frame: heard.frame,
         }
     }
-}
-
-/// A 180 whose INVITE was not seen, as yet.
-pub(super) struct Overtaken {
-    pub id: Box<[u8]>,
-    pub cseq: u32,
-    pub at: Timestamp,
-    pub answering: Answering,
 }
 
 /// One party: the fact about it as it was last told, or is about to be.
@@ -300,8 +303,7 @@ pub(super) struct Call {
     pub dialogs: Vec<Dialog>,
     pub pending: Vec<Pending>,
     pub ends: Vec<End>,
-    /// The last of its kind.
-    pub overtaken: Option<Box<Overtaken>>,
+    pub legs: Legs,
 }
 
 impl Call {
@@ -315,7 +317,7 @@ impl Call {
             dialogs: Vec::new(),
             pending: Vec::new(),
             ends: Vec::new(),
-            overtaken: None,
+            legs: Legs::default(),
         }
     }
 
@@ -425,8 +427,11 @@ impl Call {
         let caller = attempt.caller;
         count(context, ending.reason);
         self.end_end(caller, ending);
+        // What follows from it cites this call, not its other leg.
+        let other_leg = ending.rule == Rule::OtherLeg;
+        let frame = self.last_frame().filter(|_| other_leg).unwrap_or(ending.frame);
         // Who still rings for nobody stops when its own CANCEL is seen, and must have by 64·T1.
-        let lost_at = Some((context.now.after_s(TIMER_B_S), ending.frame));
+        let lost_at = Some((context.now.after_s(TIMER_B_S), frame));
         for branch in self.branches.iter_mut().filter(|branch| branch.attempt == at) {
             if branch.lost_at.is_none() {
                 branch.lost_at = lost_at;
@@ -473,7 +478,7 @@ impl Call {
 
     /// Nothing of it can matter any more.
     pub(super) fn is_over(&self) -> bool {
-        self.dialogs.is_empty() && self.pending.is_empty() && self.overtaken.is_none() && self.is_settled()
+        self.dialogs.is_empty() && self.pending.is_empty() && self.is_settled()
     }
 
     /// Every attempt has its answer or its end, and no message of an INVITE can be repeated any more.
@@ -497,11 +502,10 @@ impl Call {
             dialog.timers().into_iter().for_each(&mut note_due);
             note_due(dialog.forget_at);
         }
+        note_due(self.legs.rings_at);
+        note_due(self.legs.ends_at);
         for pending in &self.pending {
             note(pending.at.after_s(2 * TIMER_B_S));
-        }
-        if let Some(overtaken) = &self.overtaken {
-            note(overtaken.at.after(OVERTAKES));
         }
         (next < Timestamp::MAX).then_some(next)
     }
@@ -565,12 +569,19 @@ impl Call {
                 }
             }
         }
+        if let Some(frame) = due(self.legs.rings_at) {
+            self.legs.rings_at = None;
+            self.presume_ringing(frame, context);
+        }
+        if let Some(frame) = due(self.legs.ends_at) {
+            self.legs.ends_at = None;
+            self.presume_ended(frame, context);
+        }
         for at in 0..self.dialogs.len() {
             self.fire_dialog(at, context);
         }
         self.dialogs.retain(|dialog| dialog.forget_at.is_none_or(|(at, _)| at > now));
         self.pending.retain(|pending| pending.at.after_s(2 * TIMER_B_S) > now);
-        self.overtaken.take_if(|overtaken| overtaken.at.after(OVERTAKES) <= now);
         self.compact();
     }
 
@@ -615,7 +626,6 @@ impl Call {
             return;
         }
         self.branches = Vec::new();
-        self.overtaken = None;
         self.attempts = Vec::new();
         self.pending.shrink_to_fit();
         self.ends.shrink_to_fit();
@@ -681,7 +691,7 @@ impl Call {
 
     /// The newest frame that armed one of its timers.
     fn last_frame(&self) -> Option<FrameId> {
-        let attempts = self.attempts.iter().flat_map(Attempt::timers);
+        let attempts = self.attempts.iter().flat_map(Attempt::own_timers);
         let branches = self.branches.iter().flat_map(|branch| [branch.no_response_at, branch.lost_at]);
         let dialogs = self.dialogs.iter().flat_map(|dialog| [dialog.cap_at, dialog.forget_at]);
         attempts.chain(branches).chain(dialogs).flatten().map(|(_, frame)| frame).max()

@@ -8,13 +8,16 @@ use super::super::heard::{Heard, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::answer::session_end;
 use super::call::{Call, Dialog, Ending, HopMark, Pending, Progress};
-use super::media::{Description, held};
+use super::legs::LegNews;
+use super::media::{Description, answers_hold, held, offers_hold};
 use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::EndedOn;
 use crate::sip::Method;
 
 /// Requests under way inside the dialogs of one call.
 const PENDING: usize = 16;
+/// Hops of one of them whose branches are remembered.
+const HOPS: usize = 8;
 
 impl Call {
     pub(super) fn ack(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
@@ -52,11 +55,40 @@ impl Call {
                 && pending.cseq == cseq
                 && pending.from_tag.as_bytes() == from_tag
         });
-        if let Some(pending) = offered.filter(|pending| pending.answered_vias.is_some())
-            && let Some(answer) = Description::of(heard).sdp()
-            && let Description::Present(offer) = std::mem::replace(&mut pending.offer, Description::Unseen)
+        let Some(pending) = offered else { return };
+        let was_answered = pending.answered_vias.is_some();
+        // One with the branch of the re-INVITE acknowledges a refusal. Of a hop whose re-INVITE was not seen that is not known.
+        let shows_ok = pending.vias == message.via_count()
+            && !pending.branches.contains(&heard.texts.mark(message.top_branch()));
+        if !was_answered && !shows_ok {
+            return;
+        }
+        let answer = Description::of(heard).sdp();
+        if let Description::Present(offer) = std::mem::replace(&mut pending.offer, Description::Unseen) {
+            match answer {
+                Some(answer) => self.renegotiated(at, &offer, &answer, heard, context),
+                None if was_answered => {}
+                None => {
+                    context.losses.note(heard.at);
+                    self.held_by_half(at, offers_hold(&offer), heard);
+                }
+            }
+        }
+    }
+
+    /// Only one of the two descriptions was seen; the other one answers as is usual.
+    fn held_by_half(&mut self, at: usize, held: Option<bool>, heard: &Heard<'_, '_>) {
+        let Some(held) = held else { return };
+        if let Some(dialog) = self.dialogs.get_mut(at)
+            && dialog.held != held
         {
-            self.renegotiated(at, &offer, &answer, heard, context);
+            dialog.held = held;
+            for end in self.parties(at) {
+                if let Some(end) = self.ends.get_mut(end) {
+                    end.edit().confidence = Confidence::Weak;
+                }
+            }
+            self.engage(at, if held { Rule::Hold } else { Rule::Resume }, heard.frame);
         }
     }
 
@@ -77,6 +109,7 @@ impl Call {
                 })
         });
         let Some(branch) = branch else { return };
+        context.losses.note(heard.at);
         self.accepted(Some(branch), heard, context);
         let Some(to_tag) = message.to_tag() else {
             return;
@@ -150,6 +183,10 @@ impl Call {
         if !was_live {
             return;
         }
+        self.tell_other_leg(LegNews::Ended);
+        if rule == Rule::Bye200 && context.rules.ended_on == EndedOn::Bye {
+            context.losses.note(heard.at);
+        }
         let Some(mut hops) = self.dialogs.get(at).map(|dialog| dialog.hops.clone()) else {
             return;
         };
@@ -206,6 +243,12 @@ impl Call {
             } else if vias < pending.vias {
                 pending.sender = heard.inside_sender_identity();
             }
+            if method == Method::Invite && pending.branches.len() < HOPS {
+                let branch = heard.texts.mark(message.top_branch());
+                if !pending.branches.contains(&branch) {
+                    pending.branches.push(branch);
+                }
+            }
             return;
         }
         if self.pending.len() >= PENDING {
@@ -218,6 +261,10 @@ impl Call {
             from_tag: self.tag_of_a_dialog(from_tag),
             to_tag: self.tag_of_a_dialog(to_tag),
             offer: Description::of(heard),
+            branches: (method == Method::Invite)
+                .then(|| heard.texts.mark(message.top_branch()))
+                .into_iter()
+                .collect(),
             vias,
             sender: heard.inside_sender_identity(),
             receiver: heard.receiver_identity(),
@@ -329,8 +376,18 @@ impl Call {
             if nearest.is_none_or(|nearest| vias <= nearest) {
                 dialog.session_ends_at = session_end(heard);
             }
+            // A copy of the first 2xx is no answer to a re-INVITE.
+            let is_later = self
+                .dialogs
+                .get(at)
+                .is_some_and(|dialog| cseq != dialog.cseq || dialog.caller_tag.as_bytes() != from_tag);
             if first_answer {
                 self.answered_offer(at, pending, heard, context);
+            } else if pending.is_none()
+                && is_later
+                && let Some(answer) = Description::of(heard).sdp()
+            {
+                self.held_by_half(at, answers_hold(&answer), heard);
             }
         }
     }
@@ -423,7 +480,7 @@ impl Call {
         };
         match dialog.progress {
             Progress::Confirmed => {
-                dialog.copy_until = None;
+                (dialog.copy_until, self.legs.ends_at) = (None, None);
                 dialog.cap_at = Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame));
             }
             Progress::Ended(reason) if reason.is_inferred() => self.revive(at, heard, context),
@@ -507,6 +564,20 @@ impl Call {
             debug_assert!(self.ends.get(end).is_some_and(|end| end.state == DialogState::Confirmed));
         }
         self.engage(at, Rule::InDialog200, heard.frame);
+        // Whoever was calling with one of these tags has been answered, though that was not seen.
+        for attempt in 0..self.attempts.len() {
+            let answered = self.attempts.get(attempt).is_some_and(|attempt| {
+                let dialog = self.dialogs.get(at);
+                !attempt.bound
+                    && dialog.is_some_and(|dialog| {
+                        [&dialog.caller_tag, &dialog.called_tag].contains(&&attempt.from_tag)
+                    })
+            });
+            if answered {
+                let ending = Ending::new(EndReason::CopyEnded, Rule::InDialog200, heard.frame);
+                self.end_attempt(attempt, ending, context);
+            }
+        }
         Some(at)
     }
 }

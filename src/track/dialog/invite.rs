@@ -7,11 +7,12 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy, is_text, text};
-use super::super::{AuthUser, DialogState, EndIdentity, EndReason, Engagement, OVERTAKES, Rule, Side};
-use super::call::{Answering, Answers, Attempt, Branch, Call, Early, Ending, Overtaken};
+use super::super::{AuthUser, Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
+use super::call::{Answering, Answers, Attempt, Branch, Call, Early, Ending};
+use super::legs::LegNews;
 use super::media::{Description, MediaTable};
 use super::{Context, RETRY_S, TIMER_B_S, TIMER_C_S};
-use crate::base::{Flow, FrameId, Timestamp};
+use crate::base::{FrameId, Timestamp};
 use crate::sip::{Aor, Method, uri};
 
 /// Whom an INVITE says it is from and to, and where it goes.
@@ -49,6 +50,45 @@ impl Attempt {
             retry_until: None,
             retry_or: (EndReason::NotRetried, Rule::NotRetried),
             refused_below_until: None,
+            refused_below: Rule::CopyEnded,
+        }
+    }
+}
+
+impl Branch {
+    /// The INVITE on the hop of this message, which is itself or a response to it.
+    pub(super) fn new(attempt: usize, parent: Option<usize>, children: u16, heard: &Heard<'_, '_>) -> Self {
+        let message = heard.message;
+        let invite = message.status().is_none().then_some(message);
+        let (source, destination) = match invite {
+            Some(_) => (heard.source, heard.destination_flow()),
+            None => (heard.destination, heard.source_flow()),
+        };
+        let second_via = message.vias().nth(1).and_then(|via| via.branch);
+        Self {
+            attempt,
+            cseq: message.cseq().number,
+            id: message.top_branch().into(),
+            parent,
+            parent_id: second_via.filter(|_| parent.is_none()).map(Into::into),
+            children,
+            vias: message.via_count(),
+            source,
+            destination,
+            request_uri: invite
+                .and_then(|invite| invite.request_uri())
+                .map(|uri| heard.shared(uri))
+                .unwrap_or_default(),
+            auth: invite.and_then(|_| heard.auth_user()),
+            at: heard.at,
+            expires_s: invite.and_then(|invite| invite.expires()).filter(|&expires_s| expires_s > 0),
+            final_status: None,
+            answers: Answers::Named,
+            cancelled: false,
+            early: Vec::new(),
+            called: SmallVec::new(),
+            no_response_at: Some((heard.at.after_s(TIMER_B_S), heard.frame)),
+            lost_at: None,
         }
     }
 }
@@ -59,13 +99,13 @@ impl Call {
         let message = heard.message;
         let cseq = message.cseq().number;
         if let Some(at) = self.branch_of(heard) {
+            self.invite_repeated(at, heard);
             return self.late_invite(at, heard); // else a retransmission, the mirror's copy, or a loop
         }
         if self.branches.len() >= context.branches_per_call {
             return;
         }
         let from_tag = message.from_tag().unwrap_or_default();
-        let vias = message.via_count();
         let known = self.attempts.iter().rposition(|attempt| is_text(&attempt.from_tag, from_tag));
         let parent = known.and_then(|attempt| self.parent_of(attempt, heard));
         let attempt = match known {
@@ -96,30 +136,11 @@ impl Call {
         }
         let no_response_s = if rings_here.is_empty() { TIMER_B_S } else { TIMER_C_S };
         self.branches.reserve_exact(1);
-        let second_via = message.vias().nth(1).and_then(|via| via.branch);
         self.branches.push(Branch {
-            attempt,
-            cseq,
-            id: message.top_branch().into(),
-            parent,
-            parent_id: second_via.filter(|_| parent.is_none()).map(Into::into),
-            children,
-            vias,
-            source: heard.source,
-            destination: Flow { address: heard.destination.into(), transport: heard.transport },
-            request_uri: heard.shared(message.request_uri().unwrap_or_default()),
-            auth: heard.auth_user(),
-            at: heard.at,
-            expires_s: message.expires().filter(|&expires_s| expires_s > 0),
-            final_status: None,
-            answers: Answers::Named,
-            cancelled: false,
-            early: Vec::new(),
             called: rings_here,
             no_response_at: Some((heard.at.after_s(no_response_s), heard.frame)),
-            lost_at: None,
+            ..Branch::new(attempt, parent, children, heard)
         });
-        self.ring_overtaken(heard, context);
     }
 
     /// A phone that rings, as another hop showed, is the one that this INVITE goes to; what this hop shows of it is
@@ -216,9 +237,14 @@ impl Call {
         }
         if attempt.over {
             attempt.over = false;
-            let from_tag = Arc::clone(&attempt.from_tag);
+            let (from_tag, before) = (Arc::clone(&attempt.from_tag), attempt.caller);
             let caller = self.calling_end(&from_tag, &Said::by(heard), heard, context);
             self.attempts.get_mut(at)?.caller = caller;
+            // That it was over is final for the old id, which the same tags would have again.
+            let revoked_ends = self.ends.get(before).map_or(0, |end| end.revoked_ends.saturating_add(1));
+            if let Some(end) = self.ends.get_mut(caller) {
+                end.edit().revoked_ends = revoked_ends;
+            }
         } else if newer || vias < attempt.caller_vias {
             attempt.caller_vias = vias;
             let caller = attempt.caller;
@@ -233,7 +259,7 @@ impl Call {
     }
 
     /// The branch that this INVITE continues: its second Via's, or the one that was sent to this sender.
-    fn parent_of(&self, attempt: usize, heard: &Heard<'_, '_>) -> Option<usize> {
+    pub(super) fn parent_of(&self, attempt: usize, heard: &Heard<'_, '_>) -> Option<usize> {
         let cseq = heard.message.cseq().number;
         let mine = |branch: &Branch| branch.attempt == attempt && branch.cseq == cseq;
         if let Some(via) = heard.message.vias().nth(1) {
@@ -317,7 +343,11 @@ impl Call {
         if let Some(tag) = tag {
             remember_early(&mut branch.early, tag, heard, context.branches_per_call, context.media);
         }
+        let branch_is_callers_own = branch.parent.is_none() && branch.vias == 1;
         let (ringing, leaf) = (status == 180 && !branch.cancelled, branch.is_leaf());
+        if status == 180 && branch_is_callers_own {
+            self.tell_other_leg(LegNews::Rings);
+        }
         self.answered(at, if status == 180 { Rule::Invite180 } else { Rule::Invite }, heard.frame);
         if ringing && !self.rings_already(at, heard) {
             if leaf {
@@ -430,7 +460,7 @@ impl Call {
             flow: Some(branch.destination),
             neighbour: Some(branch.source.into()),
             contact: answering.contact,
-            request_uri: Some(Arc::clone(&branch.request_uri)),
+            request_uri: Some(&branch.request_uri).filter(|uri| !uri.is_empty()).cloned(),
             auth: None,
             claimed: answering.claimed,
             called: attempt.to.clone(),
@@ -438,11 +468,15 @@ impl Call {
         };
         let (remote_tag, dialled) = (Arc::clone(&attempt.from_tag), attempt.dialled.clone());
         let peer = attempt.from.as_ref().map(|from| from.to_text());
+        let seen = identity.request_uri.is_some();
         let called = match known {
             Some(called) => called,
             None => {
                 let called = self.new_end(Side::Called, EndIdentity::default(), context);
                 self.branches.get_mut(at)?.called.push(called);
+                if !seen && let Some(end) = self.ends.get_mut(called) {
+                    end.edit().confidence = Confidence::Weak;
+                }
                 called
             }
         };
@@ -508,6 +542,9 @@ impl Call {
         if !self.all_roots_failed(attempt_at) {
             return;
         }
+        if status >= 400 && !matches!(status, 401 | 407 | 422) {
+            self.tell_other_leg(LegNews::Refused);
+        }
         let Some(attempt) = self.attempts.get_mut(attempt_at) else {
             return;
         };
@@ -556,41 +593,9 @@ impl Call {
         if self.is_inside(heard) {
             return self.inside_response(Method::Invite, status, heard, context);
         }
-        match status {
-            180 => {
-                let [from_tag, to_tag] =
-                    [heard.message.from_tag(), heard.message.to_tag()].map(Option::unwrap_or_default);
-                if self.find_dialog(from_tag, to_tag).is_some() {
-                    return; // it has answered
-                }
-                let id = heard.message.top_branch().into();
-                let cseq = heard.message.cseq().number;
-                self.overtaken =
-                    Some(Box::new(Overtaken { id, cseq, at: heard.at, answering: Answering::of(heard) }));
-            }
-            200..=299 => self.accepted(None, heard, context),
-            _ => {}
+        if matches!(status, 200..300) {
+            self.accepted(None, heard, context);
         }
-    }
-
-    /// A mirror may show the 180 before the INVITE that it answers: the phone rings since then.
-    fn ring_overtaken(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
-        let Some(overtaken) = self.overtaken.take_if(|overtaken| {
-            overtaken.cseq == heard.message.cseq().number && *overtaken.id == *heard.message.top_branch()
-        }) else {
-            return;
-        };
-        let at = self.branches.len() - 1;
-        let Some(branch) = self.branches.get_mut(at).filter(|branch| branch.is_leaf()) else { return };
-        if heard.at.since(overtaken.at) > OVERTAKES {
-            return;
-        }
-        branch.no_response_at = Some((patience(branch, heard.at, context), overtaken.answering.frame));
-        if let Some(tag) = &overtaken.answering.tag {
-            branch.early.push(Early { tag: Arc::clone(tag), negotiated: false, media: None });
-        }
-        self.answered(at, Rule::Invite180, overtaken.answering.frame);
-        self.ring(at, overtaken.answering, context);
     }
 }
 

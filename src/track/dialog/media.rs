@@ -100,10 +100,29 @@ pub(super) fn held(offer: &Sdp, answer: &Sdp) -> Option<bool> {
     Some(active.all(|(offered, answered)| line_held(offered, answered)))
 }
 
+/// Whether an offer alone asks for a hold of all active audio; `None` when there is none.
+pub(super) fn offers_hold(offer: &Sdp) -> Option<bool> {
+    all_audio(offer, stops)
+}
+
+/// Whether an answer alone shows that all active audio was put on hold; `None` when there is none.
+pub(super) fn answers_hold(answer: &Sdp) -> Option<bool> {
+    all_audio(answer, |line| stops(line) || line.direction == Direction::RecvOnly)
+}
+
+fn all_audio(description: &Sdp, holds: impl Fn(&SdpMedia) -> bool) -> Option<bool> {
+    let is_active = |line: &&SdpMedia| line.kind.eq_ignore_ascii_case("audio") && line.port != 0;
+    let mut active = description.media.iter().filter(is_active).peekable();
+    active.peek()?;
+    Some(active.all(holds))
+}
+
+/// Its sender takes nothing from the other side.
+fn stops(line: &SdpMedia) -> bool {
+    line.connection_is_zero || matches!(line.direction, Direction::SendOnly | Direction::Inactive)
+}
+
 fn line_held(offered: &SdpMedia, answered: &SdpMedia) -> bool {
-    let stops = |line: &SdpMedia| {
-        line.connection_is_zero || matches!(line.direction, Direction::SendOnly | Direction::Inactive)
-    };
     // Who offers to only receive gets "sendonly" back: a loudspeaker, not a hold.
     let only_listens = offered.direction == Direction::RecvOnly && answered.direction == Direction::SendOnly;
     (stops(offered) || stops(answered)) && !only_listens

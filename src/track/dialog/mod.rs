@@ -13,6 +13,7 @@ mod answer;
 mod call;
 mod inside;
 mod invite;
+mod legs;
 mod media;
 mod unseen;
 
@@ -24,6 +25,7 @@ use super::{EndReason, Findings};
 use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Rules, Timestamp};
 use crate::sip::Method;
 use call::Call;
+use legs::{CallRef, LegTable, Losses};
 use media::MediaTable;
 use unseen::shows_an_invite;
 
@@ -54,6 +56,7 @@ struct Context<'a> {
     next_end: &'a mut u64,
     ends: &'a mut [u64],
     media: &'a mut MediaTable,
+    losses: &'a mut Losses,
 }
 
 /// All calls.
@@ -68,6 +71,8 @@ pub(super) struct Dialogs {
     next_end: u64,
     ends: Vec<u64>,
     media: MediaTable,
+    legs: LegTable,
+    losses: Losses,
 }
 
 impl Dialogs {
@@ -82,6 +87,8 @@ impl Dialogs {
             next_end: 0,
             ends: vec![0; EndReason::ALL.len()],
             media: MediaTable::default(),
+            legs: LegTable::default(),
+            losses: Losses::default(),
         }
     }
 
@@ -108,6 +115,53 @@ impl Dialogs {
             None => return,
         };
         self.step(id, heard.frame, out, |call, context| call.handle(heard, context));
+        self.part_replaced(heard);
+        self.meet_other_leg(id, heard.at);
+        self.tell_other_legs(id, heard.frame, out);
+    }
+
+    /// A call that has just shown who calls whom may be the other leg of one that did so before.
+    fn meet_other_leg(&mut self, id: u32, now: Timestamp) {
+        let Some(call) = self.calls.get_mut(id) else { return };
+        let this = CallRef { id, born: call.born };
+        let Some(ends) = call.leg_ends() else { return };
+        let candidates = self.legs.enter(this, &ends, now, self.limits.calls);
+        let goes_on = |other: &&CallRef| self.leg(**other).is_some_and(Call::goes_on);
+        let mut open = candidates.iter().filter(goes_on).copied();
+        // Of two that call the same at once it could be either.
+        if let (Some(other), None) = (open.next(), open.next()) {
+            for (of, tied) in [(this, other), (other, this)] {
+                if let Some(call) = self.calls.get_mut(of.id) {
+                    call.tie(tied);
+                }
+            }
+        }
+    }
+
+    fn leg(&self, leg: CallRef) -> Option<&Call> {
+        self.calls.get(leg.id).filter(|call| call.born == leg.born)
+    }
+
+    fn tell_other_legs(&mut self, id: u32, frame: FrameId, out: &mut Findings) {
+        let Some(legs) = self.calls.get_mut(id).map(|call| &mut call.legs) else { return };
+        let Some(news) = legs.news.take() else { return };
+        let others = legs.others.clone();
+        let mut open = others.into_iter().filter(|&other| self.leg(other).is_some_and(Call::goes_on));
+        // What only one of several can mean says nothing of any.
+        let (Some(other), None) = (open.next(), open.next()) else { return };
+        self.step(other.id, frame, out, |call, context| call.hear_other_leg(news, context));
+    }
+
+    /// An INVITE takes another dialog's place (RFC 3891), or a REFER asks for one that does: its legs go ways of their own.
+    fn part_replaced(&mut self, heard: &Heard<'_, '_>) {
+        let message = heard.message;
+        if message.status().is_none()
+            && matches!(message.cseq().method, Method::Invite | Method::Refer)
+            && let Some(call_id) = message.replaced_call_id()
+            && let Some(call) = self.find(&call_id).and_then(|id| self.calls.get_mut(id))
+        {
+            call.legs.parted = true;
+        }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
@@ -143,6 +197,7 @@ impl Dialogs {
             next_end: &mut self.next_end,
             ends: &mut self.ends,
             media: &mut self.media,
+            losses: &mut self.losses,
         };
         act(call, &mut context);
         call.tell(out);
@@ -197,6 +252,7 @@ impl Call {
     /// One message of this Call-ID.
     fn handle(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
+        self.legs.parted |= message.cseq().method == Method::Refer;
         match (message.cseq().method, message.status()) {
             (Method::Invite, None) if message.to_tag().is_none() => self.invite(heard, context),
             (Method::Invite, Some(status)) => match self.branch_of(heard) {

@@ -8,25 +8,24 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
-use super::call::{Answering, Answers, Attempt, Branch, Call, Early, Ending};
+use super::call::{Answering, Answers, Attempt, Branch, Call, Early, End, Ending};
 use super::invite::Said;
 use super::media::Description;
-use super::{Context, GOES_ON_S, TIMER_B_S};
-use crate::base::{Flow, FrameId};
+use super::{Context, GOES_ON_S};
+use crate::base::FrameId;
 use crate::sip::uri;
 
 /// Who is challenged or redirected tries again within this time, unless a person is asked.
 const RETRY_AT_ONCE_S: u32 = 1;
 
-/// On the hop of who sent it, a response that only an INVITE which opens a dialog has: a 100 to one inside a dialog would
-/// have a To-tag, and no phone rings inside one.
+/// A response that only an INVITE which opens a dialog has: a 100 to one inside a dialog would have a To-tag, and no phone
+/// rings inside one.
 pub(super) fn shows_an_invite(heard: &Heard<'_, '_>) -> bool {
     let message = heard.message;
-    let status = match message.status() {
+    match message.status() {
         Some(100) => message.to_tag().is_none(),
         status => status == Some(180),
-    };
-    status && message.via_count() == 1
+    }
 }
 
 /// The first Contact, if it can be read.
@@ -49,22 +48,23 @@ impl Call {
         if !same && !branch.request_uri.is_empty() {
             return false; // a phone that does not give the ACK to its 2xx a branch of its own
         }
-        match branch.final_status {
-            Some(status) => return status >= 300,
-            None if branch.cancelled => self.refused(at, 487, Some(Rule::AckWithoutFinal), heard, context),
-            None if self.was_refused_below(at) => {
-                self.refused(at, 480, Some(Rule::AckWithoutFinal), heard, context);
-            }
+        if let Some(status) = branch.final_status {
+            return status >= 300;
+        }
+        context.losses.note(heard.at);
+        if branch.cancelled {
+            self.refused(at, 487, Some(Rule::AckWithoutFinal), heard, context);
+        } else if self.was_refused_below(at) || branch.auth.is_some() {
+            self.refused(at, 480, Some(Rule::AckWithoutFinal), heard, context);
+        } else {
             // It may have been a challenge or a redirection: then the caller tries again at once.
-            None => {
-                let attempt = branch.attempt;
-                self.refused(at, 401, Some(Rule::AckWithoutFinal), heard, context);
-                if let Some(attempt) = self.attempts.get_mut(attempt)
-                    && attempt.retry_until.is_some()
-                {
-                    attempt.retry_until = Some((heard.at.after_s(RETRY_AT_ONCE_S), heard.frame));
-                    attempt.retry_or = (EndReason::Rejected, Rule::AckWithoutFinal);
-                }
+            let attempt = branch.attempt;
+            self.refused(at, 401, Some(Rule::AckWithoutFinal), heard, context);
+            if let Some(attempt) = self.attempts.get_mut(attempt)
+                && attempt.retry_until.is_some()
+            {
+                attempt.retry_until = Some((heard.at.after_s(RETRY_AT_ONCE_S), heard.frame));
+                attempt.retry_or = (EndReason::Rejected, Rule::AckWithoutFinal);
             }
         }
         true
@@ -156,47 +156,45 @@ impl Call {
         let attempt = match known {
             Some(at) => {
                 let attempt = self.attempts.get_mut(at).filter(|attempt| !attempt.over && !attempt.bound)?;
-                let nearer = cseq == attempt.cseq && vias < attempt.caller_vias;
-                let again = cseq > attempt.cseq && vias <= attempt.caller_vias;
-                if !nearer && !again {
+                if cseq < attempt.cseq || (cseq == attempt.cseq && vias == attempt.caller_vias) {
                     return None;
                 }
-                (attempt.cseq, attempt.caller_vias) = (cseq, vias);
-                (attempt.retry_until, attempt.refused_below_until) = (None, None);
-                let caller = attempt.caller;
-                if let Some(end) = self.ends.get_mut(caller).filter(|_| vias == 1) {
-                    let identity = &mut end.edit().identity;
-                    identity.flow =
-                        Some(Flow { address: heard.destination.into(), transport: heard.transport });
-                    identity.neighbour = Some(heard.source.into());
+                if cseq > attempt.cseq {
+                    (attempt.retry_until, attempt.refused_below_until) = (None, None);
+                }
+                attempt.cseq = cseq;
+                if vias <= attempt.caller_vias {
+                    attempt.caller_vias = vias;
+                    attempt.refused_below_until = None;
+                    let caller = attempt.caller;
+                    if let Some(end) = self.ends.get_mut(caller).filter(|_| vias == 1) {
+                        let identity = &mut end.edit().identity;
+                        identity.flow = Some(heard.destination_flow());
+                        identity.neighbour = Some(heard.source.into());
+                    }
                 }
                 at
             }
             None => self.unseen_attempt(heard, context)?,
         };
+        let parent = if vias > 1 { self.parent_of(attempt, heard) } else { None };
         let children = self.adopt_children(attempt, heard);
-        self.branches.push(Branch {
-            attempt,
-            cseq,
-            id: message.top_branch().into(),
-            parent: None,
-            parent_id: None,
-            children,
-            vias,
-            source: heard.destination,
-            destination: heard.source_flow(),
-            request_uri: Arc::default(),
-            auth: None,
-            at: heard.at,
-            expires_s: None,
-            final_status: None,
-            cancelled: false,
-            answers: Answers::Named,
-            early: Vec::new(),
-            called: SmallVec::new(),
-            no_response_at: Some((heard.at.after_s(TIMER_B_S), heard.frame)),
-            lost_at: None,
-        });
+        let mut called = SmallVec::new();
+        if let Some(parent) = parent.and_then(|at| self.branches.get_mut(at)) {
+            parent.children = parent.children.saturating_add(1);
+            // Who rings with this tag does so on this hop.
+            let is_this = |end: &End| end.local_tag.as_deref().map(str::as_bytes) == message.to_tag();
+            let ends = &self.ends;
+            parent.called.retain(|at| {
+                let is_here = ends.get(*at).is_some_and(is_this);
+                if is_here {
+                    called.push(*at);
+                }
+                !is_here
+            });
+        }
+        context.losses.note(heard.at);
+        self.branches.push(Branch { called, ..Branch::new(attempt, parent, children, heard) });
         Some(self.branches.len() - 1)
     }
 
@@ -211,9 +209,13 @@ impl Call {
         {
             return None;
         }
+        let (flow, neighbour) = match message.via_count() {
+            1 => (Some(heard.destination_flow()), Some(heard.source.into())),
+            _ => (heard.origin(), None),
+        };
         let identity = EndIdentity {
-            flow: Some(Flow { address: heard.destination.into(), transport: heard.transport }),
-            neighbour: Some(heard.source.into()),
+            flow,
+            neighbour,
             claimed: heard.aor(&message.from()).into_iter().collect(),
             ..EndIdentity::default()
         };
@@ -240,9 +242,20 @@ impl Call {
         branch.request_uri = heard.shared(message.request_uri().unwrap_or_default());
         branch.auth = heard.auth_user();
         branch.expires_s = message.expires().filter(|&expires_s| expires_s > 0);
+        let (request_uri, called) = (Arc::clone(&branch.request_uri), branch.called.clone());
         let Some(attempt) = self.attempts.get_mut(branch.attempt) else {
             return;
         };
+        for called in called {
+            if let Some(end) = self.ends.get_mut(called) {
+                let fact = end.edit();
+                fact.identity.request_uri = Some(Arc::clone(&request_uri));
+                fact.confidence = Confidence::Full;
+            }
+        }
+        if message.via_count() > attempt.caller_vias {
+            return;
+        }
         let late = Attempt::new(Arc::clone(&attempt.from_tag), attempt.caller, Said::by(heard), heard);
         (attempt.offer, attempt.from, attempt.to) = (late.offer, late.from, late.to);
         attempt.dialled.clone_from(&late.dialled);
@@ -327,13 +340,24 @@ impl Call {
             && attempt.cseq == cseq
         {
             attempt.refused_below_until = Some((context.now.after_s(GOES_ON_S), frame));
+            attempt.refused_below = Rule::CopyEnded;
+        }
+    }
+
+    /// No phone of the other leg took it: the answer must have come, or the PBX asks somebody else.
+    pub(super) fn refused_on_other_leg(&mut self, context: &Context<'_>) {
+        let open =
+            |attempt: &&mut Attempt| !attempt.over && !attempt.bound && attempt.refused_below_until.is_none();
+        for attempt in self.attempts.iter_mut().filter(open) {
+            attempt.refused_below_until = Some((context.now.after_s(GOES_ON_S), context.frame));
+            attempt.refused_below = Rule::OtherLeg;
         }
     }
 
     /// Nothing of that came.
     pub(super) fn presume_refused(&mut self, at: usize, frame: FrameId, context: &mut Context<'_>) {
-        if self.attempts.get(at).is_some_and(|attempt| !attempt.bound) {
-            self.end_attempt(at, Ending::new(EndReason::CopyEnded, Rule::CopyEnded, frame), context);
+        if let Some(attempt) = self.attempts.get(at).filter(|attempt| !attempt.bound) {
+            self.end_attempt(at, Ending::new(EndReason::CopyEnded, attempt.refused_below, frame), context);
         }
     }
 }

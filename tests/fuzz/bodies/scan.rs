@@ -234,7 +234,7 @@ fn view(message: &SipMessage<'_>, with_sdp: bool) -> Vec<String> {
         format!("{:?}", message.subscription_state().map(|(state, expires_s)| (show(state), expires_s))),
         format!("{} {:?}", some(message.subscription_end().0), message.subscription_end().1),
         some(message.user_agent()),
-        format!("{} {}", message.requires_100rel(), message.replaces()),
+        format!("{} {:?}", message.requires_100rel(), message.replaced_call_id()),
         format!("{} {}", message.headers_are_whole(), message.body_is_whole()),
         format!("{:?} {:?}", message.content_length(), message.body()),
     ];

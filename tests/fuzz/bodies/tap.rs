@@ -57,6 +57,7 @@ pub const MUST_REACH: &[&str] = &[
     "dialog-gone",
     "session-expired",
     "copy-ended",
+    "other-leg",
     "dialog-cap",
     "blind",
     "evicted",

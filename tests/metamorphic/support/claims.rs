@@ -22,6 +22,7 @@ const TIMERS: &[Rule] = &[
     Rule::ForkLost,
     Rule::SessionExpired,
     Rule::CopyEnded,
+    Rule::OtherLeg,
     Rule::DialogCap,
     Rule::ByeTimeout,
     Rule::SubscriptionExpired,

@@ -1,0 +1,246 @@
+//! The two legs of a call through a back-to-back user agent: what one shows of the other when the mirror loses messages.
+//! In: calls whose INVITE was seen, what they have to say to their other leg. Out: which calls belong together, and what a
+//! call makes of it. Knows nothing of presence.
+//!
+//! A back-to-back user agent gives each leg its own Call-ID, tags and CSeq (RFC 7092). Who calls whom stays the same, and
+//! so does the address where one leg ends and the other begins:
+//!
+//! ```text
+//! alice ──INVITE, From alice, To bob──► PBX ──INVITE, From alice, To bob──► bob        within 10 s
+//! ```
+//!
+//! While the mirror shows all there is, each leg speaks for itself: a leg that lives on after the other's BYE was
+//! transferred or parked. Only where messages are known to have been lost does one leg stand in for the other.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hashbrown::{DefaultHashBuilder, HashMap};
+use smallvec::SmallVec;
+
+use super::super::heard::{Heard, is_copy};
+use super::super::{Confidence, EndReason, Engagement, Rule};
+use super::call::{Answering, Branch, Call, Dialog, Due, Ending};
+use super::{Context, RETRY_S};
+use crate::base::{FrameId, Timestamp};
+use crate::sip::Aor;
+
+/// A PBX places the second leg within this time of the first.
+const NEXT_LEG_S: u32 = 10;
+/// Other legs of one call that are remembered: a group call has one for each phone.
+const LEGS_PER_CALL: usize = 8;
+/// An INVITE that no response has reached is repeated after T1 (RFC 3261 section 17.1.1.2). One that is not repeated so long
+/// after the caller heard ringing has reached its phone.
+const UNREPEATED: Duration = Duration::from_millis(600);
+/// The mirror is held to lose messages for so long after the second proof of it.
+const LOSSY_S: u32 = 600;
+
+/// A call, wherever it stands now: places are used again, births are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CallRef {
+    pub id: u32,
+    pub born: u64,
+}
+
+/// What a call has to say to its other legs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LegNews {
+    /// The caller hears that somebody rings.
+    Rings,
+    /// Nobody on this leg takes the call.
+    Refused,
+    /// A BYE ended it, and nothing before it told of a transfer.
+    Ended,
+}
+
+/// What a call knows of its other legs.
+#[derive(Default)]
+pub(super) struct Legs {
+    pub others: SmallVec<[CallRef; 1]>,
+    /// It was entered into the table.
+    entered: bool,
+    /// A REFER or a Replaces was seen: the legs go ways of their own.
+    pub parted: bool,
+    /// To be told when the message is done with.
+    pub news: Option<LegNews>,
+    /// The only phone that may be ringing, on this branch, is held to do so from then on.
+    pub rings_at: Due,
+    /// It has until then to end by its own, or to show life.
+    pub ends_at: Due,
+}
+
+/// Proofs that the mirror lost messages.
+#[derive(Default)]
+pub(super) struct Losses {
+    last: Option<Timestamp>,
+    last_but_one: Option<Timestamp>,
+}
+
+impl Losses {
+    /// Something was seen that only a message can have brought about which was not.
+    pub(super) fn note(&mut self, at: Timestamp) {
+        self.last_but_one = self.last.replace(at);
+    }
+
+    fn are_known(&self, now: Timestamp) -> bool {
+        self.last_but_one.is_some_and(|at| at.after_s(LOSSY_S) > now)
+    }
+}
+
+/// Calls of the last seconds, by where they end and who calls whom.
+#[derive(Default)]
+pub(super) struct LegTable {
+    hasher: DefaultHashBuilder,
+    by_parties: HashMap<u64, SmallVec<[CallRef; 1]>>,
+    order: VecDeque<(Timestamp, u64)>,
+}
+
+impl LegTable {
+    /// Enters a call that has shown who calls whom, and gives the calls that may be its other leg: those that ended where
+    /// this one begins.
+    pub(super) fn enter(
+        &mut self,
+        call: CallRef,
+        ends: &LegEnds<'_>,
+        now: Timestamp,
+        most: usize,
+    ) -> SmallVec<[CallRef; 1]> {
+        self.forget_old(now);
+        let key = |address: IpAddr| self.hasher.hash_one((address, ends.from.user(), ends.to.user()));
+        let (begins, goes_to) = (key(ends.sender), key(ends.receiver));
+        if self.order.len() < most {
+            let calls = self.by_parties.entry(goes_to).or_default();
+            if calls.len() < LEGS_PER_CALL {
+                calls.push(call);
+                self.order.push_back((now, goes_to));
+            }
+        }
+        self.by_parties
+            .get(&begins)
+            .map(|calls| calls.iter().copied().filter(|&other| other != call).collect())
+            .unwrap_or_default()
+    }
+
+    fn forget_old(&mut self, now: Timestamp) {
+        while let Some(&(at, key)) = self.order.front()
+            && at.after_s(NEXT_LEG_S) < now
+        {
+            self.order.pop_front();
+            if let Some(calls) = self.by_parties.get_mut(&key) {
+                // The oldest of a key stands first, as its entry in the queue does.
+                if calls.len() > 1 {
+                    calls.remove(0);
+                } else {
+                    self.by_parties.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+/// Where a leg begins and ends, and who calls whom.
+pub(super) struct LegEnds<'c> {
+    sender: IpAddr,
+    receiver: IpAddr,
+    from: &'c Aor,
+    to: &'c Aor,
+}
+
+impl Call {
+    /// Where this call goes, once, when it has shown that.
+    pub(super) fn leg_ends(&mut self) -> Option<LegEnds<'_>> {
+        if self.legs.entered {
+            return None;
+        }
+        let (attempt, branch) = (self.attempts.first()?, self.branches.first()?);
+        let (from, to) = (attempt.from.as_ref()?, attempt.to.as_ref()?);
+        self.legs.entered = true;
+        let ends =
+            LegEnds { sender: branch.source.ip(), receiver: branch.destination.address.ip(), from, to };
+        (!from.user().is_empty() && !to.user().is_empty()).then_some(ends)
+    }
+
+    /// Somebody still calls or talks on this leg.
+    pub(super) fn goes_on(&self) -> bool {
+        self.attempts.iter().any(|attempt| !attempt.over && !attempt.bound)
+            || self.dialogs.iter().any(Dialog::is_live)
+    }
+
+    pub(super) fn tie(&mut self, other: CallRef) {
+        if self.legs.others.len() < LEGS_PER_CALL {
+            self.legs.others.push(other);
+        }
+    }
+
+    pub(super) fn tell_other_leg(&mut self, news: LegNews) {
+        if !self.legs.others.is_empty() && !(news == LegNews::Ended && self.legs.parted) {
+            self.legs.news = Some(news);
+        }
+    }
+
+    /// The other leg shows something of this one.
+    pub(super) fn hear_other_leg(&mut self, news: LegNews, context: &Context<'_>) {
+        if !context.losses.are_known(context.now) {
+            return;
+        }
+        match news {
+            LegNews::Rings if self.legs.rings_at.is_none() && self.silent_phone().is_some() => {
+                self.legs.rings_at = Some((context.now.after(UNREPEATED), context.frame));
+            }
+            LegNews::Rings => {}
+            LegNews::Refused => self.refused_on_other_leg(context),
+            LegNews::Ended if self.legs.parted => {}
+            LegNews::Ended => {
+                let mut live = self.dialogs.iter().filter(|dialog| dialog.is_live());
+                if live.next().is_some() && live.next().is_none() && self.legs.ends_at.is_none() {
+                    self.legs.ends_at = Some((context.now.after_s(RETRY_S), context.frame));
+                }
+            }
+        }
+    }
+
+    /// The branch of the only phone that this leg calls, if nothing was heard of that yet but that it was reached.
+    fn silent_phone(&self) -> Option<usize> {
+        let mut open = self
+            .branches
+            .iter()
+            .enumerate()
+            .filter(|(_, branch)| branch.is_leaf() && branch.final_status.is_none() && !branch.cancelled);
+        let (at, branch) = open.next()?;
+        let alone = open.next().is_none() && self.dialogs.is_empty() && branch.called.is_empty();
+        alone.then_some(at)
+    }
+
+    /// The INVITE was sent again: no phone has said that it rings.
+    pub(super) fn invite_repeated(&mut self, at: usize, heard: &Heard<'_, '_>) {
+        if self.legs.rings_at.is_some()
+            && self.branches.get(at).is_some_and(|branch: &Branch| !is_copy(branch.at, heard.at))
+        {
+            self.legs.rings_at = None;
+        }
+    }
+
+    /// It did neither, and nothing tells of a transfer.
+    pub(super) fn presume_ended(&mut self, frame: FrameId, context: &mut Context<'_>) {
+        if let Some(at) = self.dialogs.iter().position(Dialog::is_live).filter(|_| !self.legs.parted) {
+            self.end_dialog(at, Ending::new(EndReason::CopyEnded, Rule::OtherLeg, frame), context);
+        }
+    }
+
+    /// Nothing contradicted it: the phone rings, as the caller hears.
+    pub(super) fn presume_ringing(&mut self, frame: FrameId, context: &mut Context<'_>) {
+        let Some(at) = self.silent_phone() else { return };
+        let answering =
+            Answering { tag: None, contact: None, claimed: SmallVec::new(), is_final: false, frame };
+        self.ring(at, answering, context);
+        let called = self.branches.get(at).and_then(|branch| branch.called.last().copied());
+        if let Some(end) = called.and_then(|called| self.ends.get_mut(called))
+            && end.engagement == Engagement::Ringing
+        {
+            end.edit().confidence = Confidence::Weak;
+            end.news(Rule::OtherLeg, frame);
+        }
+    }
+}
