@@ -20,6 +20,8 @@ const SPARE_CALL_IDS: usize = 64;
 
 /// A challenged REGISTER, and until when what it asked for would last.
 struct Challenged {
+    /// Its own, and that of its place in the queue.
+    number: u64,
     call_id: Vec<u8>,
     pending: Pending,
     until: Timestamp,
@@ -28,7 +30,9 @@ struct Challenged {
 /// By the hash of the first contact, in the order in which they were challenged; at most so many.
 pub(super) struct ChallengedRegistrations {
     by_contact: HashMap<u64, Challenged>,
-    order: VecDeque<(Timestamp, u64)>,
+    /// Numbers and hashes.
+    order: VecDeque<(u64, u64)>,
+    numbered: u64,
     hasher: DefaultHashBuilder,
     most: usize,
     /// Buffers of those that are gone: most are, a moment later.
@@ -40,6 +44,7 @@ impl ChallengedRegistrations {
         Self {
             by_contact: HashMap::default(),
             order: VecDeque::new(),
+            numbered: 0,
             hasher: DefaultHashBuilder::default(),
             most,
             spare_call_ids: Vec::new(),
@@ -58,22 +63,23 @@ impl ChallengedRegistrations {
         let until = now.after_s(expires_s);
         let mut own_call_id = self.spare_call_ids.pop().unwrap_or_default();
         own_call_id.extend_from_slice(call_id);
-        let challenged = Challenged { call_id: own_call_id, pending, until };
+        self.numbered += 1;
+        let challenged = Challenged { number: self.numbered, call_id: own_call_id, pending, until };
         if let Some(older) = self.by_contact.insert(hash, challenged) {
             self.spare(older.call_id);
         }
-        self.order.push_back((until, hash));
+        self.order.push_back((self.numbered, hash));
     }
 
     /// The oldest go, and those that were answered since: they have left their place in the queue.
     fn make_room(&mut self) {
         let Self { by_contact, order, .. } = self;
         if order.len() > 2 * by_contact.len() + 64 {
-            order.retain(|(until, hash)| by_contact.get(hash).is_some_and(|known| known.until == *until));
+            order.retain(|(number, hash)| by_contact.get(hash).is_some_and(|known| known.number == *number));
         }
         while by_contact.len() >= self.most {
-            let Some((until, hash)) = order.pop_front() else { return };
-            if by_contact.get(&hash).is_some_and(|known| known.until == until) {
+            let Some((number, hash)) = order.pop_front() else { return };
+            if by_contact.get(&hash).is_some_and(|known| known.number == number) {
                 by_contact.remove(&hash);
             }
         }
@@ -111,7 +117,7 @@ impl ChallengedRegistrations {
         if !is_this {
             return None;
         }
-        let Challenged { call_id, mut pending, until } = self.by_contact.remove(&hash)?;
+        let Challenged { call_id, mut pending, until, .. } = self.by_contact.remove(&hash)?;
         let left_s = u32::try_from(until.since(heard.at).as_secs()).unwrap_or(u32::MAX);
         pending.contacts.truncate(1);
         pending.contacts.first_mut()?.expires_s = Some(left_s);

@@ -34,6 +34,7 @@ impl Call {
         }
         let dialog = match known {
             Some((dialog, _)) => {
+                self.comes_late(context);
                 self.end_copied_attempt(at, heard, context);
                 dialog
             }

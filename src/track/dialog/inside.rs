@@ -69,7 +69,7 @@ impl Call {
                 Some(answer) => self.renegotiated(at, &offer, &answer, heard, context),
                 None if was_answered => {}
                 None => {
-                    context.losses.note(heard.at);
+                    self.prove_loss(context);
                     self.held_by_half(at, offers_hold(&offer), heard);
                 }
             }
@@ -109,7 +109,7 @@ impl Call {
                 })
         });
         let Some(branch) = branch else { return };
-        context.losses.note(heard.at);
+        self.prove_loss(context);
         self.accepted(Some(branch), heard, context);
         let Some(to_tag) = message.to_tag() else {
             return;
@@ -145,6 +145,9 @@ impl Call {
         let Some((at, _)) = self.find_dialog(from_tag, to_tag) else {
             return self.bye_early(from_tag, to_tag, heard);
         };
+        if !self.dialogs.get(at).is_some_and(Dialog::is_live) {
+            self.comes_late(context);
+        }
         match context.rules.ended_on {
             EndedOn::Bye => self.over_by_bye(at, Rule::Bye, heard, context),
             EndedOn::Response => {
@@ -185,7 +188,7 @@ impl Call {
         }
         self.tell_other_leg(LegNews::Ended);
         if rule == Rule::Bye200 && context.rules.ended_on == EndedOn::Bye {
-            context.losses.note(heard.at);
+            self.prove_loss(context);
         }
         let Some(mut hops) = self.dialogs.get(at).map(|dialog| dialog.hops.clone()) else {
             return;
@@ -367,6 +370,7 @@ impl Call {
         if !self.dialogs.get(at).is_some_and(Dialog::is_live) {
             return;
         }
+        self.comes_late(context);
         if matches!(method, Method::Invite | Method::Update)
             && let Some(dialog) = self.dialogs.get_mut(at)
         {

@@ -100,7 +100,7 @@ impl Call {
         let cseq = message.cseq().number;
         if let Some(at) = self.branch_of(heard) {
             self.invite_repeated(at, heard);
-            return self.late_invite(at, heard); // else a retransmission, the mirror's copy, or a loop
+            return self.late_invite(at, heard, context); // else a retransmission, the mirror's copy, or a loop
         }
         if self.branches.len() >= context.branches_per_call {
             return;
@@ -518,12 +518,12 @@ impl Call {
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
     ) {
+        if self.branches.get(at).is_some_and(|branch| branch.final_status.is_some()) {
+            return self.comes_late(context);
+        }
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
-        if branch.final_status.is_some() {
-            return;
-        }
         branch.final_status = Some(status);
         branch.no_response_at = None;
         let (called, attempt_at, is_root, vias) =

@@ -21,7 +21,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy};
-use super::super::{Confidence, EndReason, Engagement, Rule};
+use super::super::{Confidence, EndReason, Engagement, OVERTAKES, Rule};
 use super::call::{Answering, Branch, Call, Dialog, Due, Ending};
 use super::{Context, RETRY_S};
 use crate::base::{FrameId, Timestamp};
@@ -31,9 +31,12 @@ use crate::sip::Aor;
 const NEXT_LEG_S: u32 = 10;
 /// Other legs of one call that are remembered: a group call has one for each phone.
 const LEGS_PER_CALL: usize = 8;
-/// An INVITE that no response has reached is repeated after T1 (RFC 3261 section 17.1.1.2). One that is not repeated so long
-/// after the caller heard ringing has reached its phone.
+/// An INVITE that no response has reached is repeated after T1 over UDP (RFC 3261 section 17.1.1.2). One that is not repeated
+/// so long after the caller heard ringing has reached its phone. Over TCP that rests on the PBX alone, which passes on what
+/// it has heard.
 const UNREPEATED: Duration = Duration::from_millis(600);
+/// So many of them are remembered: some turn out to be none.
+const PROOFS: usize = 4;
 /// The mirror is held to lose messages for so long after the second proof of it.
 const LOSSY_S: u32 = 600;
 
@@ -65,27 +68,35 @@ pub(super) struct Legs {
     pub parted: bool,
     /// To be told when the message is done with.
     pub news: Option<LegNews>,
+    /// When this call proved last that the mirror lost a message of it.
+    proved_at: Option<Timestamp>,
     /// The only phone that may be ringing, on this branch, is held to do so from then on.
     pub rings_at: Due,
     /// It has until then to end by its own, or to show life.
     pub ends_at: Due,
 }
 
-/// Proofs that the mirror lost messages.
+/// The last proofs that the mirror lost messages, the oldest first.
 #[derive(Default)]
-pub(super) struct Losses {
-    last: Option<Timestamp>,
-    last_but_one: Option<Timestamp>,
-}
+pub(super) struct Losses(SmallVec<[Timestamp; PROOFS]>);
 
 impl Losses {
-    /// Something was seen that only a message can have brought about which was not.
-    pub(super) fn note(&mut self, at: Timestamp) {
-        self.last_but_one = self.last.replace(at);
+    fn note(&mut self, at: Timestamp) {
+        if self.0.len() >= PROOFS {
+            self.0.remove(0);
+        }
+        self.0.push(at);
+    }
+
+    /// What was seen at that moment proves nothing: the message comes late.
+    fn forgive(&mut self, at: Timestamp) {
+        if let Some(place) = self.0.iter().rposition(|&proof| proof == at) {
+            self.0.remove(place);
+        }
     }
 
     fn are_known(&self, now: Timestamp) -> bool {
-        self.last_but_one.is_some_and(|at| at.after_s(LOSSY_S) > now)
+        self.0.iter().filter(|at| at.after_s(LOSSY_S) > now).count() >= 2
     }
 }
 
@@ -149,6 +160,19 @@ pub(super) struct LegEnds<'c> {
 }
 
 impl Call {
+    /// Something was seen that only a message can have brought about which was not.
+    pub(super) fn prove_loss(&mut self, context: &mut Context<'_>) {
+        context.losses.note(context.now);
+        self.legs.proved_at = Some(context.now);
+    }
+
+    /// A message comes after what only it can have brought about: the mirror mixes up the order, and has not lost it.
+    pub(super) fn comes_late(&mut self, context: &mut Context<'_>) {
+        if let Some(at) = self.legs.proved_at.take_if(|at| context.now.since(*at) <= OVERTAKES) {
+            context.losses.forgive(at);
+        }
+    }
+
     /// Where this call goes, once, when it has shown that.
     pub(super) fn leg_ends(&mut self) -> Option<LegEnds<'_>> {
         if self.legs.entered {

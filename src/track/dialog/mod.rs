@@ -57,6 +57,8 @@ struct Context<'a> {
     ends: &'a mut [u64],
     media: &'a mut MediaTable,
     losses: &'a mut Losses,
+    /// When the first message of any call was seen.
+    began: Timestamp,
 }
 
 /// All calls.
@@ -73,6 +75,7 @@ pub(super) struct Dialogs {
     media: MediaTable,
     legs: LegTable,
     losses: Losses,
+    began: Option<Timestamp>,
 }
 
 impl Dialogs {
@@ -89,6 +92,7 @@ impl Dialogs {
             media: MediaTable::default(),
             legs: LegTable::default(),
             losses: Losses::default(),
+            began: None,
         }
     }
 
@@ -198,6 +202,7 @@ impl Dialogs {
             ends: &mut self.ends,
             media: &mut self.media,
             losses: &mut self.losses,
+            began: *self.began.get_or_insert(out.at),
         };
         act(call, &mut context);
         call.tell(out);

@@ -1,5 +1,5 @@
 //! What a message proves of another one that the mirror did not show.
-//! In: ACKs, responses, refusals on further hops. Out: changes of a `Call`. Knows nothing of dialogs that are made.
+//! In: ACKs, responses, refusals on further hops. Out: changes of a `Call`. Knows nothing of what follows inside a dialog.
 //! RFC 3261 sections 16.7, 17.1.1.3.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, 
 use super::call::{Answering, Answers, Attempt, Branch, Call, Early, End, Ending};
 use super::invite::Said;
 use super::media::Description;
-use super::{Context, GOES_ON_S};
+use super::{Context, GOES_ON_S, TIMER_B_S};
 use crate::base::FrameId;
 use crate::sip::uri;
 
@@ -51,14 +51,14 @@ impl Call {
         if let Some(status) = branch.final_status {
             return status >= 300;
         }
-        context.losses.note(heard.at);
-        if branch.cancelled {
+        let (cancelled, attempt, has_credentials) = (branch.cancelled, branch.attempt, branch.auth.is_some());
+        self.prove_loss(context);
+        if cancelled {
             self.refused(at, 487, Some(Rule::AckWithoutFinal), heard, context);
-        } else if self.was_refused_below(at) || branch.auth.is_some() {
+        } else if self.was_refused_below(at) || has_credentials {
             self.refused(at, 480, Some(Rule::AckWithoutFinal), heard, context);
         } else {
             // It may have been a challenge or a redirection: then the caller tries again at once.
-            let attempt = branch.attempt;
             self.refused(at, 401, Some(Rule::AckWithoutFinal), heard, context);
             if let Some(attempt) = self.attempts.get_mut(attempt)
                 && attempt.retry_until.is_some()
@@ -193,7 +193,10 @@ impl Call {
                 !is_here
             });
         }
-        context.losses.note(heard.at);
+        // Of a call that is older than what the mirror shows of it nothing was lost.
+        if context.began.after_s(TIMER_B_S) < heard.at {
+            self.prove_loss(context);
+        }
         self.branches.push(Branch { called, ..Branch::new(attempt, parent, children, heard) });
         Some(self.branches.len() - 1)
     }
@@ -234,8 +237,11 @@ impl Call {
     }
 
     /// An INVITE that comes after a response to it says who calls whom.
-    pub(super) fn late_invite(&mut self, at: usize, heard: &Heard<'_, '_>) {
+    pub(super) fn late_invite(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
+        if self.branches.get(at).is_some_and(|branch| branch.request_uri.is_empty()) {
+            self.comes_late(context);
+        }
         let Some(branch) = self.branches.get_mut(at).filter(|branch| branch.request_uri.is_empty()) else {
             return;
         };

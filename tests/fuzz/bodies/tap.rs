@@ -57,7 +57,6 @@ pub const MUST_REACH: &[&str] = &[
     "dialog-gone",
     "session-expired",
     "copy-ended",
-    "other-leg",
     "dialog-cap",
     "blind",
     "evicted",
