@@ -59,14 +59,35 @@ impl<'a> Params<'a> {
 
     /// Name and value of each, in their order. Empty ones (`;;`) are left out.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + Clone + use<'a> {
-        let rest = match self.text {
+        ParamIterator { rest: self.rest() }
+    }
+
+    /// The text behind the first `;`.
+    #[inline(always)]
+    fn rest(&self) -> &'a [u8] {
+        match self.text {
             [b';', rest @ ..] => rest,
             text => match find_outside_quotes(text, b';', false) {
                 Some(at) => split_around(text, at).1,
                 None => b"",
             },
-        };
-        ParamIterator { rest }
+        }
+    }
+
+    /// The parameters as written, all of this name left out.
+    pub(super) fn without(&self, name: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.text.len());
+        let mut rest = self.rest();
+        while !rest.is_empty() {
+            let (parameter, equals, next) = cut(rest);
+            rest = next;
+            let found = equals.map_or(parameter, |at| split_around(parameter, at).0);
+            if !is_name(trim(found), name) {
+                out.push(b';');
+                out.extend_from_slice(parameter);
+            }
+        }
+        out
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use rsip::{Header, Method as RequestMethod};
 
-use crate::sip::{HeaderName, SipMessage, Via};
+use crate::sip::{HeaderName, NameAddr, SipMessage, Via};
 
 /// Why a message was not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,7 +116,7 @@ pub fn response(status: u16, headers: Vec<Header>, body: &[u8]) -> Result<Vec<u8
 }
 
 /// The response to a request: Via, From, To, Call-ID, CSeq and Record-Route copied (RFC 3261 section 8.2.6), then
-/// `more`. `to_tag` is added to a To that has none; 100 has no tag.
+/// `more`. `to_tag` is added to a To that has none, or an empty one; 100 has no tag.
 ///
 /// # Errors
 /// [`WriteError::ControlCharacter`] when a header field holds one; folds in copied fields are unfolded first.
@@ -199,16 +199,23 @@ fn response_with_vias(
     ] {
         let written = name == HeaderName::Via && source.is_some();
         for value in request.headers(name).filter(|_| !written) {
-            let mut value = unfolded(value);
-            if let (HeaderName::To, None, Some(tag)) = (name, request.to_tag(), to_tag) {
-                value.push_str(";tag=");
-                value.push_str(tag);
-            }
+            let value = match (name, request.to_tag(), to_tag) {
+                (HeaderName::To, None, Some(tag)) => with_tag(value, tag),
+                _ => unfolded(value),
+            };
             headers.push(header(title, value));
         }
     }
     headers.extend(more);
     response(status, headers, body)
+}
+
+/// A To without a tag, with this one. It goes first: behind a quote that is not closed nobody would read it; and an empty
+/// one that it came with (RFC 3261 section 25.1 knows none) is left out.
+fn with_tag(to: &[u8], tag: &str) -> String {
+    let params = NameAddr::parse(to).map(|to| to.params).unwrap_or_default();
+    let who = to.strip_suffix(params.text()).unwrap_or(to);
+    format!("{};tag={tag}{}", unfolded(who), unfolded(&params.without(b"tag")))
 }
 
 /// One line of a header field that may be folded (RFC 3261 section 7.3.1); what is not UTF-8 is replaced.
@@ -433,6 +440,32 @@ mod tests {
         assert_eq!(answer.status(), Some(412));
         assert_eq!(answer.to_tag(), Some(&b"t2"[..]));
         assert_eq!(answer.top_branch(), b"z9hG4bKone");
+    }
+
+    #[test]
+    fn a_to_that_has_no_tag_or_an_empty_one_is_answered_with_ours() {
+        let cases = [
+            ("<sip:bob@example.com>", "<sip:bob@example.com>;tag=ours"),
+            ("sip:bob@example.com;tag=", "sip:bob@example.com;tag=ours"),
+            (
+                "<sip:bob@example.com>;Tag = ;x=\"a;tag=b\";tag",
+                "<sip:bob@example.com>;tag=ours;x=\"a;tag=b\"",
+            ),
+            ("<sip:bob@example.com>;x=\"a", "<sip:bob@example.com>;tag=ours;x=\"a"),
+            ("<sip:bob@example.com;tag=>;\r\n y", "<sip:bob@example.com;tag=>;tag=ours; y"),
+            ("<sip:bob@example.com>;x;tag=theirs", "<sip:bob@example.com>;x;tag=theirs"),
+        ];
+        for (to, expected) in cases {
+            let bytes = format!(
+                "OPTIONS sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa\r\n\
+                 From: <sip:alice@example.com>;tag=a\r\nTo: {to}\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n\r\n"
+            );
+            let mut scanner = Scanner::new(&Limits::default());
+            let request = scanner.scan(bytes.as_bytes()).unwrap();
+            let answer = response_to(&request, 200, Some("ours"), Vec::new(), b"").unwrap();
+            let answer = String::from_utf8(answer).unwrap();
+            assert_eq!(answer.lines().find_map(|line| line.strip_prefix("To: ")), Some(expected), "{to}");
+        }
     }
 
     #[test]
