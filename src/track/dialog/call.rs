@@ -322,10 +322,33 @@ impl Call {
     }
 
     pub(super) fn new_end(&mut self, side: Side, identity: EndIdentity, context: &mut Context<'_>) -> usize {
+        let fresh = self.fresh_end(side, identity, context);
+        // Where many come and go while the call stays open, one takes the place of another.
+        let many = self.ends.len() >= 2 * context.branches_per_call;
+        let free = if many { self.free_place() } else { None };
+        if let Some((at, end)) = free.and_then(|at| Some((at, self.ends.get_mut(at)?))) {
+            *end = fresh;
+            return at;
+        }
         // One or two ends are nearly all there ever are.
         self.ends.reserve_exact(1);
-        self.ends.push(self.fresh_end(side, identity, context));
+        self.ends.push(fresh);
         self.ends.len() - 1
+    }
+
+    /// The place of an end that is over, of which all is told, and that nothing of the call points to any more.
+    fn free_place(&self) -> Option<usize> {
+        let is_over = |end: &End| end.state == DialogState::Terminated && end.news.is_none();
+        let mut free: Vec<bool> = self.ends.iter().map(is_over).collect();
+        let parties = self.dialogs.iter().flat_map(|dialog| [dialog.caller, dialog.called]).flatten();
+        let callers = self.attempts.iter().map(|attempt| attempt.caller);
+        let called = self.branches.iter().flat_map(|branch| branch.called.iter().copied());
+        for at in parties.chain(callers).chain(called) {
+            if let Some(free) = free.get_mut(at) {
+                *free = false;
+            }
+        }
+        free.iter().position(|free| *free)
     }
 
     /// A new end in place of one that is over, which nobody will ask for again.

@@ -301,29 +301,37 @@ mod tests {
     use crate::sip::Scanner;
     use crate::track::{DialogState, Fact, Rule};
 
+    fn findings() -> Findings {
+        Findings { at: Timestamp::from_secs(1), sequence: 0, queue: VecDeque::new() }
+    }
+
+    fn hear(dialogs: &mut Dialogs, number: u64, text: &str, out: &mut Findings) {
+        let mut scanner = Scanner::new(&Limits::default());
+        let heard = Heard {
+            at: out.at,
+            frame: FrameId::new(0, number),
+            source: "192.0.2.11:5060".parse().expect("an address"),
+            destination: "192.0.2.1:5060".parse().expect("an address"),
+            transport: HeardTransport::Udp,
+            whole: true,
+            message: &scanner.scan(text.as_bytes()).expect("a message"),
+            texts: &Texts::default(),
+        };
+        dialogs.handle(&heard, out, &mut Oddities::default());
+    }
+
     #[test]
     fn a_call_that_has_to_go_cites_what_was_heard_of_it_last() {
         let limits = Limits { calls: 1, ..Limits::default() };
         let mut dialogs = Dialogs::new(&Rules::default(), &limits);
-        let mut out = Findings { at: Timestamp::from_secs(1), sequence: 0, queue: VecDeque::new() };
+        let mut out = findings();
         for number in 1..=2 {
             let text = format!(
                 "INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bK{number}\r\n\
                  From: <sip:alice@example.com>;tag=1\r\nTo: <sip:bob@example.com>\r\nCall-ID: call-{number}\r\n\
                  CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
             );
-            let mut scanner = Scanner::new(&limits);
-            let heard = Heard {
-                at: out.at,
-                frame: FrameId::new(0, number),
-                source: "192.0.2.11:5060".parse().expect("an address"),
-                destination: "192.0.2.1:5060".parse().expect("an address"),
-                transport: HeardTransport::Udp,
-                whole: true,
-                message: &scanner.scan(text.as_bytes()).expect("a message"),
-                texts: &Texts::default(),
-            };
-            dialogs.handle(&heard, &mut out, &mut Oddities::default());
+            hear(&mut dialogs, number, &text, &mut out);
         }
         let gone = out.queue.iter().find(|observation| match &observation.fact {
             Fact::Dialog(fact) => fact.state == DialogState::Terminated,
@@ -332,5 +340,40 @@ mod tests {
         let evidence = &gone.expect("the first call has ended").evidence;
         assert_eq!((evidence.rule, evidence.frame.number()), (Rule::Evicted, 1));
         assert_eq!(&*evidence.call_id, "call-1");
+    }
+
+    /// Dialogs of one Call-ID whose INVITEs nobody saw, each begun before the one before it is forgotten.
+    #[test]
+    fn a_call_id_whose_dialogs_come_and_go_without_end_keeps_few_ends() {
+        let limits = Limits { branches_per_call: 4, ..Limits::default() };
+        let mut dialogs = Dialogs::new(&Rules::default(), &limits);
+        let (mut out, mut begun) = (findings(), 0);
+        for number in 1..=100 {
+            out.at = out.at.after_s(30);
+            let at = out.at;
+            dialogs.handle_timeout(at, &mut out);
+            for (start, method) in [
+                ("INFO sip:bob@example.com SIP/2.0", "INFO"),
+                ("SIP/2.0 200 OK", "INFO"),
+                ("BYE sip:bob@example.com SIP/2.0", "BYE"),
+            ] {
+                let text = format!(
+                    "{start}\r\nVia: SIP/2.0/UDP 192.0.2.11;branch=z9hG4bK{method}{number}\r\n\
+                     From: <sip:alice@example.com>;tag=a{number}\r\nTo: <sip:bob@example.com>;tag=b{number}\r\n\
+                     Call-ID: call\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+                );
+                hear(&mut dialogs, number, &text, &mut out);
+            }
+            begun += out
+                .queue
+                .drain(..)
+                .filter(|observation| {
+                    matches!(&observation.fact, Fact::Dialog(fact) if fact.state == DialogState::Confirmed)
+                })
+                .count();
+        }
+        let call = dialogs.find(b"call").and_then(|id| dialogs.calls.get(id)).expect("it is still open");
+        assert!(call.ends.len() <= 2 * limits.branches_per_call, "{} ends", call.ends.len());
+        assert_eq!(begun, 200, "two parties each");
     }
 }

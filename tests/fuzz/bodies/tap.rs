@@ -361,8 +361,10 @@ impl Watch {
             *calls.entry(call_id).or_default() += 1;
         }
         assert!(calls.len() <= self.limits.calls, "calls: {calls:?}");
+        // Two parties to each dialog, a caller to each attempt, and a phone for each To-tag behind each branch.
+        let most = self.limits.branches_per_call * (3 + self.limits.branches_per_call);
         for (call_id, ends) in calls {
-            assert!(ends <= 2 * self.limits.branches_per_call, "{ends} ends of {call_id}");
+            assert!(ends <= most, "{ends} ends of {call_id}");
         }
         let mut aors: BTreeMap<&Aor, usize> = BTreeMap::new();
         for (_, aor, _) in self.bindings.values().filter(|(_, _, event)| *event != BindingEvent::Removed) {
@@ -383,8 +385,8 @@ impl Watch {
         let number = usize::try_from(evidence.frame.number()).unwrap_or(0);
         let frame = number.checked_sub(1).and_then(|at| self.frames.get(at));
         let Some(call_id) = frame else { panic!("{evidence:?} is of a frame that there never was") };
-        if evidence.rule == Rule::Evicted {
-            // The frame is of the message that needed the room.
+        if matches!(evidence.rule, Rule::Evicted | Rule::OtherLeg) {
+            // The frame is of the message that needed the room, or of the other leg.
             assert!(call_id.is_some(), "{evidence:?}");
         } else {
             assert_eq!(call_id.as_deref(), Some(&*evidence.call_id), "{evidence:?}");
