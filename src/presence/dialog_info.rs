@@ -44,6 +44,13 @@ pub fn dialog_id(dialog: &DialogView) -> Option<String> {
     Some(if dialog.revoked_ends == 0 { id } else { format!("{id}-{}", dialog.revoked_ends) })
 }
 
+/// The id by which a presence document marks it: [`dialog_id`], and for a live end without a tag one that no dialog
+/// document has. That such an end is over is told by its mark being gone: its id may be needed again.
+pub fn mark_id(dialog: &DialogView) -> Option<String> {
+    let untagged = || id_of(&dialog.call_id, "", dialog.remote_tag.as_deref());
+    dialog_id(dialog).or_else(|| (dialog.state != DialogState::Terminated).then(untagged))
+}
+
 /// The dialog of this id goes on under that `id`, see [`dialog_id`].
 pub fn goes_on_as(of: &str, id: &str) -> bool {
     let count = id.strip_prefix(of).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();

@@ -3,8 +3,10 @@
 //! RFC 3863 (PIDF), RFC 4479 (`dm:person`), RFC 4480 (RPID). Watchers in the field read only the literal prefixes
 //! `dm:` and `rpid:`, and an activity only inside the person.
 
+use std::collections::BTreeSet;
+
 use crate::base::Timestamp;
-use crate::presence::dialog_info::{dialog_alias, dialog_id};
+use crate::presence::dialog_info::{dialog_alias, mark_id};
 use crate::presence::pidf_read::{DialogMark, Tuple};
 use crate::presence::xml::{XmlWriter, any_uri, stable_id};
 use crate::presence::{BindingView, DialogView, PresentityState, Session, Terminal};
@@ -63,12 +65,14 @@ pub fn document<'a>(
     at: Option<Timestamp>,
     most_dialogs: usize,
 ) -> Vec<u8> {
+    let mut ids = BTreeSet::new();
     let marks: Vec<DialogMark> = dialogs
         .into_iter()
         .filter_map(|dialog| {
             let alias = dialog_alias(dialog);
             Some(DialogMark {
-                id: dialog_id(dialog)?,
+                // Several phones of one call have one id as long as they have no tag.
+                id: mark_id(dialog).filter(|id| dialog.local_tag.is_some() || ids.insert(id.clone()))?,
                 remote_tag: alias.as_ref().and(dialog.remote_tag.as_deref()).map(str::to_owned),
                 alias,
                 state: dialog.state,
@@ -406,9 +410,36 @@ mod tests {
         let read = pidf_read::read(text(&state).as_bytes()).unwrap().status.unwrap();
         let named: Vec<String> = read.dialogs.into_iter().map(|mark| mark.id).collect();
         let ids = |numbers: std::ops::Range<usize>| {
-            state.dialogs[numbers].iter().map(|dialog| dialog_id(dialog).unwrap()).collect::<Vec<_>>()
+            state.dialogs[numbers].iter().map(|dialog| mark_id(dialog).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(named, [ids(1_985..2_000), ids(0..1)].concat());
+    }
+
+    #[test]
+    fn a_phone_that_rings_without_a_tag_is_marked_once_and_when_it_is_over_not_at_all() {
+        let dialog = |number: u64, local_tag: Option<&str>, state| DialogView {
+            end: EndId(number),
+            call_id: if local_tag.is_some() { "call-1".into() } else { "call-2".into() },
+            local_tag: local_tag.map(Into::into),
+            remote_tag: Some("b".into()),
+            revoked_ends: 0,
+            side: Side::Called,
+            state,
+            held: false,
+            remote: None,
+        };
+        let marks = |ringing| {
+            let dialogs = vec![
+                dialog(1, Some("a"), DialogState::Confirmed),
+                dialog(2, None, ringing),
+                dialog(3, None, ringing),
+            ];
+            let state = PresentityState { session: Session::Talking, dialogs, ..PresentityState::default() };
+            let read = pidf_read::read(text(&state).as_bytes()).unwrap().status.unwrap();
+            read.dialogs.iter().map(|mark| mark.state).collect::<Vec<_>>()
+        };
+        assert_eq!(marks(DialogState::Early), [DialogState::Confirmed, DialogState::Early]);
+        assert_eq!(marks(DialogState::Terminated), [DialogState::Confirmed]);
     }
 
     #[test]

@@ -304,10 +304,6 @@ fn holds(moment: &Moment, claim: Claim) -> bool {
 /// the server knows nothing of the terminal, or that it is online as long as it talks, until the tap has answered its 412.
 const UNKNOWN_US: u64 = 3_000_000;
 
-/// Known gap: a phone of which only the other leg of its call shows that it rings has no tag yet, and no document lists it;
-/// between two documents of one change the server may take it for idle.
-const UNTAGGED_US: u64 = 100_000;
-
 /// Each facet that the one shows was shown by the other no more than `lag_us` before or after.
 pub fn follows(
     what: &str,
@@ -329,10 +325,8 @@ pub fn follows(
     let mut breaches = Vec::new();
     for (begin, end, status) in ours {
         let between = status.0 == Terminal::Unknown && end - begin < UNKNOWN_US;
-        let untagged = status.1 == Session::Idle && end - begin < UNTAGGED_US;
-        let facets: [&dyn Fn(Status) -> bool; 2] = [&|it| it.0 == status.0 || between, &|it| {
-            it.1 == status.1 || untagged && it.1 == Session::Ringing
-        }];
+        let facets: [&dyn Fn(Status) -> bool; 2] =
+            [&|it| it.0 == status.0 || between, &|it| it.1 == status.1];
         for (which, facet) in facets.into_iter().enumerate() {
             let same = theirs.iter().filter(|(.., it)| facet(*it));
             let mut stretches: Vec<(u64, u64)> =
