@@ -199,7 +199,8 @@ impl Call {
     }
 
     pub(super) fn tell_other_leg(&mut self, news: LegNews) {
-        if !self.legs.others.is_empty() && !(news == LegNews::Ended && self.legs.parted) {
+        let goes_its_own_way = news == LegNews::Ended && self.legs.parted;
+        if !self.legs.others.is_empty() && !goes_its_own_way {
             self.legs.news = Some(news);
         }
     }
