@@ -38,7 +38,7 @@ const MAX_SEARCHED_BYTES: usize = 1 << 20;
 /// What holding a piece costs beside its bytes.
 const PIECE_OVERHEAD_BYTES: usize = 64;
 
-/// A buffer of this size is kept for the next message.
+/// A buffer of this size is kept for the next message that is cut, whosever it is.
 const KEPT_CAPACITY_BYTES: usize = 4_096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub(super) struct Context<'c> {
     pub destination: SocketAddr,
     pub message_bytes: usize,
     pub stream_bytes: usize,
+    /// An empty buffer: that of the last message that was held.
+    pub spare: &'c mut Vec<u8>,
     pub oddities: &'c mut Oddities,
     pub each: Each<'c>,
 }
@@ -444,7 +446,11 @@ impl Direction {
         let bytes = bytes.get(passed..).unwrap_or_default();
         let verdict = if self.held.is_empty() {
             let (used, verdict) = self.frame(bytes, context);
-            self.held.extend_from_slice(bytes.get(used..).unwrap_or_default());
+            let rest = bytes.get(used..).unwrap_or_default();
+            if !rest.is_empty() {
+                self.held = std::mem::take(context.spare);
+                self.held.extend_from_slice(rest);
+            }
             verdict
         } else {
             self.held.extend_from_slice(bytes);
@@ -452,8 +458,11 @@ impl Direction {
                 let mut held = std::mem::take(&mut self.held);
                 let (used, verdict) = self.frame(&held, context);
                 held.drain(..used.min(held.len()));
-                if !held.is_empty() || held.capacity() <= KEPT_CAPACITY_BYTES {
+                if !held.is_empty() {
                     self.held = held;
+                } else if held.capacity() <= KEPT_CAPACITY_BYTES {
+                    // A stream that keeps it would hold it for as long as the phone is connected.
+                    *context.spare = held;
                 }
                 verdict
             } else {

@@ -36,6 +36,7 @@ pub(super) struct Streams {
     acknowledged: VecDeque<(Timestamp, Slot)>,
     limit: usize,
     held_bytes: usize,
+    spare: Vec<u8>,
     stream_bytes: usize,
     message_bytes: usize,
 }
@@ -48,6 +49,7 @@ impl Streams {
             acknowledged: VecDeque::new(),
             limit: limits.tcp_streams.max(1),
             held_bytes: 0,
+            spare: Vec::new(),
             stream_bytes: limits.tcp_stream_bytes,
             message_bytes: limits.message_bytes.min(limits.tcp_stream_bytes),
         }
@@ -207,6 +209,7 @@ impl Streams {
             destination,
             message_bytes: self.message_bytes,
             stream_bytes: self.stream_bytes,
+            spare: &mut self.spare,
             oddities,
             each,
         };
