@@ -230,7 +230,7 @@ fn frames_of(again: &Again) -> Vec<CapturedFrame> {
 /// The frames of a workload, as they are in its file.
 fn workload_frames(kind: Kind, users: u32, messages: u64) -> Vec<CapturedFrame> {
     let mut file = Vec::new();
-    Workload { kind, users, messages, seed: 3261 }.write(&mut file).unwrap();
+    Workload { kind, users, messages, hours: 1, seed: 3261 }.write(&mut file).unwrap();
     wire::frames_of_pcap(&file)
 }
 

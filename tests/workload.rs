@@ -22,7 +22,7 @@ const MESSAGES: u64 = 10_000;
 
 fn written(kind: Kind, seed: u64) -> (Vec<u8>, Written) {
     let mut file = Vec::new();
-    let workload = Workload { kind, users: USERS, messages: MESSAGES, seed };
+    let workload = Workload { kind, users: USERS, messages: MESSAGES, hours: 1, seed };
     let written = workload.write(&mut file).unwrap();
     (file, written)
 }

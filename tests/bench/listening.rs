@@ -411,7 +411,8 @@ impl Instructions {
 /// Writes a workload.
 fn write(path: &Path, kind: Kind, users: u32) -> Result<Written> {
     let out = File::create(path).with_context(|| path.display().to_string())?;
-    let workload = Workload { kind, users, messages: u64::from(users) * MESSAGES_PER_USER, seed: SEED };
+    let workload =
+        Workload { kind, users, messages: u64::from(users) * MESSAGES_PER_USER, hours: 1, seed: SEED };
     Ok(workload.write(BufWriter::with_capacity(1 << 20, out))?)
 }
 

@@ -41,7 +41,7 @@ mod workload;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
@@ -75,7 +75,7 @@ struct Arguments {
     #[arg(long, default_value_t = 180)]
     seconds: u64,
     /// Seconds of the last flood, a soak.
-    #[arg(long, default_value_t = 120)]
+    #[arg(long, default_value_t = 240)]
     soak: u64,
     /// Packets a second of the soak.
     #[arg(long, default_value_t = 10_000.0)]
@@ -112,12 +112,20 @@ enum Part {
     Soak,
 }
 
+/// So few that a round takes two seconds. In each, a phone registers under another Call-ID, of which 16 are remembered, and a
+/// call that was seen to end is remembered for 64 s: after half of the soak, tables are as large as they will be.
+const SOAK_USERS: u32 = 2_000;
+/// What the soak may take of memory at its end, as a share of what it took after half of it.
+const MORE_AT_THE_END_PERCENT: u64 = 120;
+
 /// How much is done.
 struct Size {
     phones: usize,
     lives: Duration,
     /// Users of the flood.
     users: u32,
+    /// Users of the soak.
+    soak_users: u32,
     /// One flood while the rate is looked for.
     pours: Duration,
     /// As often it is looked for.
@@ -153,16 +161,18 @@ fn measure(arguments: &Arguments) -> Result<()> {
             phones: arguments.phones.min(40),
             lives: Duration::from_secs(15),
             users: 500,
+            soak_users: 100,
             pours: Duration::from_millis(500),
             runs: 1,
             steps: 2,
-            soak: Duration::from_secs(2),
+            soak: Duration::from_secs(4),
         }
     } else {
         Size {
             phones: arguments.phones,
             lives: Duration::from_secs(arguments.seconds),
             users: 20_000,
+            soak_users: SOAK_USERS,
             pours: Duration::from_secs(3),
             runs: 3,
             steps: 6,
@@ -316,9 +326,10 @@ struct Flooded {
     rates: Vec<[(f64, f64); 2]>,
     /// Once there was no loss as fast as it was sent: more may be taken.
     sent_all: [bool; 2],
+    frames: usize,
     soak: Taken,
     soaked: Duration,
-    frames: usize,
+    soak_frames: usize,
 }
 
 fn floods(arguments: &Arguments, size: &Size) -> Result<Option<Flooded>> {
@@ -353,9 +364,16 @@ fn floods(arguments: &Arguments, size: &Size) -> Result<Option<Flooded>> {
         }
         rates.push(best);
     }
+    let flood = Flood::new(size.soak_users)?;
+    let soak_frames = flood.len();
     let (program, per_s) = (&arguments.offhook, arguments.soak_rate);
-    let soak = pour(&testbed, &mut flood, Listener::Offhook, program, per_s, size.soak)?;
-    Ok(Some(Flooded { rates, sent_all, soak, soaked: size.soak, frames }))
+    let soak = pour(&testbed, &mut Some(flood), Listener::Offhook, program, per_s, size.soak)?;
+    let [_, half, end] = soak.memory;
+    ensure!(
+        end * 100 <= half * MORE_AT_THE_END_PERCENT,
+        "the soak: {half} bytes of memory after half of it, {end} at its end"
+    );
+    Ok(Some(Flooded { rates, sent_all, frames, soak, soaked: size.soak, soak_frames }))
 }
 
 fn rates(flooded: &Flooded) -> Table {
@@ -392,9 +410,9 @@ fn busy(day: &Day) -> Table {
 
 fn soak(flooded: &Flooded) -> Table {
     let title = format!(
-        "A soak of {} s, other calls in each round of {} packets",
+        "A soak of {} s, the same users and other calls in each round of {} packets",
         flooded.soaked.as_secs(),
-        flooded.frames
+        flooded.soak_frames
     );
     let columns = [
         ("packets/s", 0),

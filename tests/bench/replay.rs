@@ -115,9 +115,12 @@ struct Write {
     /// Users.
     #[arg(long, default_value_t = 100_000)]
     users: u32,
-    /// SIP messages; without it, 10 for each user. Workload d has as many as it needs.
+    /// SIP messages of an hour; without it, 10 for each user. Workload d has as many as it needs.
     #[arg(long)]
     messages: Option<u64>,
+    /// Hours. Workload d has one.
+    #[arg(long, default_value_t = 1)]
+    hours: u64,
     /// Calls that stay open in workload d; without it, one for each user.
     #[arg(long)]
     calls: Option<u64>,
@@ -258,7 +261,7 @@ fn write(what: &Write) -> Result<()> {
     };
     let messages = what.messages.unwrap_or(u64::from(users) * MESSAGES_PER_USER);
     let out = File::create(&what.file).with_context(|| what.file.display().to_string())?;
-    let workload = Workload { kind, users, messages, seed: what.seed };
+    let workload = Workload { kind, users, messages, hours: what.hours, seed: what.seed };
     let written = workload.write(BufWriter::with_capacity(1 << 20, out))?;
     println!(
         "{}: {} frames; {} SIP messages, {:.0} bytes a frame; {} RTP packets; {} users registered, {} calls, \

@@ -48,14 +48,14 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// The site of so many users.
+    /// The site of so many users. In each round all its calls end.
     ///
     /// # Errors
     /// The temporary file cannot be written.
     pub fn new(users: u32) -> Result<Self> {
         let file = tempfile::NamedTempFile::new()?;
         let messages = u64::from(users) * MESSAGES_PER_USER;
-        let workload = Workload { kind: Kind::Udp, users, messages, seed: 5060 };
+        let workload = Workload { kind: Kind::Ended, users, messages, hours: 1, seed: 5060 };
         workload.write(std::io::BufWriter::with_capacity(1 << 20, file.reopen()?))?;
         let mut shots = Vec::new();
         floor::records(file.path(), |_, frame| shots.push(shot(frame)))?;

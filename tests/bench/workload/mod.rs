@@ -1,4 +1,4 @@
-//! An hour of a made-up site's SIP, as a mirror port beside its proxy shows it: as large as asked for, the same bytes for the
+//! An hour, or more, of a made-up site's SIP, as a mirror port beside its proxy shows it: as large as asked for, the same bytes for the
 //! same seed.
 //! In: [`Workload`]. Out: a pcap file, and what is in it. Knows nothing of who reads it.
 //!
@@ -45,6 +45,8 @@ pub enum Kind {
     Udp,
     /// The same, and four RTP packets for each SIP message.
     UdpAndRtp,
+    /// The same as over UDP; when there are enough messages nothing more begins, and all calls come to their end.
+    Ended,
     /// The same as over UDP, over TCP: a connection for each phone, acknowledgements, messages cut over two segments.
     Tcp,
     /// Every user registers, then so many calls begin and stay. Over UDP.
@@ -61,8 +63,11 @@ pub struct Workload {
     pub kind: Kind,
     /// Phones that there are, one for each user.
     pub users: u32,
-    /// SIP messages, after which it ends wherever it is; without meaning for [`Kind::Open`].
+    /// SIP messages of each hour; without meaning for [`Kind::Open`].
     pub messages: u64,
+    /// After so many hours' messages it ends wherever it is: the same users, other calls; without meaning for
+    /// [`Kind::Open`].
+    pub hours: u64,
     /// Another seed, other bytes.
     pub seed: u64,
 }
@@ -164,7 +169,11 @@ impl Workload {
         };
         match self.kind {
             Kind::Open { dialogs } => hour.open(dialogs)?,
-            _ => hour.pass()?,
+            Kind::Ended => {
+                hour.pass()?;
+                hour.pass_before(u64::MAX)?;
+            }
+            Kind::Udp | Kind::UdpAndRtp | Kind::Tcp => hour.pass()?,
         }
         hour.wire.end()?;
         let registered = hour.registrations.min(u64::from(self.users));
@@ -192,7 +201,7 @@ impl<W: Write> Hour<W> {
         let starts = (self.workload.messages / MESSAGES_PER_START).max(1);
         let interval_us = HOUR_US / starts;
         let mut next_us = BEGIN_US;
-        while self.written.messages < self.workload.messages {
+        while self.written.messages < self.workload.messages * self.workload.hours {
             while self.due.peek().is_none_or(|due| due.0.0 >= next_us) {
                 let is_call = below(&mut self.random, 1_000) < CALLS_PER_THOUSAND;
                 if !(is_call && self.call(next_us)) {
