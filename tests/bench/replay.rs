@@ -140,6 +140,8 @@ enum Letter {
     C,
     /// Registrations and calls that stay.
     D,
+    /// The same as a, until all calls have ended.
+    E,
 }
 
 fn main() -> ExitCode {
@@ -257,6 +259,7 @@ fn write(what: &Write) -> Result<()> {
         Letter::A => Kind::Udp,
         Letter::B => Kind::UdpAndRtp,
         Letter::C => Kind::Tcp,
+        Letter::E => Kind::Ended,
         Letter::D => Kind::Open { dialogs: what.calls.unwrap_or(u64::from(users)) },
     };
     let messages = what.messages.unwrap_or(u64::from(users) * MESSAGES_PER_USER);
