@@ -64,7 +64,11 @@ pub(super) struct Listener {
     counts_before: FrameCounts,
     counts: FrameCounts,
     looked_at: Instant,
+    /// When it was tried last to open it again.
+    tried_at: Option<Instant>,
     fault: Option<Blindness>,
+    /// The clock jumped: until this moment is reached, what comes is from before.
+    jumped_to: Option<Timestamp>,
     frames: u64,
     refused: u64,
     /// No frame from before that is still to come.
@@ -93,7 +97,9 @@ impl Listener {
             counts_before: FrameCounts::default(),
             counts: FrameCounts::default(),
             looked_at: Instant::now(),
+            tried_at: None,
             fault: None,
+            jumped_to: None,
             frames: 0,
             refused: 0,
             reached: began,
@@ -130,9 +136,10 @@ impl Listener {
     fn end(mut self) {
         thread_sleep(HANDED_OVER);
         while let Some(opened) = self.opened.take() {
-            let before = self.batch.len();
+            // Media is fetched, too, and does not go into the batch.
+            let before = self.frames;
             self.opened = self.listen(opened);
-            if self.batch.len() < before + BATCH_FRAMES {
+            if self.frames - before < BATCH_FRAMES as u64 || !self.hand_over() {
                 break;
             }
         }
@@ -198,9 +205,14 @@ impl Listener {
     }
 
     /// Looks whether the interface is there again.
+    #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
     fn wait(&mut self) {
         let name = &self.listening.name;
-        if matches!(link::fault(name), None | Some(Blindness::NoLink)) {
+        let is_time = self.tried_at.is_none_or(|tried_at| tried_at.elapsed() >= LOOK_AGAIN);
+        if is_time {
+            self.tried_at = Some(Instant::now());
+        }
+        if is_time && matches!(link::fault(name), None | Some(Blindness::NoLink)) {
             match open(name, self.listening.filter.as_deref(), &self.listening.section) {
                 Ok(opened) => {
                     (self.opened, self.told) = (Some(opened), false);
@@ -213,25 +225,30 @@ impl Listener {
                 }
             }
         }
-        let pause = LOOK_AGAIN.min(Duration::from_millis(u64::from(self.period_ms())));
-        thread_sleep(pause);
+        thread_sleep(Duration::from_millis(u64::from(self.period_ms())));
         let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));
         let now = self.now();
         self.reach(now.before(window));
     }
 
-    /// The wall clock. When it jumped, what passed meanwhile was not seen.
+    /// The wall clock.
     fn now(&mut self) -> Timestamp {
         let (now, jump) = self.clock.read();
+        self.jumped(now, jump);
+        now
+    }
+
+    /// When the clock jumped, what passed meanwhile was not seen, or no timer fires in its time. That is told before any
+    /// frame that follows.
+    fn jumped(&mut self, now: Timestamp, jump: Jump) {
         let name = &self.listening.name;
         match jump {
-            Jump::None => {}
+            Jump::None => return,
             Jump::Ahead(by) => {
                 eprintln!(
                     "offhook: {name}: the clock went {} s ahead; nothing was seen meanwhile",
                     by.as_secs()
                 );
-                self.judge(now, Some(Blindness::ClockJump));
             }
             Jump::Back(by) => {
                 let by = by.as_secs();
@@ -240,7 +257,10 @@ impl Listener {
                 );
             }
         }
-        now
+        self.jumped_to = Some(now.max(self.reached));
+        self.judge(now, None);
+        // Whether somebody takes it is seen the next time.
+        let _ = self.hand_over();
     }
 
     fn reach(&mut self, at: Timestamp) {
@@ -262,6 +282,10 @@ impl Listener {
     }
 
     fn judge(&mut self, now: Timestamp, fault: Option<Blindness>) {
+        if self.jumped_to.is_some_and(|jumped_to| self.reached >= jumped_to && now >= jumped_to) {
+            self.jumped_to = None;
+        }
+        let fault = fault.or(self.jumped_to.map(|_| Blindness::ClockJump));
         if let Some(event) = self.sight.look(now, self.counts, fault) {
             // Its place is behind the frames that were fetched, and before those that are still to come.
             let at = self.reached.max(self.batch.last_at().unwrap_or_default());
@@ -307,8 +331,9 @@ fn stamp(packet: &Packet<'_>) -> Timestamp {
 fn sum(before: FrameCounts, last: FrameCounts, stat: Stat) -> FrameCounts {
     let go_on = |before: u64, last: u64, now: u32| {
         let last_of_handle = last.saturating_sub(before);
-        let advance = now.wrapping_sub(last_of_handle as u32);
-        last.saturating_add(u64::from(advance))
+        // The interface's own counter reads 0 when the interface goes.
+        let advance = now.wrapping_sub(last_of_handle as u32).cast_signed();
+        last.saturating_add(u64::try_from(advance).unwrap_or_default())
     };
     FrameCounts {
         received: go_on(before.received, last.received, stat.received),
@@ -324,7 +349,10 @@ fn thread_sleep(pause: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
     use super::*;
+    use crate::base::LinkType;
 
     fn counts(received: u64) -> FrameCounts {
         FrameCounts { received, ..FrameCounts::default() }
@@ -333,13 +361,84 @@ mod tests {
     #[test]
     fn counters_go_on_where_those_of_32_bits_begin_anew_and_where_a_handle_does() {
         let stat = |received| Stat { received, dropped: 0, if_dropped: 0 };
-        let large = u64::from(u32::MAX);
-        let first = sum(counts(0), counts(0), stat(u32::MAX));
+        let half = u32::MAX / 2;
+        let large = u64::from(half);
+        let first = sum(counts(0), counts(0), stat(half));
         assert_eq!(first, counts(large));
+        let first = sum(counts(0), first, stat(2 * half));
+        assert_eq!(first, counts(2 * large));
         let second = sum(counts(0), first, stat(4));
-        assert_eq!(second, counts(large + 5));
+        assert_eq!(second, counts(2 * large + 6), "past the largest of 32 bits");
         let of_next_handle = sum(second, second, stat(7));
-        assert_eq!(of_next_handle, counts(large + 12));
-        assert_eq!(sum(second, of_next_handle, stat(9)), counts(large + 14));
+        assert_eq!(of_next_handle, counts(2 * large + 13));
+        assert_eq!(sum(second, of_next_handle, stat(9)), counts(2 * large + 15));
+    }
+
+    #[test]
+    fn a_counter_that_steps_back_counts_nothing() {
+        let stat = |if_dropped| Stat { received: 0, dropped: 0, if_dropped };
+        let dropped = |interface_dropped| FrameCounts { interface_dropped, ..FrameCounts::default() };
+        let first = sum(counts(0), counts(0), stat(7));
+        let gone = sum(counts(0), first, stat(0));
+        assert_eq!(gone, dropped(7));
+        assert_eq!(sum(counts(0), gone, stat(9)), dropped(9));
+    }
+
+    const fn at(second: u64) -> Timestamp {
+        Timestamp::from_secs(second)
+    }
+
+    /// One that has reached the second 100, and what it hands over.
+    fn listener() -> (Listener, Receiver<Shown>) {
+        let (out, shown) = sync_channel(8);
+        let listening = Listening {
+            source: 0,
+            name: "any".into(),
+            filter: None,
+            section: CaptureSection::default(),
+            stop: Arc::default(),
+            out,
+        };
+        let mut listener = Listener::new(listening, None, at(90));
+        listener.batch.events.clear();
+        listener.reach(at(100));
+        (listener, shown)
+    }
+
+    fn told(shown: &Receiver<Shown>) -> Vec<(Timestamp, CaptureChange)> {
+        let batches = shown.try_iter().map(|(_, batch)| batch);
+        batches.flat_map(|batch| batch.events).map(|event| (event.at, event.what)).collect()
+    }
+
+    const JUMPED: CaptureChange = CaptureChange::Blind { why: Blindness::ClockJump, since: at(90) };
+
+    #[test]
+    fn that_the_clock_went_ahead_is_told_before_the_frames_after_it_and_over_when_they_are_reached() {
+        let (mut listener, shown) = listener();
+        listener.jumped(at(200), Jump::Ahead(Duration::from_secs(99)));
+        assert_eq!(told(&shown), [(at(100), JUMPED)], "at once, in a batch that ends there");
+        listener.judge(at(200), None);
+        listener.batch.push(at(101), 1, LinkType(1), &[], 0);
+        listener.reach(at(101));
+        listener.judge(at(201), None);
+        assert!(listener.batch.events.is_empty(), "frames from before are still to come");
+        listener.reach(at(200));
+        listener.judge(at(201), None);
+        listener.hand_over();
+        assert_eq!(told(&shown), [(at(200), CaptureChange::Seeing)]);
+    }
+
+    #[test]
+    fn while_the_clock_that_was_set_back_has_not_caught_up_the_capture_is_blind() {
+        let (mut listener, shown) = listener();
+        listener.jumped(at(50), Jump::Back(Duration::from_secs(50)));
+        assert_eq!(told(&shown), [(at(100), JUMPED)]);
+        listener.reach(at(99));
+        listener.judge(at(99), None);
+        assert!(listener.batch.events.is_empty());
+        listener.reach(at(101));
+        listener.judge(at(101), None);
+        listener.hand_over();
+        assert_eq!(told(&shown), [(at(101), CaptureChange::Seeing)]);
     }
 }
