@@ -165,12 +165,23 @@ impl Tap {
         if event.what == CaptureChange::Counted {
             return;
         }
+        if event.what == CaptureChange::Began {
+            // It showed nothing since whatever was heard before: of another run, or another interface.
+            self.spine.presences.blind();
+        }
         self.handle_timeout(event.at);
         let at = event.at.max(self.now);
         let known = self.blind.iter().position(|blind| *blind == event.interface);
         let presences = &mut self.spine.presences;
         match (event.what, known) {
-            (CaptureChange::Began, _) => return presences.start(at),
+            (CaptureChange::Began, known) => {
+                known.map(|known| self.blind.remove(known));
+                if self.blind.is_empty() {
+                    presences.seeing(at);
+                }
+                return;
+            }
+            (CaptureChange::Continues, _) => return presences.start(at),
             (CaptureChange::Blind { .. }, None) if self.blind.len() < MOST_BLIND => {
                 self.blind.push(Arc::clone(&event.interface));
                 presences.blind();

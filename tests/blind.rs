@@ -218,3 +218,25 @@ fn nothing_that_a_spell_may_have_hidden_matters_after_four_hours() {
         ]
     );
 }
+
+#[test]
+fn what_ran_out_between_two_runs_of_a_recording_is_not_sure_and_a_new_file_of_one_run_changes_nothing() {
+    let call = "0.000 alice registers granted=60\n";
+    let runs =
+        |second| told(call, &[event(0.0, "eth1", CaptureChange::Began), event(100.0, "eth1", second)], 200.0);
+    let sure = ["0 alice online/idle register-200 full", "60 alice offline/idle register-expired full"];
+    assert_eq!(runs(CaptureChange::Continues), sure);
+    let unsure = ["0 alice online/idle register-200 full", "60 alice offline/idle register-expired degraded"];
+    assert_eq!(runs(CaptureChange::Began), unsure);
+}
+
+#[test]
+fn a_run_that_ended_blind_does_not_make_the_next_one_blind() {
+    let events = [
+        event(0.0, "eth1", CaptureChange::Began),
+        event(1.0, "eth1", BLIND),
+        event(2.0, "eth1", CaptureChange::Began),
+    ];
+    let told = told("3.000 alice registers\n", &events, 10.0);
+    assert_eq!(of("alice", &told), ["3 alice online/idle register-200 full"]);
+}

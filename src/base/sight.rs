@@ -86,6 +86,8 @@ pub struct CaptureEvent {
 pub enum CaptureChange {
     /// It begins: what was before is not known.
     Began,
+    /// It goes on, in another file: what was before is not known to whom has this file only.
+    Continues,
     /// No frame from before this moment is still to come.
     Reached,
     /// It does not see, or not all.

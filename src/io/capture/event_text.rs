@@ -12,6 +12,7 @@ const OURS: &str = "offhook: ";
 pub(in crate::io) fn comment(what: CaptureChange) -> Option<String> {
     Some(match what {
         CaptureChange::Began => format!("{OURS}began"),
+        CaptureChange::Continues => format!("{OURS}continues"),
         CaptureChange::Reached => format!("{OURS}reached"),
         CaptureChange::Blind { why, since } => {
             format!("{OURS}blind, why={}, since={}", why.name(), since.as_nanos())
@@ -35,6 +36,7 @@ pub(super) fn event(
 fn change(words: &str) -> Option<CaptureChange> {
     Some(match words {
         "began" => CaptureChange::Began,
+        "continues" => CaptureChange::Continues,
         "reached" => CaptureChange::Reached,
         "seeing" => CaptureChange::Seeing,
         _ => {
@@ -54,7 +56,9 @@ mod tests {
         let since = Timestamp::from_nanos(1_795_327_681_123_456_999);
         let blind = Blindness::ALL.map(|why| CaptureChange::Blind { why, since });
         for what in
-            [CaptureChange::Began, CaptureChange::Reached, CaptureChange::Seeing].into_iter().chain(blind)
+            [CaptureChange::Began, CaptureChange::Continues, CaptureChange::Reached, CaptureChange::Seeing]
+                .into_iter()
+                .chain(blind)
         {
             let comment = comment(what).expect("a comment");
             let again = event(Some(&comment), since, "eth1".into(), FrameCounts::default());

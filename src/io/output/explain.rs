@@ -164,7 +164,10 @@ impl<W: Write> Story<W> {
                 format!("! the capture is blind since {since}: {interface} {}", blindness(why))
             }
             CaptureChange::Seeing => format!("! {interface} shows everything again"),
-            CaptureChange::Began | CaptureChange::Reached | CaptureChange::Counted => return Ok(()),
+            CaptureChange::Began
+            | CaptureChange::Continues
+            | CaptureChange::Reached
+            | CaptureChange::Counted => return Ok(()),
         };
         let time = self.style.paint(Ink::Dim, event.at);
         writeln!(self.out, "{time}  {}", self.style.paint(Ink::Yellow, words))

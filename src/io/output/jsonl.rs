@@ -246,7 +246,10 @@ impl<S: LineSink> JsonLines<S> {
         let (name, reason, since) = match event.what {
             CaptureChange::Blind { why, since } => ("blind_began", Some(why.name()), Some(since)),
             CaptureChange::Seeing => ("blind_ended", None, None),
-            CaptureChange::Began | CaptureChange::Reached | CaptureChange::Counted => return Ok(()),
+            CaptureChange::Began
+            | CaptureChange::Continues
+            | CaptureChange::Reached
+            | CaptureChange::Counted => return Ok(()),
         };
         let line = CaptureLine {
             kind: LineKind::Capture.name(),

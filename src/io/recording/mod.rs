@@ -8,9 +8,9 @@ mod blocks;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -77,6 +77,7 @@ impl Recording {
                 let modified = fs::metadata(path)?.modified()?;
                 let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 set_aside(path, Timestamp::EPOCH.after(since))?;
+                forget_oldest(path, section.write_files)?;
             }
             create(path)
         };
@@ -128,7 +129,7 @@ impl Recording {
                 CaptureChange::Began => interface.began = true,
                 CaptureChange::Blind { .. } => interface.blind = Some(event.what),
                 CaptureChange::Seeing => interface.blind = None,
-                CaptureChange::Reached | CaptureChange::Counted => {}
+                CaptureChange::Continues | CaptureChange::Reached | CaptureChange::Counted => {}
             }
         }
         self.write_event(source, event)
@@ -242,7 +243,7 @@ impl Recording {
         }
         for (source, interface) in self.interfaces.clone().into_iter().enumerate() {
             let Described { name, counts, began, blind, .. } = interface;
-            for what in [began.then_some(CaptureChange::Began), blind].into_iter().flatten() {
+            for what in [began.then_some(CaptureChange::Continues), blind].into_iter().flatten() {
                 let event = CaptureEvent { at, interface: Arc::clone(&name), what, counts };
                 self.write_event(source, &event)?;
             }
@@ -256,7 +257,12 @@ impl Recording {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(path)?;
+    // One that was there, empty, keeps its own mode else.
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(MODE))?;
+    }
+    Ok(file)
 }
 
 /// `calls.pcapng` → `calls.20261122T060801Z.pcapng`, with a number behind the time where there is one already.

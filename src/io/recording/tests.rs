@@ -89,7 +89,6 @@ fn frames_and_events_come_back_in_their_order_and_a_late_frame_comes_late_again(
         "20 eth1 reached",
     ];
     assert_eq!(read(std::slice::from_ref(&path)), expected);
-    use std::os::unix::fs::PermissionsExt;
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
 }
 
@@ -128,7 +127,7 @@ fn it_goes_on_in_new_files_of_which_the_newest_are_kept_and_each_stands_for_itse
     assert_eq!(files.len(), 3, "{files:?}");
     assert!(files[0].ends_with("calls.20261122T060805Z.pcapng"), "{files:?}");
     let newest: Vec<_> = read(&files[2..]).into_iter().filter(|words| !words.contains("frame")).collect();
-    assert_eq!(newest, ["10000 eth1 began", "10000 eth1 blind (down)", "20000 eth1 reached"]);
+    assert_eq!(newest, ["10000 eth1 continues", "10000 eth1 blind (down)", "20000 eth1 reached"]);
     let frames = read(&files).iter().filter(|words| words.contains("frame")).count();
     assert_eq!(frames, 9, "three in each");
 }
@@ -164,4 +163,26 @@ fn a_file_that_is_there_already_is_kept() {
     assert!(texts.contains(&"precious".to_owned()) && texts.contains(&"also".to_owned()), "{texts:?}");
     let error = Recording::begin(Path::new("/nowhere/calls.pcapng"), &names(&["eth1"]), None, &section);
     assert!(error.err().unwrap().to_string().starts_with("/nowhere/calls.pcapng cannot be written: "));
+}
+
+#[test]
+fn however_often_it_begins_anew_so_many_files_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.pcapng");
+    let section = CaptureSection { write_files: 3, ..CaptureSection::default() };
+    for run in 0..6 {
+        fs::write(&path, format!("run {run}")).unwrap();
+        drop(Recording::begin(&path, &names(&["eth1"]), None, &section).unwrap());
+    }
+    assert_eq!(files(folder.path()).len(), 3);
+}
+
+#[test]
+fn an_empty_file_that_everybody_might_read_is_closed_to_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("calls.pcapng");
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    drop(Recording::begin(&path, &names(&["eth1"]), None, &CaptureSection::default()).unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
 }

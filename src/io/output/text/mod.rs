@@ -299,7 +299,10 @@ impl<W: Write> Ladder<W> {
                 (Ink::Red, format!("! blind since {}: {interface} {}", self.clock(since), blindness(why)))
             }
             CaptureChange::Seeing => (Ink::Green, format!("! {interface} shows everything again")),
-            CaptureChange::Began | CaptureChange::Reached | CaptureChange::Counted => return Ok(()),
+            CaptureChange::Began
+            | CaptureChange::Continues
+            | CaptureChange::Reached
+            | CaptureChange::Counted => return Ok(()),
         };
         line.put(FIRST_CELL, ink, &words);
         self.print(line)
