@@ -125,7 +125,7 @@ struct Replay {
 #[derive(Args)]
 struct TapArguments {
     /// An interface to listen on, such as one that a switch's mirror port is plugged into; it needs no address. May be
-    /// repeated. Without it, all that are up, but for the loopback.
+    /// repeated. Without it, all that are up and have a link, but for the loopback.
     #[arg(short, long = "interface", value_name = "IFACE")]
     interfaces: Vec<String>,
     #[command(flatten)]

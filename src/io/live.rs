@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::capture::Captured;
-use super::interfaces::Interfaces;
+use super::interfaces::{InterfaceError, Interfaces};
 use super::recording::{Recording, RecordingError};
 use super::results::{Ended, Format, Publishing, Results, RunError, Wanted};
 use super::run::{Run, Sink, Visible};
@@ -20,7 +20,7 @@ use crate::config::{CaptureSection, WebhookSection};
 
 /// What to listen to and how.
 pub struct LiveOptions {
-    /// Names of interfaces; none: all that are up, but for the loopback.
+    /// Names of interfaces; none: all that are up and have a link, but for the loopback.
     pub interfaces: Vec<String>,
     /// A filter in the language of tcpdump.
     pub filter: Option<String>,
@@ -62,10 +62,13 @@ pub fn tap(options: LiveOptions) -> Result<Ended, RunError> {
     let mut results = Results::start(wanted, interfaces.names(), None)?;
     let run = Run::new(results.tap_options(options.rules), Visible::AtOnce);
     eprintln!("offhook: listening on {}", interfaces.names().join(", "));
-    let mut live = Live { interfaces, run, recording, all_was_kept: true };
+    let mut live = Live { interfaces, run, recording, all_was_kept: true, broken: None };
     let written = live.all(&mut results);
     live.end();
     let arrived = results.finish(&live.run, written)?;
+    if let Some(broken) = live.broken {
+        return Err(broken.into());
+    }
     Ok(if arrived && live.all_was_kept { Ended::Done } else { Ended::Incomplete })
 }
 
@@ -74,6 +77,7 @@ struct Live {
     run: Run,
     recording: Option<Recording>,
     all_was_kept: bool,
+    broken: Option<InterfaceError>,
 }
 
 impl Live {
@@ -92,13 +96,17 @@ impl Live {
             }
             self.interfaces.wait(LOOK);
             self.take_in(sink)?;
+            self.broken = self.interfaces.broken();
+            if self.broken.is_some() {
+                break;
+            }
         }
         Ok(())
     }
 
     /// All that is known to be next.
     fn take_in(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        let Self { interfaces, run, recording, all_was_kept } = self;
+        let Self { interfaces, run, recording, all_was_kept, .. } = self;
         let mut keep = |keep: &dyn Fn(&mut Recording) -> Result<(), RecordingError>| {
             if let Some(Err(error)) = recording.as_mut().map(keep) {
                 eprintln!("offhook: {error}; nothing more is kept");

@@ -26,10 +26,11 @@ pub(super) fn fault(name: &str) -> Option<Blindness> {
     }
 }
 
-/// Those that are up, but for the loopback, in the order of their names.
+/// Those that are up and have a link, but for the loopback, in the order of their names.
 pub(super) fn usual() -> Vec<String> {
     let usual = |flags: InterfaceFlags| {
-        flags.contains(InterfaceFlags::IFF_UP) && !flags.contains(InterfaceFlags::IFF_LOOPBACK)
+        flags.contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING)
+            && !flags.contains(InterfaceFlags::IFF_LOOPBACK)
     };
     all().into_iter().flatten().filter(|(_, flags)| usual(*flags)).map(|(name, _)| name).collect()
 }

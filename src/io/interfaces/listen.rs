@@ -47,6 +47,8 @@ pub(super) struct Listening {
     /// Its place among the interfaces.
     pub source: u16,
     pub name: Arc<str>,
+    /// Somebody named it; else it was there.
+    pub is_named: bool,
     pub filter: Option<String>,
     pub section: CaptureSection,
     /// Raised when all are to stop.
@@ -278,6 +280,9 @@ impl Listener {
         }
         let fault = link::fault(&self.listening.name).or(self.opened.is_none().then_some(Blindness::Down));
         self.tell(fault);
+        // Nobody waits for one that nobody named: nothing is missing when it has gone.
+        let hides = |fault: &Blindness| self.listening.is_named || *fault != Blindness::Removed;
+        let fault = fault.filter(hides);
         self.judge(now, fault);
     }
 
@@ -394,6 +399,7 @@ mod tests {
         let listening = Listening {
             source: 0,
             name: "any".into(),
+            is_named: true,
             filter: None,
             section: CaptureSection::default(),
             stop: Arc::default(),

@@ -100,6 +100,11 @@ impl Merge {
         if all == Timestamp::MAX { last() } else { all }
     }
 
+    /// This interface has said its last word.
+    pub(super) fn is_over_at(&self, source: usize) -> bool {
+        self.lanes.get(source).is_some_and(|lane| lane.is_over)
+    }
+
     /// All interfaces are at their end.
     pub(super) fn is_over(&self) -> bool {
         self.lanes.iter().all(|lane| lane.is_over && lane.batches.is_empty())

@@ -29,6 +29,7 @@ use crate::io::clock::wall_clock;
 use listen::{Listener, Listening, Shown};
 use merge::Merge;
 pub use open::InterfaceError;
+use open::Opened;
 
 /// Batches that may wait for the tap. One has 512 frames at most.
 const BATCHES: usize = 16;
@@ -45,8 +46,9 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
-    /// Opens them all, and begins to listen: to those of that name, or without any to all that are up, but for the
-    /// loopback. One that is down is waited for.
+    /// Opens them all, and begins to listen: to those of that name, or without any to all that are up and have a link, but
+    /// for the loopback: of these, one that cannot be opened is left out, and one that goes away takes no sight with it.
+    /// One that is down is waited for.
     ///
     /// # Errors
     /// One cannot be listened to: see [`InterfaceError`].
@@ -55,27 +57,13 @@ impl Interfaces {
         filter: Option<&str>,
         section: &CaptureSection,
     ) -> Result<Self, InterfaceError> {
-        let names = if names.is_empty() { link::usual() } else { names.to_vec() };
-        if names.is_empty() {
-            return Err(InterfaceError::NoneUp { there: link::list() });
-        }
         let began = wall_clock();
-        let mut opened = Vec::new();
-        for (at, name) in names.iter().enumerate() {
-            if names.iter().take(at).any(|before| before == name) {
-                return Err(InterfaceError::Twice { name: name.clone() });
-            }
-            opened.push(match link::fault(name) {
-                Some(Blindness::Removed) => {
-                    return Err(InterfaceError::Missing { name: name.clone(), there: link::list() });
-                }
-                Some(Blindness::Down) => {
-                    filter.map_or(Ok(()), |filter| open::check_filter(name, filter))?;
-                    None
-                }
-                _ => Some(open::open(name, filter, section)?),
-            });
-        }
+        let are_named = !names.is_empty();
+        let (names, opened) = if are_named {
+            (names.to_vec(), open_named(names, filter, section)?)
+        } else {
+            open_usual(filter, section)?
+        };
         let (out, shown) = sync_channel(BATCHES);
         let stop = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
@@ -83,6 +71,7 @@ impl Interfaces {
             let listening = Listening {
                 source: u16::try_from(source).unwrap_or(u16::MAX),
                 name: name.as_str().into(),
+                is_named: are_named,
                 filter: filter.map(str::to_owned),
                 section: section.clone(),
                 stop: Arc::clone(&stop),
@@ -159,10 +148,75 @@ impl Interfaces {
         self.stop.store(true, Ordering::Relaxed);
     }
 
+    /// An interface's thread ended before it had said its last word: nobody listens there any more.
+    pub fn broken(&mut self) -> Option<InterfaceError> {
+        let is_broken = |(source, thread): (usize, &JoinHandle<()>)| {
+            thread.is_finished() && !self.merge.is_over_at(source)
+        };
+        let source = self.threads.iter().enumerate().position(is_broken)?;
+        // Its last word may be in the channel.
+        for _ in 0..=BATCHES {
+            let Ok(shown) = self.shown.try_recv() else { break };
+            self.take(shown);
+        }
+        let name = self.names.get(source).filter(|_| !self.merge.is_over_at(source))?;
+        Some(InterfaceError::Abandoned { name: name.clone() })
+    }
+
     /// Everything was given.
     pub fn is_over(&self) -> bool {
         self.merge.is_over()
     }
+}
+
+/// Each of them, in their order; `None`: it is down.
+fn open_named(
+    names: &[String],
+    filter: Option<&str>,
+    section: &CaptureSection,
+) -> Result<Vec<Option<Opened>>, InterfaceError> {
+    let mut opened = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        if names.iter().take(at).any(|before| before == name) {
+            return Err(InterfaceError::Twice { name: name.clone() });
+        }
+        opened.push(match link::fault(name) {
+            Some(Blindness::Removed) => {
+                return Err(InterfaceError::Missing { name: name.clone(), there: link::list() });
+            }
+            Some(Blindness::Down) => {
+                filter.map_or(Ok(()), |filter| open::check_filter(name, filter))?;
+                None
+            }
+            _ => Some(open::open(name, filter, section)?),
+        });
+    }
+    Ok(opened)
+}
+
+/// Those of the usual ones that can be opened, with their names.
+fn open_usual(
+    filter: Option<&str>,
+    section: &CaptureSection,
+) -> Result<(Vec<String>, Vec<Option<Opened>>), InterfaceError> {
+    let (mut names, mut opened, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for name in link::usual() {
+        match open::open(&name, filter, section) {
+            Ok(one) => {
+                names.push(name);
+                opened.push(Some(one));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if names.is_empty() {
+        let none_up = || InterfaceError::NoneUp { there: link::list() };
+        return Err(errors.into_iter().next().unwrap_or_else(none_up));
+    }
+    for error in errors {
+        eprintln!("offhook: {error}; it is left out");
+    }
+    Ok((names, opened))
 }
 
 impl Drop for Interfaces {

@@ -63,6 +63,12 @@ pub enum InterfaceError {
         /// The `DLT_` number.
         number: i32,
     },
+    /// Its thread ended by itself.
+    #[error("nobody listens to {name} any more: its thread failed, as was said above")]
+    Abandoned {
+        /// The name.
+        name: String,
+    },
     /// Anything else.
     #[error("{name} cannot be opened: {reason}")]
     Unopenable {
