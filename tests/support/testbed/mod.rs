@@ -153,10 +153,14 @@ fn remove_what_was_left() {
     let Ok(namespaces) = fs::read_dir("/run/netns") else { return };
     for namespace in namespaces.flatten() {
         let file = namespace.file_name();
-        let Some(name) = file.to_str().and_then(|file| file.strip_suffix("-switch")) else { continue };
+        // Such as oh-4711-0-switch, of the testbed oh-4711-0.
+        let Some((name, host)) = file.to_str().and_then(|file| file.rsplit_once('-')) else { continue };
         let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
         if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
             let _ = script(name).arg("down").status();
+            if host == "probe" {
+                let _ = Command::new("ip").args(["netns", "del", &format!("{name}-probe")]).status();
+            }
         }
     }
 }
