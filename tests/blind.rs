@@ -219,24 +219,30 @@ fn nothing_that_a_spell_may_have_hidden_matters_after_four_hours() {
     );
 }
 
+/// Both are seen from here on: a session is sure once a call was seen.
+const SHORT_CALL: &str = "
+3.000 alice registers granted=60
+3.100 bob registers granted=60
+4.000 alice -> pbx -> bob INVITE
+5.000 bob -> pbx -> alice 200
+5.100 alice -> pbx -> bob ACK
+6.000 alice -> pbx -> bob BYE
+6.100 bob -> pbx -> alice 200
+";
+
 #[test]
 fn what_ran_out_between_two_runs_of_a_recording_is_not_sure_and_a_new_file_of_one_run_changes_nothing() {
-    let call = "0.000 alice registers granted=60\n";
-    let runs =
-        |second| told(call, &[event(0.0, "eth1", CaptureChange::Began), event(100.0, "eth1", second)], 200.0);
-    let sure = ["0 alice online/idle register-200 full", "60 alice offline/idle register-expired full"];
-    assert_eq!(runs(CaptureChange::Continues), sure);
-    let unsure = ["0 alice online/idle register-200 full", "60 alice offline/idle register-expired degraded"];
-    assert_eq!(runs(CaptureChange::Began), unsure);
+    let last = |second| {
+        let events = [event(0.0, "eth1", CaptureChange::Began), event(100.0, "eth1", second)];
+        of("alice", &told(SHORT_CALL, &events, 200.0)).pop().unwrap()
+    };
+    assert_eq!(last(CaptureChange::Continues), "63 alice offline/idle register-expired full");
+    assert_eq!(last(CaptureChange::Began), "63 alice offline/idle register-expired degraded");
 }
 
 #[test]
 fn a_run_that_ended_blind_does_not_make_the_next_one_blind() {
-    let events = [
-        event(0.0, "eth1", CaptureChange::Began),
-        event(1.0, "eth1", BLIND),
-        event(2.0, "eth1", CaptureChange::Began),
-    ];
-    let told = told("3.000 alice registers\n", &events, 10.0);
-    assert_eq!(of("alice", &told), ["3 alice online/idle register-200 full"]);
+    let began = |second| event(second, "eth1", CaptureChange::Began);
+    let alice = of("alice", &told(SHORT_CALL, &[began(0.0), event(1.0, "eth1", BLIND), began(2.0)], 10.0));
+    assert_eq!(alice.last().unwrap(), "6 alice online/idle bye full");
 }
