@@ -49,8 +49,8 @@ pub(super) struct Attempt {
     pub retry_or: (EndReason, Rule),
     /// All that it was forwarded to refused it; the caller has until then to show that it goes on.
     pub refused_below_until: Due,
-    /// What showed that: further hops of it, or its other leg.
-    pub refused_below: Rule,
+    /// How it will have ended then: further hops of it were refused, or its other leg, or nothing was heard of it.
+    pub refused_below: (EndReason, Rule),
 }
 
 impl Attempt {
@@ -60,7 +60,7 @@ impl Attempt {
 
     /// Those that a message of its own Call-ID armed.
     fn own_timers(&self) -> [Due; 2] {
-        let of_hops = self.refused_below != Rule::OtherLeg;
+        let of_hops = self.refused_below.1 != Rule::OtherLeg;
         [self.retry_until, self.refused_below_until.filter(|_| of_hops)]
     }
 }

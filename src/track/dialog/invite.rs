@@ -50,7 +50,7 @@ impl Attempt {
             retry_until: None,
             retry_or: (EndReason::NotRetried, Rule::NotRetried),
             refused_below_until: None,
-            refused_below: Rule::CopyEnded,
+            refused_below: (EndReason::CopyEnded, Rule::CopyEnded),
         }
     }
 }
@@ -332,7 +332,7 @@ impl Call {
             branch.no_response_at = Some((until, heard.frame));
         }
         if status == 100 {
-            return;
+            return self.goes_nowhere(at, heard, context);
         }
         if branch.parent.is_none()
             && let Some(attempt) = self.attempts.get_mut(branch.attempt)

@@ -95,7 +95,7 @@ impl Losses {
         }
     }
 
-    fn are_known(&self, now: Timestamp) -> bool {
+    pub(super) fn are_known(&self, now: Timestamp) -> bool {
         self.0.iter().filter(|at| at.after_s(LOSSY_S) > now).count() >= 2
     }
 }
@@ -193,6 +193,10 @@ impl Call {
     }
 
     pub(super) fn tie(&mut self, other: CallRef) {
+        // It goes on, whatever a leg before this one said.
+        for attempt in &mut self.attempts {
+            attempt.refused_below_until = None;
+        }
         if self.legs.others.len() < LEGS_PER_CALL {
             self.legs.others.push(other);
         }

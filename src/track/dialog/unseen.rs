@@ -346,7 +346,7 @@ impl Call {
             && attempt.cseq == cseq
         {
             attempt.refused_below_until = Some((context.now.after_s(GOES_ON_S), frame));
-            attempt.refused_below = Rule::CopyEnded;
+            attempt.refused_below = (EndReason::CopyEnded, Rule::CopyEnded);
         }
     }
 
@@ -356,14 +356,35 @@ impl Call {
             |attempt: &&mut Attempt| !attempt.over && !attempt.bound && attempt.refused_below_until.is_none();
         for attempt in self.attempts.iter_mut().filter(open) {
             attempt.refused_below_until = Some((context.now.after_s(GOES_ON_S), context.frame));
-            attempt.refused_below = Rule::OtherLeg;
+            attempt.refused_below = (EndReason::CopyEnded, Rule::OtherLeg);
+        }
+    }
+
+    /// A server tries. If neither a further hop nor another leg nor any other response shows within the time in which a
+    /// telephone network finds the other side, then, where the mirror loses messages, that was the final one.
+    pub(super) fn goes_nowhere(&mut self, at: usize, heard: &Heard<'_, '_>, context: &Context<'_>) {
+        let Some(branch) = self.branches.get(at).filter(|branch| branch.vias == 1 && branch.early.is_empty())
+        else {
+            return;
+        };
+        let hops = self.branches.iter().filter(|other| other.cseq == branch.cseq).count();
+        if hops == 1
+            && self.legs.others.is_empty()
+            && self.dialogs.is_empty()
+            && let Some(attempt) = self.attempts.get_mut(branch.attempt)
+            && attempt.refused_below_until.is_none()
+            && context.losses.are_known(context.now)
+        {
+            attempt.refused_below_until = Some((context.now.after_s(GOES_ON_S), heard.frame));
+            attempt.refused_below = (EndReason::NoResponse, Rule::NoResponse);
         }
     }
 
     /// Nothing of that came.
     pub(super) fn presume_refused(&mut self, at: usize, frame: FrameId, context: &mut Context<'_>) {
         if let Some(attempt) = self.attempts.get(at).filter(|attempt| !attempt.bound) {
-            self.end_attempt(at, Ending::new(EndReason::CopyEnded, attempt.refused_below, frame), context);
+            let (reason, rule) = attempt.refused_below;
+            self.end_attempt(at, Ending::new(reason, rule, frame), context);
         }
     }
 }
