@@ -363,15 +363,25 @@ impl Watcher {
                     header("Expires", "600"),
                 ]);
                 headers.extend(credentials.take());
-                let request = write::request(RequestMethod::Subscribe, presentity, headers, b"");
-                watcher.socket.send(&request.expect("SUBSCRIBE")).expect("it is sent");
+                let request = write::request(RequestMethod::Subscribe, presentity, headers, b"")
+                    .expect("SUBSCRIBE");
                 let answer = loop {
                     assert!(
                         Instant::now() < until,
                         "SUBSCRIBE to {event} is not accepted:\n{}",
                         server.log()
                     );
-                    if let Some(answer) = watcher.receive() {
+                    // Sent again until it is answered, as over UDP every request is (RFC 3261 section 17.1.2.2).
+                    watcher.socket.send(&request).expect("it is sent");
+                    let again_at = Instant::now() + Duration::from_millis(500);
+                    let answer = loop {
+                        match watcher.receive() {
+                            Some(answer) if answer.status >= 200 => break Some(answer),
+                            _ if Instant::now() >= again_at => break None,
+                            _ => {}
+                        }
+                    };
+                    if let Some(answer) = answer {
                         break answer;
                     }
                 };
