@@ -19,6 +19,7 @@
 //! binding appears later: an [`identity::Attributed`]. [`presence`] merges what is known of one presentity by one
 //! table and says what changed: a [`presence::PresentityChange`]; a status line is a projection of it.
 //! [`publish`] turns states into PUBLISH requests, and lines into webhook requests, and sees them through.
+//! [`redial`] keeps who called in vain, and asks their phones to call again.
 //! [`tap`] is the way up to the change, composed into one machine.
 //!
 //! # The rooms and who knows whom
@@ -46,8 +47,8 @@
 //! 8. Nothing on the wire panics, grows a table beyond its [`base::Limits`], or makes a claim without
 //!    [`track::Evidence`].
 //!
-//! Deliberately absent: any sending towards phones or the PBX, any state outside the machines, any thread
-//! inside them.
+//! Deliberately absent: any part in the signalling between phones and PBX (only [`redial`] ever speaks to a phone, in dialogs
+//! of its own, and only where it is switched on), any state outside the machines, any thread inside them.
 
 pub mod base;
 pub mod cli;
@@ -58,6 +59,7 @@ pub mod identity;
 pub mod io;
 pub mod presence;
 pub mod publish;
+pub mod redial;
 pub mod sip;
 pub mod stream;
 pub mod tap;

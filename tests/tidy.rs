@@ -18,8 +18,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("publish", &["base", "sip", "track", "presence"]),
     ("compositor", &["base", "sip", "track", "presence"]),
     ("watch", &["base", "sip", "track", "presence"]),
+    ("redial", &["base", "sip", "track", "identity"]),
     ("tap", &["base", "decode", "stream", "sip", "track", "identity", "presence"]),
-    ("config", &["base", "sip", "publish", "compositor"]),
+    ("config", &["base", "sip", "publish", "compositor", "redial"]),
     (
         "io",
         &[
@@ -33,6 +34,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "publish",
             "compositor",
             "watch",
+            "redial",
             "tap",
             "config",
         ],

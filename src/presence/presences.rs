@@ -279,6 +279,7 @@ mod tests {
             engagement,
             confirmed_at: None,
             ended: None,
+            final_status: None,
             whole: true,
             confidence: Confidence::Full,
         };

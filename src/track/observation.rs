@@ -375,6 +375,8 @@ pub struct DialogFact {
     pub confirmed_at: Option<Timestamp>,
     /// How it ended.
     pub ended: Option<EndReason>,
+    /// Of a calling end that no 2xx answered: the final response that it heard, once that was seen.
+    pub final_status: Option<u16>,
     /// The beginning of the dialog, or its end, was seen, not only something in between.
     pub whole: bool,
     /// Half the evidence was all there was.
@@ -396,6 +398,8 @@ pub struct EndDescription {
     pub peer: Option<Arc<str>>,
     /// The Request-URI that the caller dialled, canonical: session types are told by it.
     pub dialled: Option<Arc<str>>,
+    /// Of a calling end: the Expires of its INVITE, in seconds (RFC 3261 section 20.19).
+    pub expires_s: Option<u32>,
     /// Who this end may be.
     pub identity: EndIdentity,
 }

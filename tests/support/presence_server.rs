@@ -363,8 +363,8 @@ impl Watcher {
                     header("Expires", "600"),
                 ]);
                 headers.extend(credentials.take());
-                let request = write::request(RequestMethod::Subscribe, presentity, headers, b"")
-                    .expect("SUBSCRIBE");
+                let request =
+                    write::request(RequestMethod::Subscribe, presentity, headers, b"").expect("SUBSCRIBE");
                 let answer = loop {
                     assert!(
                         Instant::now() < until,

@@ -380,6 +380,7 @@ impl Call {
             engagement: Engagement::None,
             confirmed_at: None,
             ended: None,
+            final_status: None,
             whole: true,
             confidence: Confidence::Full,
         };

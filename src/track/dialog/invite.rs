@@ -194,6 +194,7 @@ impl Call {
             fact.local_tag = Some(Arc::clone(from_tag));
             fact.peer = said.to.as_ref().map(Aor::to_text);
             fact.dialled = said.dialled.clone();
+            fact.expires_s = heard.message.expires().filter(|&expires_s| expires_s > 0);
             end.news(Rule::Invite, heard.frame);
         }
         caller
@@ -552,6 +553,13 @@ impl Call {
         if attempt.over || attempt.bound {
             return;
         }
+        let caller = attempt.caller;
+        if let Some(end) = self.ends.get_mut(caller) {
+            end.edit().final_status = Some(status);
+        }
+        let Some(attempt) = self.attempts.get_mut(attempt_at) else {
+            return;
+        };
         let retry_until = Some((heard.at.after_s(RETRY_S), heard.frame));
         if matches!(status, 300..=399 | 401 | 407 | 422) {
             attempt.retry_until = retry_until;
