@@ -35,3 +35,7 @@ pub use uri::{Scheme, Uri};
 
 /// How the Call-IDs of offhook's own requests begin: a tap that hears them leaves them alone.
 pub const OWN_CALL_ID_PREFIX: &str = "offhook-";
+
+/// With this begins the Call-ID of a dialog in which we ring a caller's phone: of that the phone's end is tracked as any, and
+/// ours is nobody's.
+pub const OWN_RECALL_PREFIX: &str = "recall-offhook-";
