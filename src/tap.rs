@@ -10,11 +10,11 @@ use crate::base::{
     CaptureChange, CaptureEvent, FrameId, HeardTransport, Limits, Oddities, Oddity, Rules, Texts, Timestamp,
 };
 use crate::decode::{Decoder, Frame};
-use crate::identity::Identifier;
+use crate::identity::{Attributed, Identifier};
 use crate::presence::{ChangesWanted, Presences, PresentityChange};
-use crate::sip::{Aor, CutMessages, OWN_CALL_ID_PREFIX, Scanner, SipMessage};
+use crate::sip::{CutMessages, OWN_CALL_ID_PREFIX, OWN_RECALL_PREFIX, Scanner, SipMessage};
 use crate::stream::{RawMessage, Reassembler};
-use crate::track::{Heard, Observation, Tracker};
+use crate::track::{Fact, Heard, Observation, Side, Tracker};
 
 /// Interfaces of which it is known that they are blind; a recording may name any number.
 const MOST_BLIND: usize = 256;
@@ -50,13 +50,10 @@ pub enum TapOutput {
     Capture(CaptureEvent),
     /// A message passed; told before the changes it causes.
     Message(MessageSeen),
-    /// Something was found out; told before the changes it causes.
-    Observed {
-        /// Whose it is; `None` when it is nobody's.
-        aor: Option<Aor>,
-        /// What.
-        observation: Observation,
-    },
+    /// Something was found out about somebody; told before the changes it causes.
+    Observed(Box<Attributed>),
+    /// Something was found out that is nobody's.
+    Nobodys(Observation),
 }
 
 /// A message as a ladder shows it.
@@ -302,21 +299,21 @@ impl Spine {
     /// Carries observations on to presence.
     fn drain(&mut self, oddities: &mut Oddities) {
         while let Some(observation) = self.tracker.poll_observation() {
+            if is_our_own_end(&observation) {
+                continue;
+            }
             let traced = self.trace_observations.then(|| observation.clone());
             self.identifier.handle(observation, oddities);
             let mut whose = false;
             while let Some(attributed) = self.identifier.poll_attributed() {
                 if self.trace_observations {
                     whose = true;
-                    self.output.push_back(TapOutput::Observed {
-                        aor: Some(attributed.aor.clone()),
-                        observation: attributed.observation.clone(),
-                    });
+                    self.output.push_back(TapOutput::Observed(Box::new(attributed.clone())));
                 }
                 self.presences.handle(attributed, oddities);
             }
             if let Some(observation) = traced.filter(|_| !whose) {
-                self.output.push_back(TapOutput::Observed { aor: None, observation });
+                self.output.push_back(TapOutput::Nobodys(observation));
             }
         }
     }
@@ -330,6 +327,12 @@ impl Spine {
             self.output.push_back(TapOutput::Change(change));
         }
     }
+}
+
+/// The end from which we ring somebody's phone is nobody's; the phone's end is tracked as any.
+fn is_our_own_end(observation: &Observation) -> bool {
+    matches!(&observation.fact, Fact::Dialog(end)
+        if end.side == Side::Caller && end.call_id.starts_with(OWN_RECALL_PREFIX))
 }
 
 fn message_seen(heard: &Heard<'_, '_>) -> MessageSeen {

@@ -15,8 +15,12 @@
 
 mod ask;
 mod options;
+mod record;
+mod redialer;
 mod told;
 
 pub use ask::{AskEnd, AskEvent, AskId, AskOrder, Manner, Reach};
 pub use options::{RedialOptions, Until, WayWanted};
+pub use record::{KeptWish, WishRecord};
+pub use redialer::{RedialCounters, Redialer};
 pub use told::{BackBy, Outcome, RedialTold, Step, WaitsFor, Why};

@@ -78,19 +78,25 @@ impl<W: Write> Story<W> {
                     self.change(change)?;
                 }
             }
-            TapOutput::Observed { aor, observation } => {
-                for aor in aor.iter().chain(aor_of(&observation.fact)) {
-                    self.learn(aor);
-                }
-                if aor.as_ref() == Some(&self.wanted) || aor_of(&observation.fact) == Some(&self.wanted) {
-                    self.fact(observation, None)?;
-                } else if concerns(&observation.fact, &self.wanted) {
-                    let whose = aor.as_ref().map_or("nobody's", Aor::as_str).to_owned();
-                    self.fact(observation, Some(&whose))?;
-                }
+            TapOutput::Observed(attributed) => {
+                self.observed(Some(&attributed.aor), &attributed.observation)?
             }
+            TapOutput::Nobodys(observation) => self.observed(None, observation)?,
             TapOutput::Capture(event) => self.capture(event)?,
             TapOutput::Message(_) | TapOutput::Oddity { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn observed(&mut self, aor: Option<&Aor>, observation: &Observation) -> io::Result<()> {
+        for aor in aor.into_iter().chain(aor_of(&observation.fact)) {
+            self.learn(aor);
+        }
+        if aor == Some(&self.wanted) || aor_of(&observation.fact) == Some(&self.wanted) {
+            self.fact(observation, None)?;
+        } else if concerns(&observation.fact, &self.wanted) {
+            let whose = aor.map_or("nobody's", Aor::as_str).to_owned();
+            self.fact(observation, Some(&whose))?;
         }
         Ok(())
     }
@@ -392,6 +398,7 @@ mod tests {
     use super::super::PublicationCounts;
     use super::*;
     use crate::base::Timestamp;
+    use crate::identity::Attributed;
     use crate::presence::{PresentityState, Terminal};
     use crate::tap::Counters;
     use crate::track::{Binding, Evidence, RegistrationId, Rule};
@@ -422,15 +429,21 @@ mod tests {
             event: BindingEvent::Registered { expires_at: Timestamp::from_secs(3_600) },
         };
         [
-            TapOutput::Observed {
-                aor: Some(aor(user)),
+            TapOutput::Observed(Box::new(Attributed {
+                aor: aor(user),
+                registration: None,
                 observation: Observation {
                     sequence: 1,
                     at: Timestamp::EPOCH,
                     evidence: evidence(),
                     fact: Fact::Binding(binding),
                 },
-            },
+                seen_at: Timestamp::EPOCH,
+                contact: None,
+                weak: false,
+                given: false,
+                withdrawn: false,
+            })),
             TapOutput::Change(PresentityChange {
                 at: Timestamp::EPOCH,
                 aor: aor(user),

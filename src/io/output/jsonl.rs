@@ -323,7 +323,7 @@ impl<S: LineSink> Outlet for JsonLines<S> {
             TapOutput::Change(change) => self.change(change),
             TapOutput::Oddity { oddity, at, frame } => self.oddity(*oddity, *at, *frame),
             TapOutput::Capture(event) => self.capture(event),
-            TapOutput::Message(_) | TapOutput::Observed { .. } => Ok(()),
+            TapOutput::Message(_) | TapOutput::Observed(_) | TapOutput::Nobodys(_) => Ok(()),
         }
     }
 

@@ -344,7 +344,8 @@ impl Watch {
                 }
                 TapOutput::Capture(event) => self.in_time(event.at),
                 TapOutput::Message(message) => self.in_time(message.at),
-                TapOutput::Observed { observation, .. } => self.observed(&observation),
+                TapOutput::Observed(attributed) => self.observed(&attributed.observation),
+                TapOutput::Nobodys(observation) => self.observed(&observation),
             }
         }
     }

@@ -402,7 +402,7 @@ impl<W: Write> Outlet for Ladder<W> {
             TapOutput::Change(change) => self.change(change),
             TapOutput::Oddity { oddity, at, frame } => self.oddity(*oddity, *at, *frame),
             TapOutput::Capture(event) => self.capture(event),
-            TapOutput::Observed { .. } => Ok(()),
+            TapOutput::Observed(_) | TapOutput::Nobodys(_) => Ok(()),
         }
     }
 
