@@ -14,10 +14,15 @@
 //! the voice: it speaks SIP, by the wall clock. In a dry run, and in every replay, nobody is asked.
 
 mod ask;
+mod attempts;
+mod ends;
 mod options;
+mod pace;
+mod phones;
 mod record;
 mod redialer;
 mod told;
+mod wishes;
 
 pub use ask::{AskEnd, AskEvent, AskId, AskOrder, Manner, Reach};
 pub use options::{RedialOptions, Until, WayWanted};

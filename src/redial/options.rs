@@ -28,6 +28,8 @@ pub enum Until {
 pub struct RedialOptions {
     /// Nobody is asked: what would be done is only told.
     pub dry_run: bool,
+    /// Managed domains as the operator gave them; none: those of the registrations that were seen.
+    pub domains: Vec<String>,
     /// How to ask.
     pub way: WayWanted,
     /// When a wish is fulfilled.
@@ -64,6 +66,7 @@ impl Default for RedialOptions {
     fn default() -> Self {
         Self {
             dry_run: false,
+            domains: Vec::new(),
             way: WayWanted::default(),
             until: Until::default(),
             watch_s: 3_600,

@@ -30,9 +30,9 @@ pub struct KeptWish {
     /// Why.
     pub why: Why,
     /// When it was made, in microseconds since 1970.
-    pub made_at_us: i64,
+    pub made_at_us: u64,
     /// When it expires, likewise.
-    pub until_us: i64,
+    pub until_us: u64,
     /// The caller's phone was asked: it is not asked again.
     pub asked: bool,
 }

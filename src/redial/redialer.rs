@@ -1,18 +1,42 @@
-//! The list of wishes: who called in vain, and whom to ask when.
-//! In: what the tap found out, what becomes of askings, time. Out: orders to ask, steps, records. Knows nothing of SIP messages, sockets.
+//! Redial itself: who called in vain, and whom to ask when.
+//! In: what the tap found out, what becomes of askings, time. Out: orders to ask, steps, records. Knows nothing of SIP messages,
+//! sockets.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{AskEvent, AskId, AskOrder, RedialOptions, RedialTold, WishRecord};
-use crate::base::{CaptureEvent, Limits, Timestamp};
-use crate::identity::Attributed;
+use hashbrown::HashMap;
+
+use super::attempts::{Attempt, Attempts, in_vain, was_busy};
+use super::ends::{EndChange, Ends};
+use super::pace::Pace;
+use super::phones::{Change, Phones};
+use super::wishes::{State, Wish, Wishes};
+use super::{
+    AskEnd, AskEvent, AskId, AskOrder, BackBy, KeptWish, Manner, Outcome, RedialOptions, RedialTold, Step,
+    Until, WaitsFor, WayWanted, Why, WishRecord,
+};
+use crate::base::{CaptureChange, CaptureEvent, FrameId, Limits, Timestamp, matches_pattern};
+use crate::identity::{Attributed, leaves_out};
+use crate::sip::{Aor, OWN_RECALL_PREFIX};
+use crate::track::{DialogFact, DialogState, Engagement, Evidence, Fact, Rule, Side};
+
+/// A call that begins so soon after its phone was asked is the one that it was asked for.
+const REFERRED_WITHIN: Duration = Duration::from_secs(64);
+/// One caller, or one callee, has so many wishes at most; its oldest makes room.
+const MOST_PER_PARTY: usize = 100;
+/// Kinds of phones of which it is remembered that they refuse REFER.
+const MOST_AGENTS: usize = 1_024;
+/// Callees of which it is remembered when somebody was last asked for them.
+const MOST_TURNS: usize = 4_096;
 
 /// What was counted so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RedialCounters {
     /// Wishes that were made.
     pub wished: u64,
-    /// Askings that were ordered.
+    /// Times that a phone was asked, or would have been.
     pub asked: u64,
     /// Wishes that are kept now.
     pub open: u64,
@@ -20,50 +44,160 @@ pub struct RedialCounters {
     pub outcomes: Vec<(&'static str, u64)>,
 }
 
+/// An asking that has not ended.
+struct Running {
+    wish: u64,
+    /// Whose phone.
+    phone: Aor,
+    manner: Manner,
+    user_agent: Option<Arc<str>>,
+}
+
 /// See the module. After each `handle…`, drain every `poll_…` until it gives `None`; records are to be kept before
 /// orders are followed.
 pub struct Redialer {
+    options: RedialOptions,
+    now: Timestamp,
+    began: bool,
+    phones: Phones,
+    ends: Ends,
+    attempts: Attempts,
+    wishes: Wishes,
+    pace: Pace,
+    running: BTreeMap<AskId, Running>,
+    /// When somebody was last asked for a callee.
+    turns: HashMap<Aor, Timestamp>,
+    /// Callers that were asked for a callee: until when a call is the one that they were asked for.
+    referred: HashMap<(Aor, Aor), Timestamp>,
+    /// Kinds of phones that refuse REFER outside a dialog.
+    refusing: HashMap<Arc<str>, ()>,
+    last_wish: u64,
+    last_ask: u64,
     told: VecDeque<RedialTold>,
     orders: VecDeque<AskOrder>,
+    withdrawals: VecDeque<AskId>,
     records: VecDeque<WishRecord>,
-    counters: RedialCounters,
+    wished: u64,
+    asked: u64,
+    outcomes: BTreeMap<&'static str, u64>,
 }
 
 impl Redialer {
     /// Nobody wishes anything.
     pub fn new(options: RedialOptions, limits: &Limits) -> Self {
-        let _ = (options, limits);
         Self {
+            now: Timestamp::EPOCH,
+            began: false,
+            phones: Phones::new(limits.presentities),
+            ends: Ends::new(limits.calls.saturating_mul(2)),
+            attempts: Attempts::new(limits.calls),
+            wishes: Wishes::default(),
+            pace: Pace::new(options.per_minute, options.per_caller_per_h),
+            running: BTreeMap::new(),
+            turns: HashMap::new(),
+            referred: HashMap::new(),
+            refusing: HashMap::new(),
+            last_wish: 0,
+            last_ask: 0,
             told: VecDeque::new(),
             orders: VecDeque::new(),
+            withdrawals: VecDeque::new(),
             records: VecDeque::new(),
-            counters: RedialCounters::default(),
+            wished: 0,
+            asked: 0,
+            outcomes: BTreeMap::new(),
+            options,
+        }
+    }
+
+    /// Takes back what a store kept, in its order. Whoever was asked before is not asked again; what expired meanwhile is
+    /// told so with the next thing that happens.
+    pub fn restore(&mut self, now: Timestamp, records: impl IntoIterator<Item = WishRecord>) {
+        self.now = self.now.max(now);
+        let mut kept = BTreeMap::new();
+        for record in records {
+            match record {
+                WishRecord::Kept(wish) => {
+                    self.last_wish = self.last_wish.max(wish.wish);
+                    kept.insert(wish.wish, wish);
+                }
+                WishRecord::Gone { wish } => {
+                    self.last_wish = self.last_wish.max(wish);
+                    kept.remove(&wish);
+                }
+            }
+        }
+        for wish in kept.into_values().filter_map(restored) {
+            self.make_room(&wish.caller, &wish.callee);
+            let probe_at = self.next_probe().filter(|_| !wish.is_asked());
+            self.wishes.insert(Wish { probe_at, ..wish });
         }
     }
 
     /// Takes in what was found out, after firing all that was due before it.
     pub fn handle(&mut self, attributed: &Attributed) {
-        let _ = attributed;
+        let observation = &attributed.observation;
+        self.handle_timeout(observation.at);
+        match &observation.fact {
+            Fact::Binding(fact) => {
+                let change = self.phones.handle(self.now, fact);
+                self.binding_changed(&attributed.aor, change, BackBy::Registered, &observation.evidence);
+            }
+            Fact::Dialog(fact) => self.dialog(attributed, fact, &observation.evidence),
+            Fact::Subscription(_) | Fact::Server(_) | Fact::Domain(_) => {}
+        }
     }
 
     /// Takes in what happened to the capture.
     pub fn handle_capture(&mut self, event: &CaptureEvent) {
-        let _ = event;
+        self.handle_timeout(event.at);
+        match event.what {
+            CaptureChange::Blind { .. } => self.phones.seeing(None),
+            CaptureChange::Began | CaptureChange::Seeing => self.phones.seeing(Some(self.now)),
+            CaptureChange::Continues | CaptureChange::Reached | CaptureChange::Counted => {}
+        }
     }
 
     /// Takes in what became of an asking.
     pub fn handle_ask(&mut self, now: Timestamp, id: AskId, event: AskEvent) {
-        let _ = (now, id, event);
+        self.handle_timeout(now);
+        let Some(running) = self.running.get(&id) else { return };
+        let wish = running.wish;
+        let is_current = self.wishes.get(wish).is_some_and(|wish| wish.is_asked());
+        match event {
+            AskEvent::Ringing if is_current => self.tell(wish, Step::Ringing),
+            AskEvent::PickedUp if is_current => self.tell(wish, Step::PickedUp),
+            AskEvent::Progress { status } if is_current => self.tell(wish, Step::Progress(status)),
+            AskEvent::Accepted { status } if is_current => self.accepted(wish, status),
+            AskEvent::Ended(end) => {
+                if let Some(running) = self.running.remove(&id) {
+                    self.ask_ended(&running, end);
+                }
+            }
+            _ => {}
+        }
     }
 
-    /// Fires what is due.
+    /// Fires what is due, each thing at its own time.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        let _ = now;
+        if !self.began {
+            self.began = true;
+            self.phones.seeing(Some(now));
+        }
+        while let Some(at) = self.poll_timeout().filter(|&at| at <= now) {
+            self.now = self.now.max(at);
+            if let Some((_, attempt, evidence)) = self.attempts.pop_answered(at) {
+                self.judge_answered(&attempt, &evidence);
+            } else if let Some((_, id)) = self.wishes.pop_due(at) {
+                self.wake(id);
+            }
+        }
+        self.now = self.now.max(now);
     }
 
     /// When something is due next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        None
+        Timestamp::earlier(self.attempts.next_deadline(), self.wishes.next_deadline())
     }
 
     /// The next step to tell.
@@ -76,6 +210,11 @@ impl Redialer {
         self.orders.pop_front()
     }
 
+    /// The next asking that is to be given up: its wish is over. Its end is still to be told by [`Self::handle_ask`].
+    pub fn poll_withdrawal(&mut self) -> Option<AskId> {
+        self.withdrawals.pop_front()
+    }
+
     /// The next record for a store.
     pub fn poll_record(&mut self) -> Option<WishRecord> {
         self.records.pop_front()
@@ -83,6 +222,575 @@ impl Redialer {
 
     /// What was counted so far.
     pub fn counters(&self) -> RedialCounters {
-        self.counters.clone()
+        RedialCounters {
+            wished: self.wished,
+            asked: self.asked,
+            open: self.wishes.len() as u64,
+            outcomes: self.outcomes.iter().map(|(name, count)| (*name, *count)).collect(),
+        }
     }
+
+    fn binding_changed(&mut self, aor: &Aor, change: Change, by: BackBy, evidence: &Evidence) {
+        match change {
+            Change::Same => return,
+            Change::Appeared => {
+                for id in self.wishes.for_callee(aor) {
+                    self.back(id, by, evidence);
+                }
+            }
+            Change::Left => {
+                for id in self.wishes.for_callee(aor) {
+                    let is_ready = self.wishes.get(id).is_some_and(|wish| wish.state == State::Ready);
+                    if is_ready {
+                        self.wait_again(id, evidence);
+                    }
+                }
+            }
+        }
+        self.look_at_wishes_of(aor);
+    }
+
+    /// The callee can be called.
+    fn back(&mut self, id: u64, by: BackBy, evidence: &Evidence) {
+        let waited = self.wishes.edit(id, |wish| {
+            let waited = matches!(wish.state, State::Waiting { .. });
+            if waited {
+                (wish.state, wish.probe_at, wish.because) = (State::Ready, None, evidence.clone());
+            }
+            waited
+        });
+        if waited == Some(true) {
+            self.tell(id, Step::Back(by));
+        }
+    }
+
+    fn wait_again(&mut self, id: u64, evidence: &Evidence) {
+        let probe_at = self.next_probe();
+        self.wishes.edit(id, |wish| {
+            wish.state = State::Waiting { idle_at: None };
+            (wish.waits_for, wish.open_at, wish.probe_at) = (None, None, probe_at);
+            wish.because = evidence.clone();
+        });
+        self.tell(id, Step::Gone);
+    }
+
+    fn dialog(&mut self, attributed: &Attributed, fact: &DialogFact, evidence: &Evidence) {
+        let aor = &attributed.aor;
+        let was_engaged = self.ends.is_engaged(aor);
+        let rung =
+            self.running.values().any(|running| running.manner == Manner::Recall && running.phone == *aor);
+        let change = self.ends.handle(attributed, fact, rung);
+        if fact.side == Side::Caller && !attributed.withdrawn && !fact.call_id.starts_with(OWN_RECALL_PREFIX)
+        {
+            self.calling(attributed, fact, change, evidence);
+        }
+        if matches!(fact.engagement, Engagement::Talking | Engagement::Held) {
+            self.close_those_who_talk(aor, evidence);
+        }
+        match (was_engaged, self.ends.is_engaged(aor)) {
+            (true, false) => self.became_idle(aor, evidence),
+            (false, true) => self.became_engaged(aor),
+            _ => return,
+        }
+        self.look_at_wishes_of(aor);
+    }
+
+    /// A calling end: an attempt begins, is answered or ends.
+    fn calling(
+        &mut self,
+        attributed: &Attributed,
+        fact: &DialogFact,
+        change: EndChange,
+        evidence: &Evidence,
+    ) {
+        match fact.state {
+            DialogState::Trying | DialogState::Early => {
+                if self.attempts.is_of(fact.end, &attributed.aor) {
+                    return;
+                }
+                if change == EndChange::Began {
+                    self.attempt_begins(&attributed.aor, fact, evidence);
+                }
+            }
+            DialogState::Confirmed => self.attempts.answered(fact.end, self.now, evidence),
+            DialogState::Terminated => match self.attempts.end(fact.end) {
+                Some((attempt, Some(answered))) => self.judge_answered(&attempt, &answered),
+                Some((attempt, None)) => self.judge_failed(&attempt, fact, evidence),
+                None => {}
+            },
+        }
+    }
+
+    fn attempt_begins(&mut self, caller: &Aor, fact: &DialogFact, evidence: &Evidence) {
+        if self.is_cancel_code(fact) {
+            for id in self.wishes.by_caller(caller) {
+                self.close(id, Outcome::Cancelled, Some(evidence));
+            }
+            return;
+        }
+        let Some(callee) = fact.peer.as_ref().and_then(|peer| Aor::from_uri(peer.as_bytes())) else { return };
+        if callee == *caller {
+            return;
+        }
+        let pair = (caller.clone(), callee);
+        let referred = self.referred.remove(&pair).is_some_and(|until| until >= self.now);
+        let (caller, callee) = pair;
+        if referred && let Some(id) = self.wishes.of_pair(&caller, &callee) {
+            let dialled = |wish: &mut Wish| (wish.dialled, wish.because) = (true, evidence.clone());
+            self.wishes.edit(id, dialled);
+            self.tell(id, Step::Dialled);
+        }
+        let unregistered = self.phones.is_unregistered(&callee, None, self.now);
+        self.attempts.begin(fact.end, Attempt::new(caller, callee, fact.expires_s, unregistered, referred));
+    }
+
+    fn is_cancel_code(&self, fact: &DialogFact) -> bool {
+        let dialled = fact.dialled.as_ref().and_then(|dialled| Aor::from_uri(dialled.as_bytes()));
+        let texts = [dialled.as_ref().map(Aor::as_str), fact.peer.as_deref()];
+        matches_any(&self.options.cancel_codes, texts.into_iter().flatten())
+    }
+
+    /// A call without a 2xx is over.
+    fn judge_failed(&mut self, attempt: &Attempt, fact: &DialogFact, evidence: &Evidence) {
+        let callee = &attempt.callee;
+        let unregistered =
+            attempt.unregistered || self.phones.is_unregistered(callee, fact.final_status, self.now);
+        let why = match (in_vain(fact), was_busy(fact)) {
+            (Some(why), _) if unregistered => Some(why),
+            // Who refuses a call with 486 though it is in none does not want it.
+            (_, Some(why)) if self.options.busy && self.ends.is_engaged(callee) => Some(why),
+            _ => None,
+        };
+        if attempt.referred {
+            self.failed_again(attempt, evidence);
+        } else if let Some(why) = why {
+            self.wish(attempt, why, evidence);
+        }
+    }
+
+    /// A call was answered: by the callee, or by somebody else in its place.
+    fn judge_answered(&mut self, attempt: &Attempt, evidence: &Evidence) {
+        let Attempt { caller, callee, .. } = attempt;
+        // Of one that never registered it is not known whose answer would be its own.
+        let unregistered =
+            self.phones.knows(callee) && (attempt.unregistered || self.phones.has_left(callee, self.now));
+        if !unregistered || self.ends.talk(caller, callee) {
+            return;
+        }
+        if attempt.referred {
+            self.failed_again(attempt, evidence);
+        } else {
+            self.wish(attempt, Why::AnsweredElsewhere, evidence);
+        }
+    }
+
+    fn failed_again(&mut self, attempt: &Attempt, evidence: &Evidence) {
+        let asked = self.wishes.of_pair(&attempt.caller, &attempt.callee);
+        if let Some(id) = asked.filter(|id| self.wishes.get(*id).is_some_and(Wish::is_asked)) {
+            self.close(id, Outcome::FailedAgain, Some(evidence));
+        }
+    }
+
+    /// Somebody called in vain.
+    fn wish(&mut self, attempt: &Attempt, why: Why, evidence: &Evidence) {
+        let Attempt { caller, callee, .. } = attempt;
+        if !self.may_wish(caller, callee) {
+            return;
+        }
+        let RedialOptions { watch_s, min_watch_s, max_watch_s, .. } = self.options;
+        let asked_for = attempt.expires_s.filter(|&expires_s| expires_s >= min_watch_s);
+        let until = self.now.after_s(asked_for.map_or(watch_s, |expires_s| expires_s.min(max_watch_s)));
+        let known = self.wishes.of_pair(caller, callee);
+        if let Some(id) = known.filter(|id| self.wishes.get(*id).is_some_and(Wish::is_asked)) {
+            // A new call of its own, and in vain: the old wish is not going to be fulfilled.
+            self.close(id, Outcome::FailedAgain, Some(evidence));
+        } else if let Some(id) = known {
+            self.wishes.edit(id, |wish| {
+                wish.until = wish.until.max(until);
+                (wish.why, wish.because) = (why, evidence.clone());
+            });
+            self.tell(id, Step::Renewed(why));
+            return self.keep(id);
+        }
+        self.make_room(caller, callee);
+        self.last_wish += 1;
+        self.wished += 1;
+        let id = self.last_wish;
+        self.wishes.insert(Wish {
+            id,
+            caller: caller.clone(),
+            callee: callee.clone(),
+            why,
+            made_at: self.now,
+            until,
+            state: State::Waiting { idle_at: None },
+            dialled: false,
+            waits_for: None,
+            open_at: None,
+            probe_at: self.next_probe(),
+            because: evidence.clone(),
+            deadline: None,
+        });
+        self.tell(id, Step::Wished(why));
+        self.keep(id);
+        if self.phones.is_there(callee, self.now) && !matches!(why, Why::Busy(_)) {
+            // It came back while the call was still on its way.
+            self.back(id, BackBy::Registered, evidence);
+            self.consider(id);
+        }
+    }
+
+    /// Both are let, the caller is known by its registration, and the callee is of a domain that is managed.
+    fn may_wish(&self, caller: &Aor, callee: &Aor) -> bool {
+        let RedialOptions { allow, deny, domains, .. } = &self.options;
+        let denied = matches_any(deny, [caller.as_str(), callee.as_str()].into_iter());
+        let allowed = allow.is_empty() || matches_any(allow, std::iter::once(caller.as_str()));
+        let managed = match domains.is_empty() {
+            true => self.phones.has_domain_of(callee),
+            false => !leaves_out(domains, callee) && !leaves_out(domains, caller),
+        };
+        allowed && !denied && managed && self.phones.knows(caller)
+    }
+
+    fn make_room(&mut self, caller: &Aor, callee: &Aor) {
+        while self.wishes.len() >= self.options.most_wishes.max(1) {
+            let Some(id) = self.wishes.oldest() else { break };
+            self.close(id, Outcome::Evicted, None);
+        }
+        for party in [caller, callee] {
+            let ids = self.wishes.of(party);
+            if let Some(id) = ids.first().filter(|_| ids.len() >= MOST_PER_PARTY) {
+                self.close(*id, Outcome::Evicted, None);
+            }
+        }
+    }
+
+    fn close_those_who_talk(&mut self, aor: &Aor, evidence: &Evidence) {
+        for id in self.wishes.of(aor) {
+            let Some(wish) = self.wishes.get(id) else { continue };
+            if self.ends.talk(&wish.caller, &wish.callee) {
+                let outcome = if wish.is_asked() { Outcome::Talked } else { Outcome::Reached };
+                self.close(id, outcome, Some(evidence));
+            }
+        }
+    }
+
+    /// Those who were refused because it was busy are asked a moment later.
+    fn became_idle(&mut self, aor: &Aor, evidence: &Evidence) {
+        let idle_at = Some(self.now.after_s(self.options.after_busy_s));
+        for id in self.wishes.for_callee(aor) {
+            self.wishes.edit(id, |wish| {
+                // That its own call is over is no sign.
+                let other = wish.because.call_id != evidence.call_id;
+                if matches!((wish.state, wish.why), (State::Waiting { .. }, Why::Busy(_))) && other {
+                    (wish.state, wish.because) = (State::Waiting { idle_at }, evidence.clone());
+                }
+            });
+        }
+    }
+
+    fn became_engaged(&mut self, aor: &Aor) {
+        for id in self.wishes.for_callee(aor) {
+            self.wishes.edit(id, |wish| {
+                if let State::Waiting { idle_at } = &mut wish.state {
+                    *idle_at = None;
+                }
+            });
+        }
+    }
+
+    fn look_at_wishes_of(&mut self, aor: &Aor) {
+        for id in self.wishes.of(aor) {
+            self.consider(id);
+        }
+    }
+
+    /// Something is due for a wish.
+    fn wake(&mut self, id: u64) {
+        let now = self.now;
+        let Some(wish) = self.wishes.get(id) else { return };
+        if wish.until <= now {
+            return self.close(id, Outcome::Expired, None);
+        }
+        let was_idle = matches!(wish.state, State::Waiting { idle_at: Some(at) } if at <= now);
+        let probe = wish.probe_at.is_some_and(|at| at <= now);
+        let (callee, because) = (wish.callee.clone(), wish.because.clone());
+        self.wishes.edit(id, |wish| {
+            wish.open_at = wish.open_at.filter(|&at| at > now);
+            if was_idle {
+                wish.state = State::Waiting { idle_at: None };
+            }
+        });
+        if was_idle && !self.phones.has_left(&callee, now) {
+            self.back(id, BackBy::Idle, &because);
+        }
+        if probe {
+            self.probe(id, &callee);
+        }
+        self.consider(id);
+    }
+
+    /// Asks the caller if nothing is in the way, else says what is.
+    fn consider(&mut self, id: u64) {
+        let Some(wish) = self.wishes.get(id).filter(|wish| wish.state == State::Ready) else { return };
+        let (caller, callee, because) = (wish.caller.clone(), wish.callee.clone(), wish.because.clone());
+        if self.phones.has_left(&callee, self.now) {
+            // It answered a probe, and that is too long ago by now.
+            return self.wait_again(id, &because);
+        }
+        let Some((waits_for, open_at)) = self.obstacle(&caller, &callee) else {
+            return self.ask(id, self.manner_for(&caller));
+        };
+        let before = self.wishes.edit(id, |wish| {
+            wish.open_at = open_at;
+            wish.waits_for.replace(waits_for)
+        });
+        if before.flatten() != Some(waits_for) {
+            self.tell(id, Step::Waits(waits_for));
+        }
+    }
+
+    /// What is in the way of asking this caller now, and until when, if that is known.
+    fn obstacle(&mut self, caller: &Aor, callee: &Aor) -> Option<(WaitsFor, Option<Timestamp>)> {
+        let now = self.now;
+        if self.ends.is_engaged(callee) {
+            return Some((WaitsFor::Callee, None));
+        }
+        if self.running.values().any(|running| running.phone == *caller) || self.ends.is_engaged(caller) {
+            return Some((WaitsFor::Caller, None));
+        }
+        if self.phones.has_left(caller, now) {
+            return Some((WaitsFor::CallerRegistration, None));
+        }
+        let turn = self.turns.get(callee).map(|at| at.after_s(self.options.spacing_s));
+        if let Some(turn) = turn.filter(|&at| at > now) {
+            return Some((WaitsFor::Turn, Some(turn)));
+        }
+        self.pace.not_before(caller, now).map(|at| (WaitsFor::Rate, Some(at)))
+    }
+
+    fn manner_for(&self, caller: &Aor) -> Manner {
+        match self.options.way {
+            WayWanted::Refer => Manner::Refer,
+            WayWanted::Recall => Manner::Recall,
+            WayWanted::Auto => {
+                let agent = self.phones.newest(caller).and_then(|binding| binding.user_agent.as_ref());
+                let refuses = agent.is_some_and(|agent| self.refusing.contains_key(agent));
+                if refuses { Manner::Recall } else { Manner::Refer }
+            }
+        }
+    }
+
+    fn ask(&mut self, id: u64, manner: Manner) {
+        let Some(wish) = self.wishes.get(id) else { return };
+        let (caller, callee) = (wish.caller.clone(), wish.callee.clone());
+        let again = matches!(wish.state, State::Asking(_));
+        self.asked += 1;
+        self.pace.asked(&caller, self.now);
+        self.note_turn(&callee);
+        self.note_referred(&caller, &callee);
+        let state = match self.options.dry_run {
+            true => State::Asked,
+            false => State::Asking(self.order(id, manner, &caller, &callee)),
+        };
+        self.wishes.edit(id, |wish| {
+            (wish.state, wish.waits_for, wish.open_at, wish.probe_at) = (state, None, None, None);
+        });
+        self.tell(id, Step::Asked(manner));
+        if !again {
+            self.keep(id);
+        }
+        if self.options.dry_run && self.options.until == Until::Refer {
+            self.close(id, Outcome::Asked, None);
+        }
+    }
+
+    /// Has a phone asked: the caller's, or for a probe the callee's.
+    fn order(&mut self, wish: u64, manner: Manner, phone: &Aor, callee: &Aor) -> AskId {
+        self.last_ask += 1;
+        let id = AskId(self.last_ask);
+        let binding = self.phones.newest(phone);
+        let user_agent = binding.and_then(|binding| binding.user_agent.clone());
+        self.orders.push_back(AskOrder {
+            id,
+            manner,
+            phone: phone.clone(),
+            callee: callee.clone(),
+            contact: binding.map(|binding| Arc::clone(&binding.contact)),
+            flow: binding.and_then(|binding| binding.flow),
+        });
+        self.running.insert(id, Running { wish, phone: phone.clone(), manner, user_agent });
+        id
+    }
+
+    fn note_turn(&mut self, callee: &Aor) {
+        let (now, spacing_s) = (self.now, self.options.spacing_s);
+        if self.turns.len() >= MOST_TURNS {
+            self.turns.retain(|_, at| at.after_s(spacing_s) > now);
+        }
+        if self.turns.len() < MOST_TURNS || self.turns.contains_key(callee) {
+            self.turns.insert(callee.clone(), now);
+        }
+    }
+
+    fn note_referred(&mut self, caller: &Aor, callee: &Aor) {
+        let now = self.now;
+        if self.referred.len() >= self.options.most_wishes {
+            self.referred.retain(|_, until| *until >= now);
+        }
+        self.referred.insert((caller.clone(), callee.clone()), now.after(REFERRED_WITHIN));
+    }
+
+    /// Looks whether the callee's last contact answers; one wish does so for all that wait for it.
+    fn probe(&mut self, id: u64, callee: &Aor) {
+        let next = self.next_probe();
+        self.wishes.edit(id, |wish| wish.probe_at = next);
+        let waits =
+            |id: &u64| self.wishes.get(*id).is_some_and(|wish| matches!(wish.state, State::Waiting { .. }));
+        let is_first = self.wishes.for_callee(callee).iter().find(|id| waits(id)) == Some(&id);
+        let is_running = self.running.values().any(|running| running.phone == *callee);
+        if is_first && !is_running && self.phones.has_left(callee, self.now) {
+            self.order(id, Manner::Probe, callee, callee);
+        }
+    }
+
+    fn next_probe(&self) -> Option<Timestamp> {
+        let RedialOptions { probe_s, dry_run, .. } = self.options;
+        (probe_s > 0 && !dry_run).then(|| self.now.after_s(probe_s))
+    }
+
+    /// The phone will call.
+    fn accepted(&mut self, id: u64, status: u16) {
+        self.wishes.edit(id, |wish| wish.state = State::Asked);
+        self.tell(id, Step::Accepted(status));
+        // The call comes now, however long it took until the phone was picked up.
+        if let Some(wish) = self.wishes.get(id).filter(|wish| !wish.dialled) {
+            let (caller, callee) = (wish.caller.clone(), wish.callee.clone());
+            self.note_referred(&caller, &callee);
+        }
+        if self.options.until == Until::Refer {
+            self.close(id, Outcome::Asked, None);
+        }
+    }
+
+    fn ask_ended(&mut self, running: &Running, end: AskEnd) {
+        if running.manner == Manner::Probe {
+            return self.probed(&running.phone, running.wish, end);
+        }
+        let id = running.wish;
+        let dialled = self.wishes.get(id).map(|wish| wish.dialled);
+        let outcome = match end {
+            AskEnd::Followed { status: Some(300..) } => Some(Outcome::FailedAgain),
+            AskEnd::Followed { .. } | AskEnd::There { .. } => None,
+            // The answer was lost: its call was seen.
+            _ if dialled == Some(true) => {
+                self.wishes.edit(id, |wish| wish.state = State::Asked);
+                None
+            }
+            AskEnd::Refused { .. } | AskEnd::Silent if self.refuses_refer(running, end) => {
+                return self.ask(id, Manner::Recall);
+            }
+            AskEnd::Refused { status } => Some(Outcome::Refused { status }),
+            AskEnd::Silent => Some(Outcome::Silent),
+            AskEnd::NotPickedUp { .. } | AskEnd::HungUp => Some(Outcome::NotPickedUp),
+            AskEnd::Undeliverable => Some(Outcome::Undeliverable),
+        };
+        if let Some((outcome, wish)) = outcome.zip(self.wishes.get(id).filter(|wish| wish.is_asked())) {
+            if outcome != Outcome::FailedAgain {
+                // It was not asked after all: what it dials is its own call.
+                self.referred.remove(&(wish.caller.clone(), wish.callee.clone()));
+            }
+            self.close(id, outcome, None);
+        }
+        self.look_at_wishes_of(&running.phone);
+    }
+
+    /// Phones of its kind do not take REFER outside a dialog; `true` if this one is to be recalled now.
+    fn refuses_refer(&mut self, running: &Running, end: AskEnd) -> bool {
+        let refuses = matches!(end, AskEnd::Silent | AskEnd::Refused { status: 403 | 405 | 489 | 501 | 603 });
+        if !refuses || running.manner != Manner::Refer || self.options.way != WayWanted::Auto {
+            return false;
+        }
+        if let Some(agent) = running.user_agent.as_ref().filter(|_| self.refusing.len() < MOST_AGENTS) {
+            self.refusing.insert(Arc::clone(agent), ());
+        }
+        self.wishes.get(running.wish).is_some_and(|wish| matches!(wish.state, State::Asking(_)))
+    }
+
+    fn probed(&mut self, callee: &Aor, wish: u64, end: AskEnd) {
+        if !matches!(end, AskEnd::There { .. }) {
+            return;
+        }
+        let until = self.now.after_s(self.options.probe_s.saturating_mul(2));
+        let change = self.phones.probed(callee, self.now, until);
+        if let Some(because) = self.wishes.get(wish).map(|wish| wish.because.clone()) {
+            self.binding_changed(callee, change, BackBy::Probe, &because);
+        }
+    }
+
+    fn close(&mut self, id: u64, outcome: Outcome, evidence: Option<&Evidence>) {
+        if let Some(evidence) = evidence {
+            self.wishes.edit(id, |wish| wish.because = evidence.clone());
+        }
+        self.tell(id, Step::Closed(outcome));
+        let Some(wish) = self.wishes.remove(id) else { return };
+        *self.outcomes.entry(outcome.name()).or_default() += 1;
+        self.records.push_back(WishRecord::Gone { wish: id });
+        if let State::Asking(ask) = wish.state
+            && self.running.contains_key(&ask)
+            && outcome != Outcome::Talked
+        {
+            self.withdrawals.push_back(ask);
+        }
+    }
+
+    fn tell(&mut self, id: u64, step: Step) {
+        let Some(wish) = self.wishes.get(id) else { return };
+        self.told.push_back(RedialTold {
+            at: self.now,
+            wish: id,
+            caller: wish.caller.clone(),
+            callee: wish.callee.clone(),
+            until: wish.until,
+            step,
+            dry_run: self.options.dry_run,
+            because: wish.because.clone(),
+        });
+    }
+
+    fn keep(&mut self, id: u64) {
+        let Some(wish) = self.wishes.get(id) else { return };
+        self.records.push_back(WishRecord::Kept(KeptWish {
+            wish: id,
+            caller: wish.caller.as_str().to_owned(),
+            callee: wish.callee.as_str().to_owned(),
+            why: wish.why,
+            made_at_us: wish.made_at.as_nanos() / 1_000,
+            until_us: wish.until.as_nanos() / 1_000,
+            asked: wish.is_asked(),
+        }));
+    }
+}
+
+fn restored(kept: KeptWish) -> Option<Wish> {
+    let moment = |microseconds: u64| Timestamp::from_nanos(microseconds.saturating_mul(1_000));
+    Some(Wish {
+        id: kept.wish,
+        caller: Aor::from_uri(kept.caller.as_bytes())?,
+        callee: Aor::from_uri(kept.callee.as_bytes())?,
+        why: kept.why,
+        made_at: moment(kept.made_at_us),
+        until: moment(kept.until_us),
+        state: if kept.asked { State::Asked } else { State::Waiting { idle_at: None } },
+        dialled: false,
+        waits_for: None,
+        open_at: None,
+        probe_at: None,
+        because: Evidence { rule: Rule::InviteFailed, frame: FrameId::default(), call_id: Arc::from("") },
+        deadline: None,
+    })
+}
+
+fn matches_any<'a>(patterns: &[String], mut texts: impl Iterator<Item = &'a str>) -> bool {
+    texts.any(|text| patterns.iter().any(|pattern| matches_pattern(pattern.as_bytes(), text.as_bytes())))
 }

@@ -1,0 +1,115 @@
+//! Calls that may turn out to be in vain.
+//! In: facts about calling ends. Out: how each attempt ended, once that is known. Knows nothing of wishes, phones.
+
+use std::time::Duration;
+
+use hashbrown::HashMap;
+
+use super::Why;
+use crate::base::{Deadlines, Timestamp};
+use crate::sip::Aor;
+use crate::track::{DialogFact, EndId, EndReason, Evidence};
+
+/// Who answered a call is known so long after its 2xx: the other end may be told of a little later.
+const WHO_ANSWERED: Duration = Duration::from_secs(1);
+
+/// Somebody calls somebody.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub caller: Aor,
+    pub callee: Aor,
+    /// The INVITE's Expires.
+    pub expires_s: Option<u32>,
+    /// The callee was not registered when it began, as far as that could be known.
+    pub unregistered: bool,
+    /// The phone was asked for this call.
+    pub referred: bool,
+    /// It was answered, and who did so is not judged yet.
+    answered: Option<Evidence>,
+    deadline: Option<Timestamp>,
+}
+
+impl Attempt {
+    pub(super) const fn new(
+        caller: Aor,
+        callee: Aor,
+        expires_s: Option<u32>,
+        unregistered: bool,
+        referred: bool,
+    ) -> Self {
+        Self { caller, callee, expires_s, unregistered, referred, answered: None, deadline: None }
+    }
+}
+
+/// The calls that are on their way.
+pub(super) struct Attempts {
+    attempts: HashMap<EndId, Attempt>,
+    deadlines: Deadlines<EndId>,
+    most: usize,
+}
+
+impl Attempts {
+    pub(super) fn new(most: usize) -> Self {
+        Self { attempts: HashMap::new(), deadlines: Deadlines::new(), most }
+    }
+
+    /// It is on its way already; from now on it is this caller's, as whom its end may turn out to be late.
+    pub(super) fn is_of(&mut self, end: EndId, caller: &Aor) -> bool {
+        let Some(attempt) = self.attempts.get_mut(&end) else { return false };
+        if attempt.caller != *caller {
+            attempt.caller = caller.clone();
+        }
+        true
+    }
+
+    pub(super) fn begin(&mut self, end: EndId, attempt: Attempt) {
+        if self.attempts.len() < self.most {
+            self.attempts.insert(end, attempt);
+        }
+    }
+
+    /// It was answered: [`Self::pop_answered`] gives it a little later.
+    pub(super) fn answered(&mut self, end: EndId, now: Timestamp, evidence: &Evidence) {
+        if let Some(attempt) = self.attempts.get_mut(&end).filter(|attempt| attempt.answered.is_none()) {
+            attempt.answered = Some(evidence.clone());
+            self.deadlines.set(&mut attempt.deadline, end, Some(now.after(WHO_ANSWERED)));
+        }
+    }
+
+    /// It is over; whether and with what evidence it was answered, while that is not judged yet.
+    pub(super) fn end(&mut self, end: EndId) -> Option<(Attempt, Option<Evidence>)> {
+        let mut attempt = self.attempts.remove(&end)?;
+        self.deadlines.set(&mut attempt.deadline, end, None);
+        let answered = attempt.answered.take();
+        Some((attempt, answered))
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.next()
+    }
+
+    /// One that was answered, and when that is to be judged.
+    pub(super) fn pop_answered(&mut self, now: Timestamp) -> Option<(Timestamp, Attempt, Evidence)> {
+        let (at, end) = self.deadlines.pop_due(now)?;
+        let mut attempt = self.attempts.remove(&end)?;
+        let answered = attempt.answered.take()?;
+        Some((at, attempt, answered))
+    }
+}
+
+/// What an attempt's end without a 2xx says, if the callee was not registered.
+pub(super) const fn in_vain(fact: &DialogFact) -> Option<Why> {
+    match (fact.ended, fact.final_status) {
+        (_, Some(status @ (404 | 408 | 430 | 480 | 503))) => Some(Why::Status(status)),
+        (Some(EndReason::Cancelled | EndReason::NoResponse), _) => Some(Why::Unanswered),
+        _ => None,
+    }
+}
+
+/// It was refused because the callee is in a call.
+pub(super) const fn was_busy(fact: &DialogFact) -> Option<Why> {
+    match fact.final_status {
+        Some(status @ (486 | 600)) => Some(Why::Busy(status)),
+        _ => None,
+    }
+}
