@@ -1,0 +1,580 @@
+//! Redial in packet time: who wishes to call whom, who is asked when, and how each wish ends. SPEC section 10.
+//! In: ladders, and what phones would answer. Out: pass, or the steps that were told. The voice itself is tested in its own room.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::VecDeque;
+
+use offhook::base::{
+    Blindness, CaptureChange, CaptureEvent, FrameCounts, FrameId, Limits, LinkType, Timestamp,
+};
+use offhook::decode::Frame;
+use offhook::redial::{
+    AskEnd, AskEvent, AskId, AskOrder, Manner, RedialOptions, RedialTold, Redialer, Step, Until, WayWanted,
+    WishRecord,
+};
+use offhook::tap::{Tap, TapOptions, TapOutput};
+use support::ladder::{Ladder, START_US};
+use support::wire;
+
+/// Alice and Carol call, Bob is the one who is away, the PBX is registrar and proxy.
+const PARTIES: &str = "phone alice 192.0.2.11\nphone bob 192.0.2.12\nphone carol 192.0.2.13\nproxy pbx 192.0.2.1\n\
+                       server voicemail 192.0.2.30\n0.000 alice registers\n0.010 carol registers\n";
+/// Bob registered, and left.
+const BOB_LEFT: &str = "0.100 bob registers\n1.000 bob unregisters\n";
+/// Alice calls Bob, who is not registered.
+const IN_VAIN: &str =
+    "2.000 [vain] alice -> pbx INVITE bob\n2.010 [vain] pbx -> alice 480\n2.012 [vain] alice -> pbx ACK\n";
+/// Bob is back.
+const BACK: &str = "100.000 bob registers\n";
+/// Alice's phone calls Bob; they talk.
+const CALL: &str = "101.000 [call] alice -> pbx -> bob INVITE\n101.100 [call] bob -> pbx -> alice 180\n\
+                    103.000 [call] bob -> pbx -> alice 200\n103.010 [call] alice -> pbx -> bob ACK\n\
+                    120.000 [call] alice -> pbx -> bob BYE\n120.010 [call] bob -> pbx -> alice 200\n";
+
+const ACCEPTED: AskEvent = AskEvent::Accepted { status: 202 };
+const FOLLOWED: AskEvent = AskEvent::Ended(AskEnd::Followed { status: Some(200) });
+fn live() -> RedialOptions {
+    RedialOptions::default()
+}
+
+fn dry() -> RedialOptions {
+    RedialOptions { dry_run: true, ..live() }
+}
+
+fn at(second: f64) -> Timestamp {
+    Timestamp::from_nanos(START_US * 1_000 + (second * 1e9).round() as u64)
+}
+
+fn second(at: Timestamp) -> f64 {
+    at.since(Timestamp::from_nanos(START_US * 1_000)).as_secs_f64()
+}
+
+/// A tap with redial beside it, and phones that answer as they are told to.
+struct Story<'a> {
+    tap: Tap,
+    redialer: Redialer,
+    /// What becomes of an order, and how many seconds after it.
+    answer: Box<dyn FnMut(&AskOrder) -> Vec<(f64, AskEvent)> + 'a>,
+    coming: VecDeque<(Timestamp, AskId, AskEvent)>,
+    told: Vec<String>,
+    records: Vec<WishRecord>,
+    orders: Vec<AskOrder>,
+    withdrawn: usize,
+}
+
+impl<'a> Story<'a> {
+    fn new(options: RedialOptions, answer: impl FnMut(&AskOrder) -> Vec<(f64, AskEvent)> + 'a) -> Self {
+        let limits = Limits::default();
+        Self {
+            tap: Tap::new(TapOptions { trace_observations: true, ..TapOptions::default() }, limits.clone()),
+            redialer: Redialer::new(options, &limits),
+            answer: Box::new(answer),
+            coming: VecDeque::new(),
+            told: Vec::new(),
+            records: Vec::new(),
+            orders: Vec::new(),
+            withdrawn: 0,
+        }
+    }
+
+    /// What a ladder's frames, and these events of the capture, bring about until `until`.
+    fn hear(&mut self, calls: &str, events: &[(f64, CaptureChange)], until: f64) {
+        let ladder = Ladder::parse("redial", &format!("{PARTIES}{calls}")).unwrap();
+        let mut events = events.iter().peekable();
+        for (number, captured) in (1..).zip(&wire::frames(&ladder).unwrap()) {
+            let frame = Frame {
+                at: Timestamp::from_nanos(captured.at_us * 1_000),
+                id: FrameId::new(0, number),
+                link: LinkType(1),
+                bytes: &captured.bytes,
+                wire_length: captured.bytes.len(),
+            };
+            while let Some((when, what)) = events.next_if(|(when, _)| at(*when) <= frame.at) {
+                self.happens(at(*when), *what);
+            }
+            self.reach(frame.at);
+            self.tap.handle(&frame);
+            self.drain();
+        }
+        for (when, what) in events {
+            self.happens(at(*when), *what);
+        }
+        self.reach(at(until));
+    }
+
+    fn happens(&mut self, at: Timestamp, what: CaptureChange) {
+        self.reach(at);
+        let counts = FrameCounts::default();
+        self.tap.handle_capture(&CaptureEvent { at, interface: "span".into(), what, counts });
+        self.drain();
+    }
+
+    /// Time passes: answers come, timers fire.
+    fn reach(&mut self, until: Timestamp) {
+        loop {
+            let answer = self.coming.front().map(|(at, ..)| *at);
+            let due =
+                [answer, self.tap.poll_timeout(), self.redialer.poll_timeout()].into_iter().flatten().min();
+            let Some(now) = due.filter(|&at| at <= until) else { break };
+            self.tap.handle_timeout(now);
+            self.drain();
+            self.redialer.handle_timeout(now);
+            while let Some((_, id, event)) = self.coming.pop_front_if(|(at, ..)| *at <= now) {
+                self.redialer.handle_ask(now, id, event);
+            }
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.tap.poll_output() {
+            match output {
+                TapOutput::Observed(attributed) => self.redialer.handle(&attributed),
+                TapOutput::Capture(event) => self.redialer.handle_capture(&event),
+                _ => {}
+            }
+        }
+        let mut now = Timestamp::EPOCH;
+        while let Some(told) = self.redialer.poll_told() {
+            now = told.at;
+            self.told.push(in_words(&told));
+        }
+        self.records.extend(std::iter::from_fn(|| self.redialer.poll_record()));
+        while let Some(order) = self.redialer.poll_order() {
+            for (seconds, event) in (self.answer)(&order) {
+                self.coming.push_back((
+                    now.after(std::time::Duration::from_secs_f64(seconds)),
+                    order.id,
+                    event,
+                ));
+            }
+            self.coming.make_contiguous().sort_by_key(|(at, id, _)| (*at, *id));
+            self.orders.push(order);
+        }
+        while let Some(id) = self.redialer.poll_withdrawal() {
+            self.withdrawn += 1;
+            self.coming.retain(|(_, of, _)| *of != id);
+            self.coming.push_front((now, id, AskEvent::Ended(AskEnd::NotPickedUp { status: None })));
+        }
+    }
+}
+
+fn in_words(told: &RedialTold) -> String {
+    let user = |aor: &offhook::sip::Aor| aor.user().to_owned();
+    let more = match told.step {
+        Step::Wished(why) | Step::Renewed(why) => {
+            let status = why.status().map(|status| format!(" {status}")).unwrap_or_default();
+            format!(" {}{status}", why.name())
+        }
+        Step::Back(by) => format!(" {}", by.name()),
+        Step::Waits(what) => format!(" {}", what.name()),
+        Step::Asked(manner) => format!(" {}", manner.name()),
+        Step::Accepted(status) | Step::Progress(status) => format!(" {status}"),
+        Step::Closed(outcome) => format!(" {}", outcome.name()),
+        Step::Gone | Step::Ringing | Step::PickedUp | Step::Dialled => String::new(),
+    };
+    let (caller, callee) = (user(&told.caller), user(&told.callee));
+    format!("{:.3} {caller}>{callee} {}{more}", second(told.at), told.step.name())
+}
+
+/// What is told of a ladder where the phones answer so, until the second `until`.
+fn told_by(
+    options: RedialOptions,
+    calls: &str,
+    answer: impl FnMut(&AskOrder) -> Vec<(f64, AskEvent)>,
+    until: f64,
+) -> Vec<String> {
+    let mut story = Story::new(options, answer);
+    story.hear(calls, &[], until);
+    story.told
+}
+
+fn nobody_asks(order: &AskOrder) -> Vec<(f64, AskEvent)> {
+    panic!("{order:?}")
+}
+
+fn accepts(_: &AskOrder) -> Vec<(f64, AskEvent)> {
+    vec![
+        (0.01, ACCEPTED),
+        (0.02, AskEvent::Progress { status: 100 }),
+        (4.0, AskEvent::Progress { status: 200 }),
+        (4.0, FOLLOWED),
+    ]
+}
+
+#[test]
+fn who_called_in_vain_is_asked_when_the_callee_registers_and_they_talk() {
+    let calls = format!("{BOB_LEFT}{IN_VAIN}{BACK}{CALL}");
+    let told = told_by(live(), &calls, accepts, 200.0);
+    let expected = [
+        "2.010 alice>bob wished refused 480",
+        "100.001 alice>bob back registered",
+        "100.001 alice>bob asked refer",
+        "100.011 alice>bob accepted 202",
+        "100.021 alice>bob progress 100",
+        "101.000 alice>bob dialled",
+        "103.000 alice>bob closed talked",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_wish_can_end_when_the_phone_accepts() {
+    let options = RedialOptions { until: Until::Refer, ..live() };
+    let told = told_by(options, &format!("{BOB_LEFT}{IN_VAIN}{BACK}{CALL}"), accepts, 200.0);
+    assert_eq!(told[3..], ["100.011 alice>bob accepted 202", "100.011 alice>bob closed asked"]);
+}
+
+#[test]
+fn a_dry_run_asks_nobody_and_tells_the_same() {
+    let calls = format!("{BOB_LEFT}{IN_VAIN}{BACK}{CALL}");
+    let told = told_by(dry(), &calls, nobody_asks, 200.0);
+    let expected = [
+        "2.010 alice>bob wished refused 480",
+        "100.001 alice>bob back registered",
+        "100.001 alice>bob asked refer",
+        "101.000 alice>bob dialled",
+        "103.000 alice>bob closed talked",
+    ];
+    assert_eq!(told, expected);
+    let told = told_by(RedialOptions { until: Until::Refer, ..dry() }, &calls, nobody_asks, 200.0);
+    assert_eq!(told[2..], ["100.001 alice>bob asked refer", "100.001 alice>bob closed asked"]);
+}
+
+#[test]
+fn a_callee_that_is_registered_is_not_wished_for() {
+    for status in ["480", "503", "603"] {
+        let calls = format!(
+            "0.100 bob registers\n2.000 [a] alice -> pbx -> bob INVITE\n2.010 [a] bob -> pbx -> alice {status}\n\
+             2.012 [a] pbx -> bob ACK\n2.013 [a] alice -> pbx ACK\n50.000 bob registers\n"
+        );
+        assert_eq!(told_by(live(), &calls, nobody_asks, 4_000.0), [""; 0], "{status}");
+    }
+}
+
+#[test]
+fn what_counts_as_in_vain() {
+    let ways = [
+        ("2.010 [a] pbx -> alice 404\n", "2.010 alice>bob wished refused 404"),
+        ("2.010 [a] pbx -> alice 408\n", "2.010 alice>bob wished refused 408"),
+        ("2.010 [a] pbx -> alice 430\n", "2.010 alice>bob wished refused 430"),
+        ("2.010 [a] pbx -> alice 503\n", "2.010 alice>bob wished refused 503"),
+        ("2.010 [a] pbx -> alice 486\n", ""),
+        ("2.010 [a] pbx -> alice 603\n", ""),
+        ("2.010 [a] pbx -> alice 403\n", ""),
+        ("", "34.000 alice>bob wished unanswered"),
+        (
+            "2.010 [a] pbx -> alice 180\n9.000 [a] alice -> pbx CANCEL\n9.001 [a] pbx -> alice 200 CANCEL\n\
+             9.002 [a] pbx -> alice 487\n",
+            "9.002 alice>bob wished unanswered",
+        ),
+        (
+            "2.010 [a] pbx -> voicemail INVITE uri=sip:bob@192.0.2.30\n2.100 [a] voicemail -> pbx -> alice 200\n\
+             2.110 [a] alice -> pbx -> voicemail ACK\n9.000 [a] alice -> pbx -> voicemail BYE\n",
+            "3.100 alice>bob wished answered-elsewhere",
+        ),
+    ];
+    for (answer, expected) in ways {
+        let calls = format!("{BOB_LEFT}2.000 [a] alice -> pbx INVITE bob\n{answer}");
+        let told = told_by(live(), &calls, nobody_asks, 100.0);
+        assert_eq!(told.first().map_or("", String::as_str), expected, "{answer}");
+    }
+}
+
+#[test]
+fn one_that_never_registered_counts_as_unregistered_after_a_404_or_when_all_must_have_renewed() {
+    let call = |at: &str, status: u16| {
+        format!("{at} [c{status}] alice -> pbx INVITE bob\n{at}5 [c{status}] pbx -> alice {status}\n")
+    };
+    assert_eq!(told_by(live(), &call("2.00", 480), nobody_asks, 60.0), [""; 0]);
+    assert_eq!(
+        told_by(live(), &call("2.00", 404), nobody_asks, 60.0),
+        ["2.005 alice>bob wished refused 404"]
+    );
+    let late = "3000.000 alice registers\n".to_owned() + &call("3700.00", 480);
+    assert_eq!(told_by(live(), &late, nobody_asks, 3_701.0), ["3700.005 alice>bob wished refused 480"]);
+    // The capture was blind meanwhile: Bob may have registered then.
+    let mut story = Story::new(live(), nobody_asks);
+    let blind = CaptureChange::Blind { why: Blindness::Drops, since: Timestamp::EPOCH };
+    story.hear(&late, &[(1_000.0, blind), (1_010.0, CaptureChange::Seeing)], 3_701.0);
+    assert_eq!(story.told, [""; 0]);
+}
+
+#[test]
+fn strangers_and_whoever_is_not_let_have_no_wishes() {
+    let calls = format!("{BOB_LEFT}{IN_VAIN}{BACK}");
+    for options in [
+        RedialOptions { allow: vec!["sip:carol@*".to_owned()], ..live() },
+        RedialOptions { deny: vec!["sip:alice@*".to_owned()], ..live() },
+        RedialOptions { deny: vec!["sip:bob@example.com".to_owned()], ..live() },
+        RedialOptions { domains: vec!["example.net".to_owned()], ..live() },
+    ] {
+        assert_eq!(told_by(options, &calls, nobody_asks, 200.0), [""; 0]);
+    }
+    let other = IN_VAIN.replace("INVITE bob", "INVITE sip:dave@example.net").replace("480", "404");
+    assert_eq!(told_by(live(), &other, nobody_asks, 200.0), [""; 0]);
+    let stranger = IN_VAIN.replace("alice", "voicemail");
+    assert_eq!(told_by(live(), &format!("{BOB_LEFT}{stranger}"), nobody_asks, 200.0), [""; 0]);
+}
+
+#[test]
+fn callers_are_asked_oldest_first_and_spaced_out_and_a_busy_callee_is_waited_for() {
+    let carols = IN_VAIN.replace("alice", "carol").replace("vain", "carols").replace("2.0", "3.0");
+    let calls = format!("{BOB_LEFT}{IN_VAIN}{carols}{BACK}{CALL}");
+    let told = told_by(live(), &calls, accepts, 130.0);
+    let expected = [
+        "2.010 alice>bob wished refused 480",
+        "3.010 carol>bob wished refused 480",
+        "100.001 alice>bob back registered",
+        "100.001 carol>bob back registered",
+        "100.001 alice>bob asked refer",
+        "100.001 carol>bob waits turn",
+        "100.011 alice>bob accepted 202",
+        "100.021 alice>bob progress 100",
+        "101.000 alice>bob dialled",
+        "101.100 carol>bob waits callee",
+        "103.000 alice>bob closed talked",
+        "120.000 carol>bob asked refer",
+        "120.010 carol>bob accepted 202",
+        "120.020 carol>bob progress 100",
+        "124.000 carol>bob progress 200",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_caller_in_a_call_or_away_is_asked_later() {
+    let busy = "99.000 [other] alice -> pbx -> carol INVITE\n99.100 [other] carol -> pbx -> alice 180\n\
+                130.000 [other] carol -> pbx -> alice 486\n130.010 [other] pbx -> carol ACK\n";
+    let told = told_by(live(), &format!("{BOB_LEFT}{IN_VAIN}{busy}{BACK}"), accepts, 130.5);
+    assert_eq!(
+        told[1..4],
+        [
+            "100.001 alice>bob back registered",
+            "100.001 alice>bob waits caller",
+            "130.001 alice>bob asked refer"
+        ]
+    );
+    let away = "90.000 alice unregisters\n150.000 alice registers\n";
+    let told = told_by(live(), &format!("{BOB_LEFT}{IN_VAIN}{away}{BACK}"), accepts, 150.005);
+    assert_eq!(told[2..4], ["100.001 alice>bob waits caller-registration", "150.001 alice>bob asked refer"]);
+}
+
+#[test]
+fn a_callee_that_leaves_again_is_waited_for_again_and_a_refresh_is_no_return() {
+    let calls = format!(
+        "{BOB_LEFT}{IN_VAIN}90.000 alice unregisters\n{BACK}110.000 bob registers\n115.000 bob unregisters\n\
+         120.000 alice registers\n130.000 bob registers\n"
+    );
+    let told = told_by(live(), &calls, accepts, 130.005);
+    let expected = [
+        "100.001 alice>bob back registered",
+        "100.001 alice>bob waits caller-registration",
+        "115.001 alice>bob gone",
+        "130.001 alice>bob back registered",
+        "130.001 alice>bob asked refer",
+    ];
+    assert_eq!(told[1..], expected);
+}
+
+#[test]
+fn a_period_ends_and_an_invite_may_name_it() {
+    let told = told_by(live(), &format!("{BOB_LEFT}{IN_VAIN}3700.000 bob registers\n"), nobody_asks, 3_800.0);
+    assert_eq!(told[1..], ["3602.010 alice>bob closed expired"]);
+    for (expires, until) in [("180", "3602.010"), ("900", "902.010"), ("90000000", "86402.010")] {
+        let calls =
+            format!("{BOB_LEFT}{}", IN_VAIN.replace("INVITE bob", &format!("INVITE bob expires={expires}")));
+        let told = told_by(live(), &calls, nobody_asks, 100_000.0);
+        assert_eq!(told[1..], [format!("{until} alice>bob closed expired")]);
+    }
+}
+
+#[test]
+fn a_second_call_in_vain_renews_the_wish() {
+    let again = IN_VAIN.replace("vain", "again").replace("2.0", "50.0");
+    let told = told_by(live(), &format!("{BOB_LEFT}{IN_VAIN}{again}"), nobody_asks, 4_000.0);
+    assert_eq!(told[1..], ["50.010 alice>bob renewed refused 480", "3650.010 alice>bob closed expired"]);
+}
+
+#[test]
+fn who_reaches_the_callee_by_itself_or_dials_the_code_wishes_no_more() {
+    let away = "90.000 alice unregisters\n";
+    let told = told_by(live(), &format!("{BOB_LEFT}{IN_VAIN}{away}{BACK}{CALL}"), nobody_asks, 200.0);
+    assert_eq!(told.last().unwrap(), "103.000 alice>bob closed withdrawn-reached");
+    let bob_calls = "101.000 [call] bob -> pbx -> alice INVITE\n102.000 [call] alice -> pbx -> bob 200\n";
+    let told = told_by(dry(), &format!("{BOB_LEFT}{IN_VAIN}{BACK}{bob_calls}"), nobody_asks, 200.0);
+    assert_eq!(told.last().unwrap(), "102.000 alice>bob closed talked");
+    let options = RedialOptions { cancel_codes: vec![r"sip:\*37@*".to_owned()], ..live() };
+    let code = "50.000 [code] alice -> pbx INVITE sip:*37@example.com\n50.010 [code] pbx -> alice 404\n";
+    let told = told_by(options, &format!("{BOB_LEFT}{IN_VAIN}{code}{BACK}"), nobody_asks, 200.0);
+    assert_eq!(told[1..], ["50.000 alice>bob closed withdrawn-code"]);
+}
+
+#[test]
+fn a_call_that_was_asked_for_and_fails_again_is_not_asked_for_again() {
+    let fails = CALL.replace(
+        "101.100 [call] bob -> pbx -> alice 180\n103.000 [call] bob -> pbx -> alice 200\n",
+        "101.050 [call] bob -> pbx -> alice 480\n",
+    );
+    let fails = fails.split("103.010").next().unwrap();
+    let flaps = "102.000 bob unregisters\n104.000 bob registers\n";
+    for until in [Until::Talking, Until::Refer] {
+        let options = RedialOptions { until, ..live() };
+        let gone = format!("{BOB_LEFT}{IN_VAIN}{BACK}100.500 bob unregisters\n{fails}{flaps}");
+        let told = told_by(options, &gone, accepts, 200.0);
+        let asked = told.iter().filter(|line| line.contains("asked refer")).count();
+        assert_eq!(asked, 1, "{told:?}");
+        let last = if until == Until::Refer { "closed asked" } else { "closed failed-again" };
+        assert!(told.last().unwrap().ends_with(last), "{told:?}");
+    }
+}
+
+#[test]
+fn a_busy_callee_is_called_when_it_is_idle_and_who_declines_is_not_busy() {
+    let bob_talks = "0.100 bob registers\n1.000 [talk] carol -> pbx -> bob INVITE\n1.500 [talk] bob -> pbx -> carol 200\n\
+                     1.510 [talk] carol -> pbx -> bob ACK\n";
+    let refused = "2.000 [vain] alice -> pbx -> bob INVITE\n2.010 [vain] bob -> pbx -> alice 486\n\
+                   2.012 [vain] pbx -> bob ACK\n2.013 [vain] alice -> pbx ACK\n";
+    let over = "60.000 [talk] carol -> pbx -> bob BYE\n60.010 [talk] bob -> pbx -> carol 200\n";
+    let told = told_by(live(), &format!("{bob_talks}{refused}{over}"), accepts, 62.005);
+    let expected =
+        ["2.011 alice>bob wished busy 486", "62.000 alice>bob back idle", "62.000 alice>bob asked refer"];
+    assert_eq!(told, expected);
+    let off = RedialOptions { busy: false, ..live() };
+    assert_eq!(told_by(off, &format!("{bob_talks}{refused}{over}"), nobody_asks, 90.0), [""; 0]);
+    // He takes the next call at once.
+    let next = "61.000 [next] carol -> pbx -> bob INVITE\n61.100 [next] bob -> pbx -> carol 180\n\
+                70.000 [next] bob -> pbx -> carol 603\n";
+    let told = told_by(live(), &format!("{bob_talks}{refused}{over}{next}"), accepts, 72.005);
+    assert_eq!(told[1..], ["72.000 alice>bob back idle", "72.000 alice>bob asked refer"]);
+    // Bob's phone rings, and he declines.
+    let declined = refused
+        .replace("486", "180")
+        .replace("2.010", "2.005")
+        .lines()
+        .take(2)
+        .collect::<Vec<_>>()
+        .join("\n");
+    let declines = format!("0.100 bob registers\n{declined}\n{}", refused.split_once('\n').unwrap().1);
+    assert_eq!(told_by(live(), &declines, nobody_asks, 90.0), [""; 0]);
+}
+
+#[test]
+fn a_phone_that_refuses_refer_is_recalled_and_its_kind_is_remembered() {
+    let carols = IN_VAIN.replace("alice", "carol").replace("vain", "carols").replace("2.0", "3.0");
+    for refusal in [AskEnd::Refused { status: 501 }, AskEnd::Refused { status: 603 }, AskEnd::Silent] {
+        let answer = |order: &AskOrder| match order.manner {
+            Manner::Refer => vec![(0.5, AskEvent::Ended(refusal))],
+            _ => vec![
+                (0.1, AskEvent::Ringing),
+                (2.0, AskEvent::PickedUp),
+                (2.5, ACCEPTED),
+                (9.0, AskEvent::Ended(AskEnd::Followed { status: None })),
+            ],
+        };
+        let mut story = Story::new(live(), answer);
+        story.hear(&format!("{BOB_LEFT}{IN_VAIN}{carols}{BACK}"), &[], 115.0);
+        let expected = [
+            "100.001 alice>bob asked refer",
+            "100.001 carol>bob waits turn",
+            "100.501 alice>bob asked recall",
+            "100.601 alice>bob ringing",
+            "102.501 alice>bob picked-up",
+            "103.001 alice>bob accepted 202",
+            "110.501 carol>bob asked recall",
+        ];
+        assert_eq!(story.told[4..11], expected, "{refusal:?}");
+    }
+    // With a way that is fixed there is no other.
+    for (way, end, outcome) in [
+        (WayWanted::Refer, AskEnd::Refused { status: 501 }, "refused"),
+        (WayWanted::Refer, AskEnd::Silent, "silent"),
+        (WayWanted::Auto, AskEnd::Refused { status: 480 }, "refused"),
+        (WayWanted::Auto, AskEnd::Undeliverable, "undeliverable"),
+        (WayWanted::Recall, AskEnd::NotPickedUp { status: Some(486) }, "not-picked-up"),
+        (WayWanted::Recall, AskEnd::HungUp, "not-picked-up"),
+        (WayWanted::Recall, AskEnd::Refused { status: 501 }, "refused"),
+    ] {
+        let answer = |_: &AskOrder| vec![(0.5, AskEvent::Ended(end))];
+        let told =
+            told_by(RedialOptions { way, ..live() }, &format!("{BOB_LEFT}{IN_VAIN}{BACK}"), answer, 115.0);
+        assert_eq!(told.last().unwrap(), &format!("100.501 alice>bob closed {outcome}"));
+    }
+}
+
+#[test]
+fn limits_hold() {
+    let options = RedialOptions { per_caller_per_h: 1, ..live() };
+    let twice = format!(
+        "{BOB_LEFT}{IN_VAIN}{BACK}{CALL}130.000 bob unregisters\n{}140.000 bob registers\n",
+        IN_VAIN.replace("vain", "again").replace("2.0", "131.0")
+            + "3000.000 alice registers\n3000.000 bob registers\n"
+    );
+    let told = told_by(options, &twice, accepts, 3_699.0);
+    assert_eq!(told[8..10], ["140.001 alice>bob back registered", "140.001 alice>bob waits rate"]);
+    let told = told_by(RedialOptions { per_caller_per_h: 1, ..live() }, &twice, accepts, 3_700.002);
+    assert!(told.contains(&"3700.001 alice>bob asked refer".to_owned()), "{told:?}");
+    let options = RedialOptions { most_wishes: 1, ..live() };
+    let carols = IN_VAIN.replace("alice", "carol").replace("vain", "carols").replace("2.0", "3.0");
+    let told = told_by(options, &format!("{BOB_LEFT}{IN_VAIN}{carols}"), nobody_asks, 4.0);
+    assert_eq!(told[1..], ["3.010 alice>bob closed evicted", "3.010 carol>bob wished refused 480"]);
+}
+
+#[test]
+fn a_code_during_the_asking_gives_it_up() {
+    let options =
+        RedialOptions { cancel_codes: vec!["sip:77@*".to_owned()], way: WayWanted::Recall, ..live() };
+    let code = "105.000 [code] alice -> pbx INVITE sip:77@example.com\n105.010 [code] pbx -> alice 404\n";
+    let mut story = Story::new(options, |_| vec![(0.1, AskEvent::Ringing)]);
+    story.hear(&format!("{BOB_LEFT}{IN_VAIN}{BACK}{code}"), &[], 200.0);
+    assert_eq!(story.told.last().unwrap(), "105.000 alice>bob closed withdrawn-code");
+    assert_eq!(story.withdrawn, 1);
+}
+
+#[test]
+fn a_callee_that_is_waited_for_is_probed_and_its_answer_counts() {
+    let options = RedialOptions { probe_s: 30, ..live() };
+    let mut probes = 0;
+    let answer = |order: &AskOrder| match order.manner {
+        Manner::Probe => {
+            assert_eq!(
+                (order.phone.user(), order.contact.as_deref()),
+                ("bob", Some("sip:bob@192.0.2.12:5060"))
+            );
+            probes += 1;
+            let end = if probes < 3 { AskEnd::Silent } else { AskEnd::There { status: 200 } };
+            vec![(1.0, AskEvent::Ended(end))]
+        }
+        _ => accepts(order),
+    };
+    let told = told_by(options, &format!("{BOB_LEFT}{IN_VAIN}"), answer, 92.015);
+    assert_eq!(told[1..3], ["92.010 alice>bob back probe", "92.010 alice>bob asked refer"]);
+}
+
+#[test]
+fn the_list_survives_a_restart_and_nobody_is_asked_twice() {
+    let mut first = Story::new(live(), |_| vec![(0.01, ACCEPTED)]);
+    let carols = IN_VAIN.replace("alice", "carol").replace("vain", "carols").replace("2.0", "3.0");
+    first.hear(&format!("{BOB_LEFT}{IN_VAIN}{carols}{BACK}"), &[], 105.0);
+    assert_eq!(first.orders.len(), 1);
+    let stored: Vec<String> =
+        first.records.iter().map(|record| serde_json::to_string(record).unwrap()).collect();
+    let mut second = Story::new(live(), |_| vec![(0.01, ACCEPTED)]);
+    second.redialer.restore(at(106.0), stored.iter().map(|record| serde_json::from_str(record).unwrap()));
+    assert_eq!(second.redialer.counters().open, 2);
+    let ladder = "120.000 alice registers\n120.100 carol registers\n121.000 bob registers\n";
+    second.hear(&format!("106.000 carol registers\n{ladder}"), &[], 4_000.0);
+    let expected = [
+        "121.001 carol>bob back registered",
+        "121.001 carol>bob asked refer",
+        "121.011 carol>bob accepted 202",
+        "3602.010 alice>bob closed expired",
+        "3603.010 carol>bob closed expired",
+    ];
+    assert_eq!(second.told, expected);
+    let made = second.redialer.counters();
+    assert_eq!((made.open, made.wished, made.outcomes), (0, 0, vec![("expired", 2)]));
+}
