@@ -263,11 +263,17 @@ fn statement(line: &Value) -> Outcome<Option<Truth>> {
             watching: line.get("watching").and_then(Value::as_bool),
         },
         "contact" => Says::Contact(text("/contact")?),
+        "redial" => Says::Redial {
+            callee: text("/callee")?,
+            step: text("/step")?,
+            word: ["/outcome", "/why", "/by", "/for", "/way"].iter().find_map(|key| text(key).ok()),
+        },
         _ => return Ok(None),
     };
     let time = text("/time")?;
     let at_ms = milliseconds(&time).ok_or_else(|| format!("not a time: {time}"))?;
-    Ok(Some(Truth { at_ms, aor: text("/presentity")?, says }))
+    let aor = text("/presentity").or_else(|_| text("/caller"))?;
+    Ok(Some(Truth { at_ms, aor, says }))
 }
 
 /// `2026-11-22T08:00:04.210000Z` → 4210. All ladders happen on that day or the next days of November.
@@ -314,8 +320,13 @@ fn agree(truth: &[Truth], seen: &[Truth]) -> Outcome<()> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-fn order(line: &Truth) -> (u64, &str, bool) {
-    (line.at_ms, &line.aor, matches!(line.says, Says::Contact(_)))
+fn order(line: &Truth) -> (u64, &str, u8) {
+    let kind = match line.says {
+        Says::Status { .. } => 0,
+        Says::Contact(_) => 1,
+        Says::Redial { .. } => 2,
+    };
+    (line.at_ms, &line.aor, kind)
 }
 
 /// What the person left out is not compared.
@@ -346,6 +357,9 @@ fn show(line: &Truth) -> String {
             format!("{terminal}/{session} {rule} {confidence}{watching}")
         }
         Says::Contact(contact) => format!("contact {contact}"),
+        Says::Redial { callee, step, word } => {
+            format!("redial {callee} {step} {}", word.as_deref().unwrap_or_default())
+        }
     };
     format!("{seconds}.{millis:03} {} {says}", line.aor)
 }

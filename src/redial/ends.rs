@@ -105,12 +105,19 @@ impl Ends {
     pub(super) fn talk(&self, one: &Aor, other: &Aor) -> bool {
         let talking = |aor| self.of(aor).filter(|end| end.is_talking());
         talking(one).any(|end| {
-            talking(other).any(|peer| {
-                let name_each_other = end.peer.as_ref() == Some(other) && peer.peer.as_ref() == Some(one);
-                end.call_id == peer.call_id || name_each_other
-            })
+            talking(other).any(|peer| end.call_id == peer.call_id || name_each_other((one, end), (other, peer)))
         })
     }
+}
+
+/// One of them names the other as it is called; that one may bear a host of the agent in between.
+fn name_each_other(one: (&Aor, &LiveEnd), other: (&Aor, &LiveEnd)) -> bool {
+    let names = |(_, end): (&Aor, &LiveEnd), (aor, _): (&Aor, &LiveEnd)| match &end.peer {
+        Some(peer) => (peer.user() == aor.user(), peer == aor),
+        None => (false, false),
+    };
+    let ((by_user, whole), (back_by_user, back_whole)) = (names(one, other), names(other, one));
+    by_user && back_by_user && (whole || back_whole)
 }
 
 impl LiveEnd {

@@ -200,6 +200,15 @@ pub enum Says {
     },
     /// A contact line with the new contact.
     Contact(String),
+    /// A redial line of a caller's wish.
+    Redial {
+        /// AOR of the callee.
+        callee: String,
+        /// `wished`, …
+        step: String,
+        /// Why, by what, for what, how: the step's second word, if it has one.
+        word: Option<String>,
+    },
 }
 
 /// Words that a message line may carry.
@@ -521,16 +530,19 @@ impl Ladder {
         if at_us % 1_000 != 0 {
             return Err("times of lines are whole milliseconds".into());
         }
-        let who = tokens.next().ok_or("no presentity")?;
-        let aor = match self.party(who) {
+        let aor_of = |who: &str| match self.party(who) {
             Some(party) => party.aor.clone(),
             None if who.contains(':') => who.to_owned(),
             None => format!("sip:{who}@example.com"),
         };
+        let aor = aor_of(tokens.next().ok_or("no presentity")?);
         let status = tokens.next().ok_or("no status")?;
         let third = tokens.next().ok_or("no rule")?.to_owned();
         let says = if status == "contact" {
             Says::Contact(third)
+        } else if status == "redial" {
+            let step = tokens.next().ok_or("no step")?.to_owned();
+            Says::Redial { callee: aor_of(&third), step, word: tokens.next().map(str::to_owned) }
         } else {
             let (terminal, session) = status.split_once('/').ok_or("status is terminal/session")?;
             let (mut confidence, mut watching) = (None, None);
