@@ -137,6 +137,7 @@ impl<'a> Story<'a> {
                 _ => {}
             }
         }
+        self.redialer.flush();
         let mut now = Timestamp::EPOCH;
         while let Some(told) = self.redialer.poll_told() {
             now = told.at;

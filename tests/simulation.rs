@@ -8,7 +8,10 @@
 mod simulation;
 mod support;
 
+use std::collections::BTreeMap;
+
 use offhook::io::capture::CaptureReader;
+use offhook::redial::Step;
 use simulation::judge::Share;
 use simulation::listener::Sabotage;
 use simulation::{Kind, must_hold, run};
@@ -144,4 +147,44 @@ fn a_failing_run_leaves_a_capture_that_can_be_read() {
     assert!(beside("rough-3.truth.txt").contains("alice online/talking"));
     assert!(beside("rough-3.lines.jsonl").contains(r#""kind":"status""#));
     assert!(beside("rough-3.breaches.txt").starts_with("seed 3, kind rough\n"));
+}
+
+/// Runs redial beside so many seeds from 1 on, half of them behind a back-to-back user agent; gives how often each step was
+/// told.
+fn redial_holds(count: u64, lost_per_mille: u64) -> BTreeMap<String, usize> {
+    let mut steps = BTreeMap::new();
+    for seed in 1..=count {
+        let redialled = simulation::redial::run(seed, lost_per_mille);
+        let breaches = redialled.breaches;
+        assert!(
+            breaches.is_empty(),
+            "seed {seed}, {lost_per_mille} lost of 1000:\n  {}",
+            breaches.join("\n  ")
+        );
+        for line in redialled.told {
+            let name = match line.step {
+                Step::Closed(outcome) => format!("closed {}", outcome.name()),
+                step => step.name().to_owned(),
+            };
+            *steps.entry(name).or_default() += 1;
+        }
+    }
+    println!("{steps:?}");
+    steps
+}
+
+#[test]
+fn whoever_is_wished_for_is_away_and_whoever_is_asked_is_free() {
+    let steps = redial_holds(200, 0);
+    let all =
+        ["wished", "renewed", "back", "gone", "waits", "asked", "dialled", "closed talked", "closed expired"];
+    for step in all {
+        assert!(steps.contains_key(step), "{step} never happened");
+    }
+}
+
+#[test]
+fn nobody_is_asked_twice_for_one_wish_however_much_is_lost() {
+    redial_holds(10, 50);
+    redial_holds(10, 200);
 }

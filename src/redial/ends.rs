@@ -105,7 +105,8 @@ impl Ends {
     pub(super) fn talk(&self, one: &Aor, other: &Aor) -> bool {
         let talking = |aor| self.of(aor).filter(|end| end.is_talking());
         talking(one).any(|end| {
-            talking(other).any(|peer| end.call_id == peer.call_id || name_each_other((one, end), (other, peer)))
+            talking(other)
+                .any(|peer| end.call_id == peer.call_id || name_each_other((one, end), (other, peer)))
         })
     }
 }

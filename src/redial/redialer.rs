@@ -2,7 +2,7 @@
 //! In: what the tap found out, what becomes of askings, time. Out: orders to ask, steps, records. Knows nothing of SIP messages,
 //! sockets.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,8 +53,9 @@ struct Running {
     user_agent: Option<Arc<str>>,
 }
 
-/// See the module. After each `handle…`, drain every `poll_…` until it gives `None`; records are to be kept before
-/// orders are followed.
+/// See the module. Observations of one frame or moment go in by [`Self::handle`], then [`Self::flush`] decides: what a frame
+/// shows only together is not acted upon by halves. After each of them, drain every `poll_…` until it gives `None`; records are
+/// to be kept before orders are followed.
 pub struct Redialer {
     options: RedialOptions,
     now: Timestamp,
@@ -63,6 +64,8 @@ pub struct Redialer {
     ends: Ends,
     attempts: Attempts,
     wishes: Wishes,
+    /// Wishes of which something changed since the last decision.
+    touched: BTreeSet<u64>,
     pace: Pace,
     running: BTreeMap<AskId, Running>,
     /// When somebody was last asked for a callee.
@@ -92,6 +95,7 @@ impl Redialer {
             ends: Ends::new(limits.calls.saturating_mul(2)),
             attempts: Attempts::new(limits.calls),
             wishes: Wishes::default(),
+            touched: BTreeSet::new(),
             pace: Pace::new(options.per_minute, options.per_caller_per_h),
             running: BTreeMap::new(),
             turns: HashMap::new(),
@@ -178,8 +182,18 @@ impl Redialer {
         }
     }
 
+    /// The frame or moment is over: whoever can be asked is asked.
+    pub fn flush(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            self.consider(id);
+        }
+    }
+
     /// Fires what is due, each thing at its own time.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        if now > self.now {
+            self.flush();
+        }
         if !self.began {
             self.began = true;
             self.phones.seeing(Some(now));
@@ -191,6 +205,7 @@ impl Redialer {
             } else if let Some((_, id)) = self.wishes.pop_due(at) {
                 self.wake(id);
             }
+            self.flush();
         }
         self.now = self.now.max(now);
     }
@@ -436,7 +451,7 @@ impl Redialer {
         if self.phones.is_there(callee, self.now) && !matches!(why, Why::Busy(_)) {
             // It came back while the call was still on its way.
             self.back(id, BackBy::Registered, evidence);
-            self.consider(id);
+            self.touched.insert(id);
         }
     }
 
@@ -500,9 +515,7 @@ impl Redialer {
     }
 
     fn look_at_wishes_of(&mut self, aor: &Aor) {
-        for id in self.wishes.of(aor) {
-            self.consider(id);
-        }
+        self.touched.extend(self.wishes.of(aor));
     }
 
     /// Something is due for a wish.
@@ -527,7 +540,7 @@ impl Redialer {
         if probe {
             self.probe(id, &callee);
         }
-        self.consider(id);
+        self.touched.insert(id);
     }
 
     /// Asks the caller if nothing is in the way, else says what is.
@@ -559,7 +572,8 @@ impl Redialer {
         if self.running.values().any(|running| running.phone == *caller) || self.ends.is_engaged(caller) {
             return Some((WaitsFor::Caller, None));
         }
-        if self.phones.has_left(caller, now) {
+        // After a restart it is not known who is there.
+        if !self.phones.is_there(caller, now) {
             return Some((WaitsFor::CallerRegistration, None));
         }
         let turn = self.turns.get(callee).map(|at| at.after_s(self.options.spacing_s));

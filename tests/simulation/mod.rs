@@ -16,6 +16,7 @@ pub mod mirror;
 pub mod pbx;
 pub mod pcapng;
 pub mod people;
+pub mod redial;
 pub mod transactions;
 pub mod truth;
 pub mod ua;
