@@ -52,12 +52,14 @@ fn second(at: Timestamp) -> f64 {
     at.since(Timestamp::from_nanos(START_US * 1_000)).as_secs_f64()
 }
 
+/// What becomes of an order, and how many seconds after it.
+type Answer<'a> = Box<dyn FnMut(&AskOrder) -> Vec<(f64, AskEvent)> + 'a>;
+
 /// A tap with redial beside it, and phones that answer as they are told to.
 struct Story<'a> {
     tap: Tap,
     redialer: Redialer,
-    /// What becomes of an order, and how many seconds after it.
-    answer: Box<dyn FnMut(&AskOrder) -> Vec<(f64, AskEvent)> + 'a>,
+    answer: Answer<'a>,
     coming: VecDeque<(Timestamp, AskId, AskEvent)>,
     told: Vec<String>,
     records: Vec<WishRecord>,
@@ -122,8 +124,10 @@ impl<'a> Story<'a> {
             self.tap.handle_timeout(now);
             self.drain();
             self.redialer.handle_timeout(now);
-            while let Some((_, id, event)) = self.coming.pop_front_if(|(at, ..)| *at <= now) {
-                self.redialer.handle_ask(now, id, event);
+            while self.coming.front().is_some_and(|(at, ..)| *at <= now) {
+                if let Some((_, id, event)) = self.coming.pop_front() {
+                    self.redialer.handle_ask(now, id, event);
+                }
             }
             self.drain();
         }

@@ -57,7 +57,7 @@ mod tests {
     fn one_caller_is_asked_so_often_an_hour_and_all_so_often_a_minute() {
         let aor = |user: &str| Aor::from_uri(format!("sip:{user}@example.com").as_bytes()).unwrap();
         let (alice, bob) = (aor("alice"), aor("bob"));
-        let at = |seconds| Timestamp::from_secs(10_000 + seconds);
+        let at = |seconds: u64| Timestamp::from_secs(10_000 + seconds);
         let mut pace = Pace::new(3, 2);
         for seconds in [0, 1] {
             assert_eq!(pace.not_before(&alice, at(seconds)), None);
