@@ -4,10 +4,12 @@
 mod aor;
 pub mod authenticator;
 mod cut;
+pub mod dialog;
 pub mod digest;
 pub mod digest_guard;
 pub mod flights;
 mod headers;
+pub mod invite_transaction;
 mod lex;
 mod message;
 mod method;

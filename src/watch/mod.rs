@@ -311,9 +311,9 @@ impl Watcher {
     fn begin(&mut self, now: Timestamp, key: u32, due: Due) {
         if due.purpose == subscription::Purpose::Begin {
             let dialog = Dialog::new(&mut self.random);
-            self.call_ids.insert(dialog.call_id.clone(), key);
+            self.call_ids.insert(dialog.call_id().to_owned(), key);
             if let Some(entry) = self.entries.get_mut(key as usize) {
-                self.call_ids.remove(&entry.dialog.call_id);
+                self.call_ids.remove(entry.dialog.call_id());
                 (entry.dialog, entry.dialogs) = (dialog, Dialogs::default());
             }
         }
@@ -326,7 +326,7 @@ impl Watcher {
         let Some(entry) = self.entries.get_mut(key as usize) else {
             return;
         };
-        let uri = write::uri_text(request::request_uri(&entry.dialog, entry.aor.as_str())).into_owned();
+        let uri = entry.dialog.request_uri(entry.aor.as_str());
         let credentials = self.authenticator.headers("SUBSCRIBE", &uri);
         let whom = (entry.aor.as_str(), entry.event);
         let written =

@@ -5,31 +5,21 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{Random, Transport};
+use crate::base::{Hop, Random};
 use crate::presence::EventPackage;
-use crate::sip::write::{self, Header, RequestMethod, WriteError, header, tagged, via};
-use crate::sip::{HeaderName, NameAddr, OWN_CALL_ID_PREFIX, SipMessage};
+use crate::sip::dialog::{self, OWN_USER};
+use crate::sip::write::{self, Header, RequestMethod, WriteError, tagged, via};
+use crate::sip::{OWN_CALL_ID_PREFIX, SipMessage};
 
 use super::WatchOptions;
 
-/// Proxies between us and the server that are believed.
-const MAX_ROUTES: usize = 16;
 /// NOTIFYs whose answers are remembered, for when they come again.
 const MAX_ANSWERED: usize = 8;
-
-/// The user part of Contact, and of From without credentials.
-const USER: &str = "offhook";
 
 /// A dialog of a subscription, seen from the subscriber.
 #[derive(Debug)]
 pub(super) struct Dialog {
-    pub(super) call_id: String,
-    local_tag: String,
-    remote_tag: Option<String>,
-    target: Option<String>,
-    routes: Vec<String>,
-    cseq: u32,
-    remote_cseq: Option<u32>,
+    inner: dialog::Dialog,
     /// Branches and answers, the newest last.
     answered: VecDeque<(Vec<u8>, u16)>,
 }
@@ -49,57 +39,32 @@ pub(super) enum Order {
 
 impl Dialog {
     pub(super) fn new(random: &mut Random) -> Self {
-        Self {
-            call_id: format!("{OWN_CALL_ID_PREFIX}{}{}", random.token(), random.token()),
-            local_tag: random.token(),
-            remote_tag: None,
-            target: None,
-            routes: Vec::new(),
-            cseq: 0,
-            remote_cseq: None,
-            answered: VecDeque::new(),
-        }
+        let call_id = format!("{OWN_CALL_ID_PREFIX}{}{}", random.token(), random.token());
+        Self { inner: dialog::Dialog::new(call_id, random.token()), answered: VecDeque::new() }
+    }
+
+    pub(super) fn call_id(&self) -> &str {
+        self.inner.call_id()
     }
 
     /// Takes in what a 2xx to SUBSCRIBE says of the dialog. That of another than the NOTIFYs' notifier is not believed.
     pub(super) fn learn_from_answer(&mut self, response: &SipMessage<'_>) {
-        if self.accepts(response.to_tag()) {
-            let routes = record_route(response).rev().collect();
-            self.learn(response, response.to_tag(), routes);
-        }
-    }
-
-    fn accepts(&self, tag: Option<&[u8]>) -> bool {
-        tag.is_some() && self.remote_tag.as_ref().is_none_or(|known| Some(known.as_bytes()) == tag)
-    }
-
-    fn learn(&mut self, message: &SipMessage<'_>, tag: Option<&[u8]>, routes: Vec<String>) {
-        if self.remote_tag.is_none() {
-            self.remote_tag = tag.and_then(text);
-            self.routes = routes;
-        }
-        let contact = message.contacts().next().and_then(|contact| text(contact.addr.uri));
-        self.target = contact.or_else(|| self.target.take());
+        self.inner.learn_from_answer(response);
     }
 
     /// Says what a NOTIFY with this Call-ID is, and takes in what the next one says of the dialog.
     pub(super) fn order(&mut self, notify: &SipMessage<'_>) -> Order {
-        let ours = notify.to_tag() == Some(self.local_tag.as_bytes());
-        if !ours || !self.accepts(notify.from_tag()) {
-            return Order::Stranger;
-        }
         let branch = notify.top_branch();
-        if let Some(&(_, status)) = self.answered.iter().find(|(known, _)| known == branch) {
+        if self.inner.is_of(notify)
+            && let Some(&(_, status)) = self.answered.iter().find(|(known, _)| known == branch)
+        {
             return Order::Again(status);
         }
-        let number = notify.cseq().number;
-        if self.remote_cseq.is_some_and(|last| number <= last) {
-            return Order::Late;
+        match self.inner.order(notify) {
+            dialog::Order::Next => Order::Next,
+            dialog::Order::Late => Order::Late,
+            dialog::Order::Stranger => Order::Stranger,
         }
-        self.remote_cseq = Some(number);
-        let routes = record_route(notify).collect();
-        self.learn(notify, notify.from_tag(), routes);
-        Order::Next
     }
 
     /// Remembers how a NOTIFY was answered.
@@ -109,22 +74,11 @@ impl Dialog {
         }
         self.answered.push_back((notify.top_branch().to_vec(), status));
     }
-}
 
-fn text(bytes: &[u8]) -> Option<String> {
-    std::str::from_utf8(bytes).ok().map(str::to_owned)
-}
-
-fn record_route<'a>(message: &SipMessage<'a>) -> impl DoubleEndedIterator<Item = String> + use<'a> {
-    let uris = message.values(HeaderName::RecordRoute).filter_map(NameAddr::parse);
-    let routes: Vec<String> =
-        uris.filter_map(|route| text(route.uri)).take(MAX_ROUTES).map(|uri| format!("<{uri}>")).collect();
-    routes.into_iter()
-}
-
-/// The Request-URI: the server's Contact as soon as it is known, else whom we watch.
-pub(super) fn request_uri<'a>(dialog: &'a Dialog, aor: &'a str) -> &'a str {
-    dialog.target.as_deref().unwrap_or(aor)
+    /// The Request-URI: the server's Contact as soon as it is known, else whom we watch.
+    pub(super) fn request_uri(&self, aor: &str) -> String {
+        self.inner.way(aor).0
+    }
 }
 
 /// The next SUBSCRIBE of the dialog.
@@ -136,35 +90,30 @@ pub(super) fn subscribe(
     expires_s: u32,
     credentials: Vec<Header>,
 ) -> Result<Vec<u8>, WriteError> {
-    dialog.cseq = dialog.cseq.wrapping_add(1) & 0x7fff_ffff;
+    let dialog = &mut dialog.inner;
     let transport = options.hop.transport;
-    let contact = match transport {
-        Transport::Udp => format!("<sip:{USER}@{}>", options.contact),
-        Transport::Tcp | Transport::Tls => {
-            format!("<sip:{USER}@{};transport={transport}>", options.contact)
-        }
-    };
+    let (uri, routes) = dialog.way(aor);
     let mut headers = vec![
         via(transport.via_name(), options.contact, branch),
         Header::MaxForwards("70".to_owned().into()),
-        Header::From(tagged(&watcher(options, aor), Some(&dialog.local_tag)).into()),
-        Header::To(tagged(aor, dialog.remote_tag.as_deref()).into()),
-        Header::CallId(dialog.call_id.clone().into()),
-        Header::CSeq(format!("{} SUBSCRIBE", dialog.cseq).into()),
-        Header::Contact(contact.into()),
+        Header::From(tagged(&watcher(options, aor), Some(dialog.local_tag())).into()),
+        Header::To(tagged(aor, dialog.remote_tag()).into()),
+        Header::CallId(dialog.call_id().to_owned().into()),
+        Header::CSeq(format!("{} SUBSCRIBE", dialog.next_cseq()).into()),
+        Header::Contact(dialog::own_contact(Hop { local: options.contact, ..options.hop }).into()),
         Header::Event(event.name().to_owned().into()),
         Header::Accept(event.content_type().to_owned().into()),
         Header::Expires(expires_s.to_string().into()),
         Header::UserAgent(concat!("offhook/", env!("CARGO_PKG_VERSION")).to_owned().into()),
     ];
-    headers.extend(dialog.routes.iter().map(|route| header("Route", route.clone())));
+    headers.extend(routes);
     headers.extend(credentials);
-    write::request(RequestMethod::Subscribe, request_uri(dialog, aor), headers, b"")
+    write::request(RequestMethod::Subscribe, &uri, headers, b"")
 }
 
 /// Who we say that we are: the digest user, in the domain of whom we watch.
 fn watcher(options: &WatchOptions, aor: &str) -> String {
-    let user = options.user.as_deref().unwrap_or(USER);
+    let user = options.user.as_deref().unwrap_or(OWN_USER);
     let host = aor.strip_prefix("sip:").map(|rest| rest.split_once('@').map_or(rest, |(_, host)| host));
     match host {
         Some(host) => format!("sip:{user}@{host}"),
