@@ -14,17 +14,24 @@
 //! the voice: it speaks SIP, by the wall clock. In a dry run, and in every replay, nobody is asked.
 
 mod ask;
+mod asker;
+mod asking;
 mod attempts;
 mod ends;
+mod offer;
 mod options;
 mod pace;
 mod phones;
+mod recall;
 mod record;
 mod redialer;
+mod refer;
+mod sipfrag;
 mod told;
 mod wishes;
 
 pub use ask::{AskEnd, AskEvent, AskId, AskOrder, Manner, Reach};
+pub use asker::{Asker, AskerCounters, AskerOptions, MAX_WAITING, MediaCommand};
 pub use options::{RedialOptions, Until, WayWanted};
 pub use record::{KeptWish, WishRecord};
 pub use redialer::{RedialCounters, Redialer};
