@@ -375,3 +375,15 @@ const fn unasked(manner: Manner) -> AskEnd {
         Manner::Recall => AskEnd::NotPickedUp { status: None },
     }
 }
+
+#[cfg(test)]
+#[path = "asker_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "asker_world_tests.rs"]
+mod world;
+
+#[cfg(test)]
+#[path = "asker_any_order_tests.rs"]
+mod any_order_tests;

@@ -53,6 +53,8 @@ impl Asking {
             (Stage::Asked, 491) if self.call.as_mut().is_some_and(|call| call.takes_glare()) => {
                 self.stage = Stage::Talking { refer_at: now.after(glare_wait(&mut means.random)) };
             }
+            // RFC 3261 section 12.2.1.2: the phone knows the dialog no more; its BYE was lost.
+            (Stage::Asked, 481) if self.call.is_some() => self.end(now, AskEnd::HungUp, means),
             (Stage::Asked, _) => self.end(now, AskEnd::Refused { status }, means),
             _ => {}
         }
