@@ -53,6 +53,12 @@ impl Default for AskerOptions {
     }
 }
 
+impl AskerOptions {
+    pub(super) fn authenticator(&self) -> Authenticator {
+        Authenticator::new(self.user.as_deref(), self.password.as_deref())
+    }
+}
+
 impl fmt::Debug for AskerOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AskerOptions")
@@ -113,7 +119,6 @@ impl Asker {
     /// Nobody is asked yet.
     pub fn new(options: AskerOptions, limits: &Limits) -> Self {
         let means = Means {
-            authenticator: Authenticator::new(options.user.as_deref(), options.password.as_deref()),
             random: Random::new(options.seed),
             options,
             flights: Flights::default(),
@@ -212,12 +217,11 @@ impl Asker {
     /// Fires what is due.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.served.handle_timeout(now);
-        while let Some((at, key)) = self.deadlines.pop_due(now) {
+        while let Some((_, key)) = self.deadlines.pop_due(now) {
             if let Some(asking) = self.askings.get_mut(&key) {
                 asking.deadline = None;
             }
-            // What is due once its time is over is due now: a late timer sends once.
-            self.with(now.max(at), key, |asking, means| asking.handle_timeout(now, means));
+            self.with(now, key, |asking, means| asking.handle_timeout(now, means));
         }
         self.pump(now);
     }
@@ -359,7 +363,7 @@ impl Asker {
             Method::Notify | Method::Bye | Method::Cancel | Method::Update => Reply::of(481),
             // In a dialog that is none of ours, or is no more.
             _ if request.to_tag().is_some() => Reply::of(481),
-            _ => Reply::of(405),
+            _ => Reply { status: 405, headers: vec![header("Allow", "NOTIFY, OPTIONS")], ..Reply::default() },
         }
     }
 

@@ -1,9 +1,12 @@
 //! Orders, answers, requests, rubbish and time in any order: nothing panics, what is sent are messages, every order ends
 //! once, and in the end nothing is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::world::{START, check, hop, order, reach};
 use super::*;
@@ -95,6 +98,8 @@ struct Trial {
     ends: BTreeMap<AskId, u32>,
     orders: u64,
     branches: u32,
+    /// The kinds of events that occurred.
+    seen: BTreeSet<String>,
 }
 
 impl Trial {
@@ -115,6 +120,7 @@ impl Trial {
             ends: BTreeMap::new(),
             orders: 0,
             branches: 0,
+            seen: BTreeSet::new(),
         }
     }
 
@@ -127,6 +133,8 @@ impl Trial {
         }
         while let Some((id, event)) = self.asker.poll_event() {
             assert!(!self.ends.contains_key(&id), "{event:?} after the end");
+            let kind = |text: String| text.split(" {").next().unwrap_or_default().to_owned();
+            self.seen.insert(kind(format!("{event:?}")));
             if let AskEvent::Ended(_) = event {
                 *self.ends.entry(id).or_default() += 1;
             }
@@ -241,6 +249,27 @@ proptest! {
         prop_assert!(trial.ends.values().all(|ends| *ends == 1));
         prop_assert!(trial.asker.is_idle() && trial.asker.askings.is_empty());
         prop_assert!(trial.asker.call_ids.is_empty() && trial.asker.means.flights.is_empty());
+    }
+}
+
+/// Else the test above would prove little.
+#[test]
+fn operations_in_any_order_lead_to_every_event() {
+    let (mut runner, strategy) = (TestRunner::deterministic(), operations());
+    let mut seen = BTreeSet::new();
+    for seed in 0..2_000 {
+        let mut trial = Trial::new(seed);
+        for operation in strategy.new_tree(&mut runner).unwrap().current() {
+            trial.run(operation);
+            trial.drain();
+        }
+        seen.extend(trial.seen);
+    }
+    for event in ["Ringing", "PickedUp", "Accepted", "Progress"] {
+        assert!(seen.contains(event), "{event}: {seen:?}");
+    }
+    for end in ["Followed", "HungUp)", "NotPickedUp", "Refused", "Silent)", "There", "Undeliverable)"] {
+        assert!(seen.contains(&format!("Ended({end}")), "{end}: {seen:?}");
     }
 }
 

@@ -570,6 +570,9 @@ enum End {
     Phone,
 }
 
+/// Call-ID and the phone's tag.
+type DialogName = (Vec<u8>, Option<Vec<u8>>);
+
 pub(super) struct World {
     pub(super) asker: Asker,
     pub(super) now: Timestamp,
@@ -579,7 +582,7 @@ pub(super) struct World {
     /// All that the asker sent, copies too.
     pub(super) sent: Vec<String>,
     /// CSeq and branch of all requests of each dialog.
-    numbers: BTreeMap<(Vec<u8>, Option<Vec<u8>>), Vec<(u32, Vec<u8>)>>,
+    numbers: BTreeMap<DialogName, Vec<(u32, Vec<u8>)>>,
     weather: Weather,
     random: Random,
     wire: BTreeMap<(Timestamp, u64), (End, Vec<u8>)>,

@@ -45,7 +45,6 @@ const MAX_NAME: usize = 48;
 /// What all askings share.
 pub(super) struct Means {
     pub(super) options: AskerOptions,
-    pub(super) authenticator: Authenticator,
     pub(super) random: Random,
     pub(super) flights: Flights,
     pub(super) transmits: VecDeque<Transmit>,
@@ -163,6 +162,8 @@ pub(super) struct Asking {
     pub(super) dialog: Dialog,
     pub(super) stage: Stage,
     pub(super) call: Option<Call>,
+    /// Its own: what one phone or proxy asked for is nothing to another.
+    pub(super) authenticator: Authenticator,
     requests: Vec<Option<Flight<Cargo>>>,
     /// Its place among the deadlines.
     pub(super) deadline: Option<Timestamp>,
@@ -193,6 +194,7 @@ impl Asking {
             dialog: Dialog::new(call_id, means.random.token()),
             stage: Stage::Asked,
             call: None,
+            authenticator: means.options.authenticator(),
             requests: Vec::new(),
             deadline: None,
             own_uri,
@@ -326,7 +328,7 @@ impl Asking {
             Purpose::Bye(_) => true,
             Purpose::Cancel => false,
         };
-        if is_wanted && means.authenticator.accept(&mut cargo.attempt, response, &mut means.random) {
+        if is_wanted && self.authenticator.accept(&mut cargo.attempt, response, &mut means.random) {
             self.send(now, cargo.purpose, cargo.attempt, means);
             return;
         }
@@ -374,7 +376,7 @@ impl Asking {
         ];
         headers.extend(routes);
         headers.extend(more);
-        headers.extend(means.authenticator.headers(method.name(), &uri));
+        headers.extend(self.authenticator.headers(method.name(), &uri));
         headers.push(user_agent());
         match write::request(written_method, &uri, headers, b"") {
             Ok(bytes) => self.let_off(now, (method, &branch, bytes), Cargo { purpose, attempt }, means),
