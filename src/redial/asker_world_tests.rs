@@ -149,6 +149,7 @@ struct Final {
     bytes: Vec<u8>,
     status: u16,
     branch: Vec<u8>,
+    cseq: u32,
     tag: String,
     again_at: Timestamp,
     interval: Duration,
@@ -219,6 +220,7 @@ impl Phone {
             bytes: self.out.last().unwrap().clone(),
             status,
             branch: request.top_branch().to_vec(),
+            cseq: request.cseq().number,
             tag: tag.to_owned(),
             again_at: now.after(Duration::from_millis(500)),
             interval: Duration::from_millis(500),
@@ -246,7 +248,7 @@ impl Phone {
         if method == Method::Ack {
             let (branch, tag) = (message.top_branch(), message.to_tag().unwrap_or_default());
             self.finals.retain(|sent| match sent.status {
-                200..=299 => sent.tag.as_bytes() != tag,
+                200..=299 => (sent.tag.as_bytes(), sent.cseq) != (tag, message.cseq().number),
                 _ => sent.branch != branch,
             });
             return;
