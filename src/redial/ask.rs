@@ -105,7 +105,7 @@ pub enum AskEnd {
     },
     /// It was picked up, and hung up before the REFER was accepted.
     HungUp,
-    /// The network says that nothing reaches the phone.
+    /// The network says that nothing reaches the phone, or there is no message that could be sent there.
     Undeliverable,
     /// A [`Manner::Probe`] was answered: somebody is there.
     There {

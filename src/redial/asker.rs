@@ -2,9 +2,11 @@
 //! In: orders, SIP messages, time. Out: SIP messages to send, what became of each order, where to send silence. Knows
 //! nothing of wishes, sockets, clocks.
 //!
-//! Every request of an asking goes over the hop that it was ordered with, whatever Contact or Record-Route says: who reaches
-//! the phone now reaches it later. So many askings as [`AskerOptions::most`] says run at once. Further orders wait in a queue,
-//! in their order, [`MAX_WAITING`] at most; one that comes when that is full as well ends [`AskEnd::Undeliverable`] at once.
+//! Every request of an asking goes over the hop that it was ordered with, whatever Contact or Record-Route says: who
+//! reaches the phone now reaches it later. The local end of that hop is our Contact: the phone's own requests come there.
+//! So many askings as [`AskerOptions::most`] says run at once. Further orders wait in a queue, in their order,
+//! [`MAX_WAITING`] at most; one that comes when that is full as well ends [`AskEnd::Undeliverable`] at once, as does one
+//! that cannot be written.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -152,9 +154,9 @@ impl Asker {
         self.pump(now);
     }
 
-    /// Gives an order up, politely: CANCEL for a phone that rings, BYE for one that was picked up. What was open is told as
-    /// its end: [`AskEnd::Silent`], [`AskEnd::NotPickedUp`], [`AskEnd::HungUp`] or [`AskEnd::Followed`]. That of a phone
-    /// that rings is told when it has stopped, or 32 s later.
+    /// Gives an order up, politely: CANCEL for a phone that rings, BYE for one that was picked up. Its end is told as
+    /// what had not come yet: [`AskEnd::Silent`], [`AskEnd::NotPickedUp`], [`AskEnd::HungUp`] or [`AskEnd::Followed`].
+    /// That of a phone that rings is told when it has stopped, or 32 s later.
     pub fn withdraw(&mut self, now: Timestamp, id: AskId) {
         self.handle_timeout(now);
         if let Some(place) = self.waiting.iter().position(|(order, _)| order.id == id) {

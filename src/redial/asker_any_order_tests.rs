@@ -1,5 +1,5 @@
-//! Orders, answers, requests, rubbish and time in any order: nothing panics, what is sent are messages, every order ends
-//! once, and in the end nothing is left.
+//! Orders, answers, requests, rubbish and time in any order: nothing panics, what is sent are messages, every order
+//! ends once, and in the end nothing is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 

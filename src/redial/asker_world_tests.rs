@@ -1,6 +1,7 @@
-//! A phone that keeps to a script, the network before it, and an asker that is watched: all in virtual time. Whatever a test
-//! does, this holds: every message is one, whole, with all that RFC 3261 asks for; every order ends once; every request of
-//! the phone is answered; every final response to INVITE is acknowledged; no dialog is left up; silence that began stops.
+//! A phone that keeps to a script, the network before it, and an asker that is watched: all in virtual time. Whatever
+//! a test does, this holds: every message is one, whole, with all that RFC 3261 asks for; every order ends once; every
+//! request of the phone is answered; every final response to INVITE is acknowledged; no dialog is left up; silence that
+//! began stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -629,8 +630,8 @@ impl World {
         }
     }
 
-    /// A new request in a dialog has a higher number than all before it (RFC 3261 section 12.2.1.1); one that is sent again
-    /// has its own.
+    /// A new request in a dialog has a higher number than all before it (RFC 3261 section 12.2.1.1); one that is sent
+    /// again has its own.
     fn check_number(&mut self, bytes: &[u8]) {
         let mut scanner = Scanner::new(&Limits::default());
         let message = scanner.scan(bytes).unwrap();

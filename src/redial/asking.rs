@@ -1,6 +1,6 @@
 //! One asking: from its first request to its one end, and the while in which its remains are seen off.
-//! In: responses, requests of the phone, time. Out: requests, replies, what became of it. Knows nothing of other askings,
-//! sockets, clocks.
+//! In: responses, requests of the phone, time. Out: requests, replies, what became of it. Knows nothing of other
+//! askings, sockets, clocks.
 //!
 //! ```text
 //!            recall             refer, probe
@@ -32,6 +32,7 @@ use crate::base::{Random, Timestamp, Transmit};
 use crate::sip::authenticator::{Attempt, Authenticator};
 use crate::sip::dialog::{Dialog, own_contact, own_uri};
 use crate::sip::flights::{Flight, Flights, Loss};
+use crate::sip::uri;
 use crate::sip::write::{self, Header, RequestMethod, header, via};
 use crate::sip::{Aor, Method, OWN_CALL_ID_PREFIX, OWN_RECALL_PREFIX, SipMessage};
 
@@ -454,8 +455,8 @@ pub(super) fn user_agent() -> Header {
 /// For the phone's display.
 fn who_is_back(callee: &Aor) -> String {
     let name = match callee.user() {
-        "" => callee.as_str(),
-        user => user,
+        "" => callee.as_str().to_owned(),
+        user => uri::unescaped(user),
     };
     let name: String = name.chars().filter(|character| !character.is_control()).take(MAX_NAME).collect();
     format!("{name} is back")

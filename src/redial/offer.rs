@@ -1,6 +1,6 @@
 //! The session that a recalled phone is offered: audio in G.711, and silence from us.
-//! In: where our media is, the phone's session descriptions. Out: ours, where the phone wants its media. Knows nothing of
-//! messages, RTP.
+//! In: where our media is, the phone's session descriptions. Out: ours, where the phone wants its media. Knows nothing
+//! of messages, RTP.
 //! RFC 8866, RFC 3264; the audio formats 0 and 8 of RFC 3551.
 
 use std::fmt::Write as _;

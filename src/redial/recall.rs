@@ -1,6 +1,6 @@
 //! A recall: the phone is rung, and asked once it is picked up.
-//! In: answers to INVITE, requests of the phone in its dialog. Out: INVITE, ACK, CANCEL, BYE, session descriptions. Knows
-//! nothing of what REFER brings about.
+//! In: answers to INVITE, requests of the phone in its dialog. Out: INVITE, ACK, CANCEL, BYE, session descriptions.
+//! Knows nothing of what REFER brings about.
 //! RFC 3261 sections 9, 13, 14, 15; RFC 3264; RFC 3311 (UPDATE).
 
 use std::time::Duration;
@@ -178,8 +178,8 @@ impl Asking {
         call.invites.push(InviteTransaction::new(now, head, request, reliability));
     }
 
-    /// The INVITE is taken back, and this is the end as soon as it has its own; at once, if nothing is heard of the phone
-    /// that could still end it.
+    /// The INVITE is taken back, and this is the end as soon as it has its own; at once, if nothing was heard of the
+    /// phone.
     pub(super) fn give_up(&mut self, now: Timestamp, end: AskEnd, means: &mut Means) {
         let Stage::Ringing { until, heard, .. } = self.stage else {
             return;
@@ -297,7 +297,8 @@ impl Asking {
         }
     }
 
-    /// The ACK to a 2xx: a request of the dialog, with the INVITE's number and credentials (RFC 3261 section 13.2.2.4).
+    /// The ACK to a 2xx: a request of the dialog, with the INVITE's number and credentials (RFC 3261 section
+    /// 13.2.2.4).
     fn ack(&self, dialog: &Dialog, means: &mut Means) -> Option<Vec<u8>> {
         let call = self.call.as_ref()?;
         let hop = self.reach.hop;
@@ -403,8 +404,8 @@ impl Asking {
         }
     }
 
-    /// The phone hangs up. Once its REFER is accepted it may, and call all the same; while that awaits its answer it may
-    /// have accepted it.
+    /// The phone hangs up. Once it has accepted the REFER it may, and call all the same; while that awaits its answer
+    /// it may have accepted it.
     fn handle_bye(&mut self, now: Timestamp, means: &mut Means) -> Reply {
         self.set_sink(None, means);
         if let Some(call) = self.call.as_mut().filter(|call| call.line == Line::Up) {
@@ -416,7 +417,9 @@ impl Asking {
         Reply::of(200)
     }
 
-    /// A re-INVITE or an UPDATE: the phone holds us while it calls, or refreshes the session.
+    /// A re-INVITE or an UPDATE: the phone holds us while it calls, or refreshes the session. No 100 is sent: the phone
+    /// repeats its INVITE until it has our 2xx. What the ACK answers to an offer of ours is not read: silence goes on
+    /// where it went.
     fn handle_offer(
         &mut self,
         method: Method,

@@ -1,6 +1,6 @@
 //! A dialog that we began: whose it is, and the way of the requests in it.
-//! In: what the peer's messages say of the dialog. Out: tags, numbers, Request-URI and Route of the next request. Knows
-//! nothing of transactions, sockets, what the dialog is for.
+//! In: what the peer's messages say of the dialog. Out: tags, numbers, Request-URI and Route of the next request.
+//! Knows nothing of transactions, sockets, what the dialog is for.
 //! RFC 3261 section 12.
 
 use super::write::{Header, header, uri_text};
@@ -107,8 +107,8 @@ impl Dialog {
         Order::Next
     }
 
-    /// Request-URI and Route of the next request (section 12.2.1.1): to the peer's Contact as soon as that is known, else
-    /// to this URI. A first proxy that is no loose router has its own URI put in front, and the peer's last.
+    /// Request-URI and Route of the next request (section 12.2.1.1): to the peer's Contact as soon as that is known,
+    /// else to this URI. A first proxy that is no loose router has its own URI put in front, and the peer's last.
     pub fn way(&self, first: &str) -> (String, Vec<Header>) {
         let target = uri_text(self.target.as_deref().unwrap_or(first)).into_owned();
         let route = |uri: &String| header("Route", format!("<{uri}>"));
@@ -135,8 +135,8 @@ impl Dialog {
     }
 }
 
-/// Our Contact, and From where nobody else is named: `sip:offhook@address`. A port of 0 stands for a connection that is
-/// not open yet.
+/// Our Contact, and From where nobody else is named: `sip:offhook@address`. A port of 0 stands for a connection that
+/// is not open yet.
 pub fn own_uri(hop: Hop) -> String {
     let local = hop.local;
     let host = match (local.port(), local.is_ipv6()) {

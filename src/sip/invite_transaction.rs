@@ -1,6 +1,6 @@
 //! The client's side of an INVITE transaction, and the CANCEL that may follow it.
-//! In: what an INVITE says, responses, time. Out: bytes to send, events. Knows nothing of sockets, clocks, dialogs: the ACK
-//! to a 2xx is its user's.
+//! In: what an INVITE says, responses, time. Out: bytes to send, events. Knows nothing of sockets, clocks, dialogs: the
+//! ACK to a 2xx is its user's.
 //! RFC 3261 section 17.1.1 as RFC 6026 corrects it, section 9.1; timers from appendix A.
 
 use std::time::Duration;
@@ -227,8 +227,8 @@ impl InviteTransaction {
         }
     }
 
-    /// Takes the INVITE back. [`Self::poll_cancel`] says when CANCEL can be sent: not before a provisional response, and
-    /// not after a final one (section 9.1).
+    /// Takes the INVITE back. [`Self::poll_cancel`] says when CANCEL can be sent: not before a provisional response,
+    /// and not after a final one (section 9.1).
     pub fn cancel(&mut self, now: Timestamp) {
         if self.cancel == Cancel::Unwanted {
             self.cancel = Cancel::Wanted;

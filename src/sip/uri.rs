@@ -350,6 +350,12 @@ fn unescape(mut text: &[u8]) -> impl Iterator<Item = Unescaped> {
     })
 }
 
+/// A user for people's eyes: without escapes; bytes that are no UTF-8 are replaced.
+pub fn unescaped(user: &str) -> String {
+    let bytes: Vec<u8> = unescape(user.as_bytes()).map(|unescaped| unescaped.byte).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// The value of a header of the URI in a field such as Refer-To, unescaped (RFC 3261 section 19.1.1). `name` is in lower
 /// case.
 pub(super) fn header(field: &[u8], name: &[u8]) -> Option<Vec<u8>> {
