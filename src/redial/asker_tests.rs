@@ -763,6 +763,29 @@ fn a_bye_that_overtakes_the_202_is_no_hanging_up() {
     scene.answer("REFER", 481, "alice", "", "");
     assert_eq!(scene.events(), [Ended(HungUp)]);
     assert!(scene.last("BYE").is_none());
+    let mut scene = Scene::picked_up();
+    scene.wait(500);
+    scene.request("REFER", "BYE", 1, "alice", "", "");
+    scene.wait(32_500);
+    assert_eq!(scene.events(), [Ended(HungUp)], "no answer is none to a REFER that came too late");
+}
+
+#[test]
+fn a_bye_that_is_challenged_is_sent_again_with_credentials() {
+    let (user, password) = (Some("offhook".to_owned()), Some("secret".to_owned()));
+    let mut scene = Scene::of(AskerOptions { user, password, ..AskerOptions::default() }, Manner::Recall);
+    scene.answer("INVITE", 200, "alice", ALICE, "");
+    scene.asker.withdraw(START, AskId(1));
+    scene.drain();
+    assert_eq!(scene.field("BYE", "CSeq"), "2 BYE");
+    let challenge = "Proxy-Authenticate: Digest realm=\"a\", nonce=\"b\"\r\n";
+    scene.answer("BYE", 407, "alice", challenge, "");
+    assert_eq!(scene.field("BYE", "CSeq"), "3 BYE");
+    assert!(scene.field("BYE", "Proxy-Authorization").contains("realm=\"a\""));
+    assert!(!scene.asker.is_idle());
+    scene.answer("BYE", 407, "alice", challenge, "");
+    assert!(scene.asker.is_idle(), "a password is tried once");
+    assert_eq!(scene.events(), [PickedUp, Ended(HungUp)]);
 }
 
 #[test]
