@@ -146,6 +146,12 @@ impl From<SocketAddr> for Address {
     }
 }
 
+impl From<Address> for SocketAddr {
+    fn from(address: Address) -> Self {
+        Self::new(address.ip, address.port)
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         SocketAddr::new(self.ip, self.port).fmt(f)

@@ -7,6 +7,7 @@ mod credentials;
 mod next_hop;
 mod presence;
 mod publish;
+mod redial;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use toml::de::{DeArray, DeString, DeTable, DeValue, Deserializer};
 pub use capture::CaptureSection;
 pub use next_hop::{NextHop, NextHopError, Security};
 pub use presence::PresenceSection;
+pub use redial::{RedialRoute, RedialSection};
 pub use webhook::WebhookSection;
 
 use crate::base::{EndedOn, RegistrarLists, Rules, TalkingOn};
@@ -107,6 +109,8 @@ pub struct Config {
     pub presence: PresenceSection,
     /// How to capture on interfaces.
     pub capture: CaptureSection,
+    /// Whether phones are asked to call again, and how.
+    pub redial: RedialSection,
 }
 
 #[derive(Deserialize, Default)]
@@ -126,6 +130,7 @@ struct File {
     watch: Option<WatchTable>,
     presence: Option<presence::PresenceTable>,
     capture: Option<capture::CaptureTable>,
+    redial: Option<redial::RedialTable>,
 }
 
 #[derive(Deserialize)]
@@ -298,6 +303,9 @@ impl Config {
         }
         if let Some(table) = read.capture {
             self.capture = table.read(place);
+        }
+        if let Some(table) = read.redial {
+            self.redial = table.read(place);
         }
     }
 }

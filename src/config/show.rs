@@ -15,7 +15,8 @@ impl Config {
         let publish = self.publish.password.is_some() && self.publish.password_file.is_none();
         let webhook =
             self.webhooks.iter().any(|webhook| !webhook.secrets.is_empty() && webhook.secret_file.is_none());
-        watch || publish || webhook || !self.presence.users.is_empty()
+        let redial = self.redial.password.is_some() && self.redial.password_file.is_none();
+        watch || publish || redial || webhook || !self.presence.users.is_empty()
     }
 
     /// A configuration file that says exactly this, with the meaning, unit and default of every key.
@@ -202,6 +203,9 @@ impl Config {
         for (comment, line) in self.presence.lines().into_iter().chain(self.capture.lines()) {
             say(comment, &line);
         }
+        for (comment, line) in self.redial.lines() {
+            say(&comment, &line);
+        }
         match self.webhooks.as_slice() {
             [] => {
                 let example = webhook(&WebhookSection::new("https://hooks.example.com/offhook"));
@@ -269,7 +273,7 @@ fn webhook(webhook: &WebhookSection) -> String {
 }
 
 /// The three keys that say who somebody is, each with its comment.
-fn credentials(
+pub(super) fn credentials(
     whose: &str,
     user: Option<&str>,
     password: Option<&str>,
@@ -298,7 +302,7 @@ fn credentials(
 }
 
 /// A key without a value is shown as an example.
-fn optional(key: &str, value: Option<&str>, example: &str) -> String {
+pub(super) fn optional(key: &str, value: Option<&str>, example: &str) -> String {
     match value {
         Some(value) => format!("{key} = {}", quoted(value)),
         None => format!("# {key} = {}", quoted(example)),
