@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::base::Listen;
-use crate::config::{Config, NOT_A_DOMAIN, NextHop, WebhookSection, managed_domain};
+use crate::config::{Config, NOT_A_DOMAIN, NextHop, RedialSection, WebhookSection, managed_domain};
 use crate::io::config_file::read_config as read_config_file;
 use crate::io::http;
 use crate::io::live::{self, LiveOptions};
@@ -114,6 +114,8 @@ struct Replay {
     input: Input,
     #[command(flatten)]
     outlets: Outlets,
+    #[command(flatten)]
+    redial: RedialFlag,
     /// How fast time passes: `max` without waiting, 1 as it did, 10 ten times as fast.
     #[arg(long, value_name = "max|N", default_value = "max", value_parser = speed)]
     speed: Speed,
@@ -132,6 +134,13 @@ struct TapArguments {
     domains: Domains,
     #[command(flatten)]
     outlets: Outlets,
+    /// Call back who called in vain, when the other is there again: offhook then asks phones to call, see [redial] in the
+    /// configuration, which can switch it on as well (`redial.enabled`).
+    #[arg(long)]
+    redial: bool,
+    /// Only say which phone would be asked, and ask none.
+    #[arg(long)]
+    dry_run: bool,
     /// Keep what is heard in this file, as pcapng: a replay of it gives the same statuses. It goes on in a new file by
     /// size and age, see [capture] in the configuration. Media is not kept, unless a filter lets it in.
     #[arg(long, value_name = "FILE")]
@@ -140,6 +149,14 @@ struct TapArguments {
     /// content, on any port.
     #[arg(value_name = "FILTER")]
     filter: Vec<String>,
+}
+
+#[derive(Args)]
+struct RedialFlag {
+    /// Say too who would be called back, when the other is there again, as `redial.enabled` in the configuration does. No
+    /// phone is asked.
+    #[arg(long)]
+    redial: bool,
 }
 
 /// How results are told, and to whom.
@@ -179,6 +196,8 @@ struct Explain {
     aor: Aor,
     #[command(flatten)]
     input: Input,
+    #[command(flatten)]
+    redial: RedialFlag,
 }
 
 #[derive(Args)]
@@ -385,6 +404,7 @@ fn config(command: ConfigCommand, configured: Option<PathBuf>) -> Result<Ended, 
 fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
     let rules = rules(&config, arguments.input.domains);
     let format = arguments.outlets.format.into();
+    let redial = arguments.redial.section(&config);
     let (publishing, webhooks) = outlets("replay", arguments.outlets, config)?;
     let options = ReplayOptions {
         rules,
@@ -394,6 +414,7 @@ fn replay(arguments: Replay, config: Config) -> Result<Ended, Failure> {
         speed: arguments.speed,
         publishing,
         webhooks,
+        redial,
         progress: !arguments.quiet && io::stderr().is_terminal() && !io::stdout().is_terminal(),
     };
     Ok(replay::replay(options)?)
@@ -406,6 +427,7 @@ fn tap(arguments: TapArguments, config: Config) -> Result<Ended, Failure> {
     let rules = rules(&config, arguments.domains);
     let capture = config.capture.clone();
     let format = arguments.outlets.format.into();
+    let redial = redial(arguments.redial, arguments.dry_run, &config)?;
     let (publishing, webhooks) = outlets("tap", arguments.outlets, config)?;
     let filter = arguments.filter.join(" ");
     let options = LiveOptions {
@@ -417,8 +439,37 @@ fn tap(arguments: TapArguments, config: Config) -> Result<Ended, Failure> {
         format,
         publishing,
         webhooks,
+        redial,
     };
     Ok(live::tap(options)?)
+}
+
+impl RedialFlag {
+    /// How to redial, if that is switched on here or in the configuration.
+    fn section(&self, config: &Config) -> Option<RedialSection> {
+        (self.redial || config.redial.enabled).then(|| config.redial.clone())
+    }
+}
+
+/// How a tap redials, if that is switched on by the flag or in the configuration.
+fn redial(flag: bool, dry_run: bool, config: &Config) -> Result<Option<RedialSection>, Failure> {
+    let mut section = config.redial.clone();
+    if !flag && !section.enabled {
+        return match dry_run {
+            true => Err(usage(
+                &["tap"],
+                "--dry-run says what --redial would do: give that too, or redial.enabled",
+            )),
+            false => Ok(None),
+        };
+    }
+    section.options.dry_run |= dry_run;
+    if section.lacks_its_server() {
+        let what = "--redial: the configuration names no proxy that reaches the phones (redial.server); \
+                    redial.route = \"direct\" does without, and --dry-run asks none";
+        return Err(usage(&["tap"], what));
+    }
+    Ok(Some(section))
 }
 
 /// Whom to publish to and how, and whom to send lines; `command` is what that was asked of.
@@ -451,6 +502,7 @@ fn explain(arguments: Explain, config: Config) -> Result<Ended, Failure> {
         inputs: arguments.input.files,
         filter: arguments.input.filter,
         aor: arguments.aor,
+        redial: arguments.redial.section(&config),
     };
     Ok(replay::explain(options)?)
 }

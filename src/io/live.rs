@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use super::capture::Captured;
 use super::interfaces::{InterfaceError, Interfaces};
 use super::recording::{Recording, RecordingError};
+use super::redialing::Redialing;
 use super::results::{Ended, Format, Publishing, Results, RunError, Wanted};
 use super::run::{Run, Sink, Visible};
 use super::stop;
 use crate::base::{Rules, Timestamp};
-use crate::config::{CaptureSection, WebhookSection};
+use crate::config::{CaptureSection, RedialSection, WebhookSection};
 
 /// What to listen to and how.
 pub struct LiveOptions {
@@ -36,6 +37,8 @@ pub struct LiveOptions {
     pub publishing: Option<Publishing>,
     /// Whom to send lines over HTTP; empty: nobody.
     pub webhooks: Vec<WebhookSection>,
+    /// Who called in vain is called back, so; `None`: nobody is.
+    pub redial: Option<RedialSection>,
 }
 
 /// Nothing is waited for longer without a look at what else there is to do.
@@ -60,10 +63,13 @@ pub fn tap(options: LiveOptions) -> Result<Ended, RunError> {
         in_real_time: true,
     };
     let mut results = Results::start(wanted, interfaces.names(), None)?;
-    let run = Run::new(results.tap_options(options.rules), Visible::AtOnce);
+    let redial = options.redial.map(|section| Redialing::live(section, &options.rules)).transpose()?;
+    let run = Run::new(results.tap_options(options.rules), redial, Visible::AtOnce);
     eprintln!("offhook: listening on {}", interfaces.names().join(", "));
     let mut live = Live { interfaces, run, recording, all_was_kept: true, broken: None };
     let written = live.all(&mut results);
+    let last_words = live.run.leave_phones(&mut results);
+    let written = written.and(last_words);
     live.end();
     let arrived = results.finish(&live.run, written)?;
     if let Some(broken) = live.broken {

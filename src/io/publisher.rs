@@ -249,7 +249,7 @@ async fn run(mut publisher: Publisher, mut way: Way, mut known: Vec<Server>, sha
                     // One that takes no TCP is asked over UDP: that is no trouble.
                     let is_way = |way: &Server| (way.hop.transport, way.hop.remote) == (hop.transport, hop.remote);
                     if known.iter().any(is_way) {
-                        shared.inbox().fail(failure(hop, &error));
+                        shared.inbox().fail(failure(hop, &error, "publish.tls_ca_file"));
                     }
                     publisher.handle_transport_error(clock.now(), hop);
                 }

@@ -10,11 +10,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::capture::{Captured, MergedCapture};
 use super::output::explain::Story;
 use super::output::{PublicationCounts, Sources, Style};
+use super::redialing::Redialing;
 use super::results::{Ended, Format, Publishing, Results, RunError, Wanted, stdout, tell};
 use super::run::{Run, Sink, Visible};
 use super::stop;
 use crate::base::{Rules, Timestamp};
-use crate::config::WebhookSection;
+use crate::config::{RedialSection, WebhookSection};
+use crate::redial::RedialTold;
 use crate::sip::Aor;
 use crate::tap::{TapOptions, TapOutput};
 
@@ -43,6 +45,8 @@ pub struct ReplayOptions {
     pub publishing: Option<Publishing>,
     /// Whom to send lines over HTTP; empty: nobody.
     pub webhooks: Vec<WebhookSection>,
+    /// Say who would be called back, and ask nobody; `None`: say nothing of that.
+    pub redial: Option<RedialSection>,
     /// A progress bar may be drawn on standard error.
     pub progress: bool,
 }
@@ -57,6 +61,8 @@ pub struct ExplainOptions {
     pub rules: Rules,
     /// Whose.
     pub aor: Aor,
+    /// Wishes to call again belong to the story.
+    pub redial: Option<RedialSection>,
 }
 
 /// Shorter inputs are read before anybody looks at a bar.
@@ -84,9 +90,15 @@ pub fn replay(options: ReplayOptions) -> Result<Ended, RunError> {
     let somebody_reads_along = io::stdout().is_terminal()
         || options.inputs.iter().any(|input| input == "-")
         || options.speed != Speed::Max;
+    let redial = options.redial.map(|redial| Redialing::dry(redial.options, &options.rules));
+    if redial.is_some() {
+        let what = "redial is a dry run in a replay: what would be done is said, and old calls ring no phone";
+        tell(bar.as_ref(), &what);
+    }
     let mut replay = Replay {
         run: Run::new(
             results.tap_options(options.rules),
+            redial,
             if somebody_reads_along { Visible::AtOnce } else { Visible::Later },
         ),
         capture,
@@ -108,11 +120,12 @@ pub fn explain(options: ExplainOptions) -> Result<Ended, RunError> {
     let capture = MergedCapture::open(&options.inputs, options.filter.as_deref())?;
     let sources = Sources::new(capture.names());
     let style = Style::for_stdout(io::stdout().is_terminal());
+    let redial = options.redial.map(|redial| Redialing::dry(redial.options, &options.rules));
     let domains = &options.rules.domains;
     let mut story = Story::new(stdout(), style, sources, options.aor, domains);
     let tap_options = TapOptions { rules: options.rules, trace_observations: true, ..TapOptions::default() };
     let mut replay = Replay {
-        run: Run::new(tap_options, Visible::Later),
+        run: Run::new(tap_options, redial, Visible::Later),
         capture,
         pace: Pace::new(Speed::Max),
         bar: None,
@@ -140,6 +153,10 @@ fn progress_bar(capture: &MergedCapture) -> Option<ProgressBar> {
 impl<W: io::Write> Sink for Story<W> {
     fn take(&mut self, output: TapOutput) -> io::Result<()> {
         self.output(&output)
+    }
+
+    fn redial(&mut self, told: &RedialTold) -> io::Result<()> {
+        Story::redial(self, told)
     }
 
     fn idle(&mut self) -> io::Result<()> {

@@ -18,6 +18,7 @@ use super::output::{JsonLines, Ladder, Outlet, PublicationCounts, Sources, Style
 use super::presence_server::{PresenceServerError, PresenceServerHandle};
 use super::publisher::{PublishError, PublisherHandle};
 use super::recording::RecordingError;
+use super::redialer::RedialError;
 use super::run::{Run, Sink};
 use super::watch::{WatchError, WatcherHandle, Watching};
 use super::way::Target;
@@ -26,6 +27,7 @@ use crate::config::{Config, NextHop, PublishSection, WatchSection, WebhookSectio
 use crate::presence::pidf::Facet;
 use crate::presence::{ChangesWanted, PresentityChange};
 use crate::publish::{EventPackage, PublishOptions};
+use crate::redial::RedialTold;
 use crate::sip::Aor;
 use crate::sip::write::reason_phrase;
 use crate::tap::{TapOptions, TapOutput};
@@ -90,6 +92,9 @@ pub enum RunError {
     /// Nobody can be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// No phone can be asked.
+    #[error(transparent)]
+    Redial(#[from] RedialError),
     /// The system lets no signal be caught.
     #[error("SIGINT and SIGTERM cannot be caught: {0}")]
     Signals(#[source] io::Error),
@@ -340,6 +345,10 @@ impl Sink for Results {
             self.publish(change);
         }
         Ok(())
+    }
+
+    fn redial(&mut self, told: &RedialTold) -> io::Result<()> {
+        self.outlet.redial(told)
     }
 
     fn idle(&mut self) -> io::Result<()> {

@@ -7,8 +7,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::output::{PublicationCounts, Summary};
+use super::redialing::Redialing;
 use crate::base::{CaptureChange, CaptureEvent, FrameCounts, Limits, Timestamp};
 use crate::decode::Frame;
+use crate::redial::RedialTold;
 use crate::tap::{Tap, TapOptions, TapOutput};
 
 /// Interfaces whose counters are told at the end; a recording may name any number.
@@ -18,6 +20,8 @@ const MOST_COUNTED: usize = 256;
 pub(super) trait Sink {
     /// Takes one thing.
     fn take(&mut self, output: TapOutput) -> io::Result<()>;
+    /// Takes a step of a wish to call again.
+    fn redial(&mut self, told: &RedialTold) -> io::Result<()>;
     /// Nothing more comes for a while.
     fn idle(&mut self) -> io::Result<()>;
     /// What was taken is to be visible now.
@@ -36,6 +40,7 @@ pub(super) enum Visible {
 /// One run: a tap, and how far it came.
 pub(super) struct Run {
     tap: Tap,
+    redial: Option<Redialing>,
     visible: Visible,
     last: Option<Timestamp>,
     /// What interfaces counted, by their names; at most [`MOST_COUNTED`].
@@ -45,9 +50,10 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(options: TapOptions, visible: Visible) -> Self {
-        let tap = Tap::new(options, Limits::default());
-        Self { tap, visible, last: None, counts: BTreeMap::new(), refused: 0 }
+    pub(super) fn new(options: TapOptions, redial: Option<Redialing>, visible: Visible) -> Self {
+        let trace_observations = options.trace_observations || redial.is_some();
+        let tap = Tap::new(TapOptions { trace_observations, ..options }, Limits::default());
+        Self { tap, redial, visible, last: None, counts: BTreeMap::new(), refused: 0 }
     }
 
     /// Takes in one frame.
@@ -63,7 +69,9 @@ impl Run {
     pub(super) fn reach(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<bool> {
         self.last = self.last.max(Some(at));
         self.tap.handle_timeout(at);
-        self.drain(sink)
+        let said = self.drain(sink)?;
+        self.listen_to_phones(sink)?;
+        Ok(said)
     }
 
     /// Takes in what happened to the capture.
@@ -73,7 +81,11 @@ impl Run {
             self.last = self.last.max(Some(event.at));
         }
         self.tap.handle_capture(event);
-        self.drain(sink).map(|_| ())
+        self.drain(sink)?;
+        if let (CaptureChange::Began, Some(redial)) = (event.what, &mut self.redial) {
+            redial.begin(event);
+        }
+        Ok(())
     }
 
     /// What an interface counted so far.
@@ -90,7 +102,8 @@ impl Run {
 
     /// When something is due next.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.tap.poll_timeout()
+        let redial = self.redial.as_ref().and_then(Redialing::next_due);
+        Timestamp::earlier(self.tap.poll_timeout(), redial)
     }
 
     /// How far it came.
@@ -103,19 +116,55 @@ impl Run {
         let mut counters = self.tap.counters();
         counters.frames += self.refused;
         let capture = self.counts.iter().map(|(name, counts)| (Arc::clone(name), *counts)).collect();
-        Summary { last: self.last, counters, capture, publications }
+        let redial = self.redial.as_ref().map(Redialing::counts);
+        Summary { last: self.last, counters, capture, publications, redial }
+    }
+
+    /// The frames are over: no phone is left ringing, and what became of askings is said.
+    pub(super) fn leave_phones(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let now = self.last.unwrap_or_default();
+        self.redial.as_mut().map_or(Ok(false), |redial| redial.end(now, sink)).map(|_| ())
+    }
+
+    /// What phones answered counts as of the time that the capture has reached.
+    fn listen_to_phones(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let now = self.last.unwrap_or_default();
+        let said = self.redial.as_mut().map_or(Ok(false), |redial| redial.listen(now, sink))?;
+        if said && self.visible == Visible::AtOnce {
+            sink.flush()?;
+        }
+        Ok(())
     }
 
     fn drain(&mut self, sink: &mut dyn Sink) -> io::Result<bool> {
         let mut said = false;
         while let Some(output) = self.tap.poll_output() {
+            if let Some(redial) = &mut self.redial {
+                redial.before(moment_of(&output), sink)?;
+                redial.take(&output);
+            }
             sink.take(output)?;
             said = true;
+        }
+        if let (Some(redial), Some(last)) = (&mut self.redial, self.last) {
+            said |= redial.reach(last, sink)?;
         }
         sink.idle()?;
         if said && self.visible == Visible::AtOnce {
             sink.flush()?;
         }
         Ok(said)
+    }
+}
+
+/// When what the tap says happened.
+fn moment_of(output: &TapOutput) -> Timestamp {
+    match output {
+        TapOutput::Change(change) => change.at,
+        TapOutput::Oddity { at, .. } => *at,
+        TapOutput::Capture(event) => event.at,
+        TapOutput::Message(message) => message.at,
+        TapOutput::Observed(attributed) => attributed.observation.at,
+        TapOutput::Nobodys(observation) => observation.at,
     }
 }

@@ -231,7 +231,7 @@ async fn run(mut watcher: Watcher, mut way: Way, events: &[EventPackage], shared
             event = way.endpoint.next() => match event {
                 EndpointEvent::Message { hop, bytes } => watcher.handle_message(clock.now(), hop, &bytes),
                 EndpointEvent::Failed { hop, error } => {
-                    shared.inbox().last_failure = Some(failure(hop, &error));
+                    shared.inbox().last_failure = Some(failure(hop, &error, "publish.tls_ca_file"));
                     watcher.handle_transport_error(clock.now(), hop);
                 }
             },

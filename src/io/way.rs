@@ -117,15 +117,15 @@ impl Way {
     }
 }
 
-/// Why what was sent over this hop did not arrive, in words.
-pub fn failure(hop: Hop, error: &io::Error) -> String {
+/// Why what was sent over this hop did not arrive, in words; `ca_key` is what the configuration calls whom to believe.
+pub fn failure(hop: Hop, error: &io::Error, ca_key: &str) -> String {
     let what = error.to_string();
     let advice = if what.contains("UnknownIssuer") {
-        " (publish.tls_ca_file in the configuration says whom to believe)"
+        format!(" ({ca_key} in the configuration says whom to believe)")
     } else if what.contains("CaUsedAsEndEntity") {
-        " (its certificate is an authority's, not a server's)"
+        " (its certificate is an authority's, not a server's)".to_owned()
     } else {
-        ""
+        String::new()
     };
     format!("{}:{}: {what}{advice}", hop.transport, hop.remote)
 }

@@ -20,6 +20,8 @@ pub enum LineKind {
     Publication,
     /// What a watcher is told.
     Told,
+    /// Somebody called in vain, and is to be called back.
+    Redial,
     /// The first of something strange.
     Oddity,
     /// The capture became blind, or sees again.
@@ -30,11 +32,12 @@ pub enum LineKind {
 
 impl LineKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Status,
         Self::Contact,
         Self::Publication,
         Self::Told,
+        Self::Redial,
         Self::Oddity,
         Self::Capture,
         Self::Summary,
@@ -47,6 +50,7 @@ impl LineKind {
             Self::Contact => "contact",
             Self::Publication => "publication",
             Self::Told => "told",
+            Self::Redial => "redial",
             Self::Oddity => "oddity",
             Self::Capture => "capture",
             Self::Summary => "summary",
@@ -61,6 +65,7 @@ impl LineKind {
             Self::Contact => "offhook.contact.v1",
             Self::Publication => "offhook.publication.v1",
             Self::Told => "offhook.told.v1",
+            Self::Redial => "offhook.redial.v1",
             Self::Oddity => "offhook.oddity.v1",
             Self::Capture => "offhook.capture.v1",
             Self::Summary => "offhook.summary.v1",

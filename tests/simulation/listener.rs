@@ -660,6 +660,7 @@ impl Listener {
         let settled = self.publisher.is_settled();
         self.look_at_server();
         let summary = Summary {
+            redial: None,
             last: Some(self.now),
             counters: self.tap.counters(),
             capture: Vec::new(),

@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use super::redial_words::in_words as redial_in_words;
 use super::style::{Ink, Style, clean, short_aor, shorten};
 use super::words::{Ground, blindness, happened, in_words};
 use super::{Sources, Summary};
 use crate::base::{CaptureChange, CaptureEvent, FrameId};
 use crate::identity::leaves_out;
 use crate::presence::{ChangeKind, PresentityChange, Session};
+use crate::redial::RedialTold;
 use crate::sip::Aor;
 use crate::tap::TapOutput;
 use crate::track::{
@@ -86,6 +88,38 @@ impl<W: Write> Story<W> {
             TapOutput::Message(_) | TapOutput::Oddity { .. } => {}
         }
         Ok(())
+    }
+
+    /// Takes a step of a wish to call again: it belongs to the story of both.
+    ///
+    /// # Errors
+    /// When the text cannot be written.
+    pub fn redial(&mut self, told: &RedialTold) -> io::Result<()> {
+        self.learn(&told.caller);
+        self.learn(&told.callee);
+        if ![&told.caller, &told.callee].contains(&&self.wanted) {
+            return Ok(());
+        }
+        self.begin()?;
+        let (ink, words) = redial_in_words(told, &|address| short_aor(address).into_owned());
+        let because = &told.because;
+        let proof = format!(
+            "wish {} until {}: {} ({}, {}, Call-ID {})",
+            told.wish,
+            told.until,
+            happened(because.rule),
+            because.rule.name(),
+            self.frame(because.frame),
+            shorten(&clean(&because.call_id), CALL_ID_WIDTH)
+        );
+        writeln!(
+            self.out,
+            "{}  {}\n{:28} {}",
+            self.style.paint(Ink::Dim, told.at),
+            self.style.paint(ink, format_args!("↻ {words}")),
+            "",
+            self.style.paint(Ink::Dim, proof),
+        )
     }
 
     fn observed(&mut self, aor: Option<&Aor>, observation: &Observation) -> io::Result<()> {
@@ -467,6 +501,7 @@ mod tests {
             counters: Counters::default(),
             capture: Vec::new(),
             publications: PublicationCounts::default(),
+            redial: None,
         };
         let found = story.end(&summary).unwrap();
         (found, story.unknown(), String::from_utf8(story.out).unwrap())

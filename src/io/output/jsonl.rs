@@ -5,12 +5,14 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use super::jsonl_redial::{RedialLine, RedialSummary};
 use super::jsonl_told::ToldLine;
 use super::{Outlet, Sources, Summary};
 use crate::base::{CaptureChange, CaptureEvent, FrameCounts, FrameId, Oddity, Timestamp};
 use crate::presence::pidf::Facet;
 use crate::presence::{ChangeKind, PresentityChange, PresentityState, Session};
 use crate::publish::{Line, LineKind, PublicationOutcome};
+use crate::redial::RedialTold;
 use crate::tap::TapOutput;
 use crate::track::{Evidence, Media};
 use crate::watch::Told;
@@ -46,8 +48,9 @@ struct Status {
     session: &'static str,
 }
 
+/// `because` of a line.
 #[derive(Serialize)]
-struct Because<'a> {
+pub(super) struct Because<'a> {
     rule: &'static str,
     frame: u64,
     call_id: &'a str,
@@ -133,6 +136,8 @@ struct SummaryLine<'a> {
     #[serde(serialize_with = "as_object")]
     ends: &'a [(&'static str, u64)],
     publications: Publications,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redial: Option<RedialSummary<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     capture: Vec<InterfaceCounts<'a>>,
 }
@@ -151,7 +156,11 @@ struct Publications {
     failed: u64,
 }
 
-fn as_object<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+/// Counts by name.
+pub(super) fn as_object<S: Serializer>(
+    pairs: &[(&'static str, u64)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let mut object = serializer.serialize_map(Some(pairs.len()))?;
     for (name, count) in pairs {
         object.serialize_entry(name, count)?;
@@ -308,7 +317,8 @@ fn status_line<'a>(change: &'a PresentityChange, sources: &'a Sources) -> Status
     }
 }
 
-fn because<'a>(evidence: &'a Evidence, sources: &'a Sources) -> Because<'a> {
+/// What a line rests on.
+pub(super) fn because<'a>(evidence: &'a Evidence, sources: &'a Sources) -> Because<'a> {
     Because {
         rule: evidence.rule.name(),
         frame: evidence.frame.number(),
@@ -351,6 +361,12 @@ impl<S: LineSink> Outlet for JsonLines<S> {
         self.line(LineKind::Told, Some(told.at), Some(told.aor.as_str()), &ToldLine::from(told))
     }
 
+    fn redial(&mut self, told: &RedialTold) -> io::Result<()> {
+        let sources = self.sources.clone();
+        let line = RedialLine::new(told, &sources);
+        self.line(LineKind::Redial, Some(told.at), Some(told.caller.as_str()), &line)
+    }
+
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {
         let line = SummaryLine {
             kind: LineKind::Summary.name(),
@@ -365,6 +381,7 @@ impl<S: LineSink> Outlet for JsonLines<S> {
                 acknowledged: summary.publications.acknowledged,
                 failed: summary.publications.failed,
             },
+            redial: summary.redial.as_ref().map(RedialSummary::from),
             capture: summary.capture.iter().map(interface_counts).collect(),
         };
         self.line(LineKind::Summary, summary.last, None, &line)
@@ -377,11 +394,12 @@ impl<S: LineSink> Outlet for JsonLines<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PublicationCounts;
+    use super::super::{PublicationCounts, RedialCounts};
 
     use super::*;
     use crate::presence::{BindingView, Terminal};
     use crate::publish::{EventPackage, Operation};
+    use crate::redial::RedialCounters;
     use crate::sip::Aor;
     use crate::tap::Counters;
     use crate::track::{Confidence, Media, Rule};
@@ -519,8 +537,13 @@ mod tests {
             },
             capture: Vec::new(),
             publications: PublicationCounts { acknowledged: 1, failed: 1 },
+            redial: None,
         };
         lines.summary(&summary).unwrap();
+        let outcomes = vec![("talked", 1)];
+        let counters = RedialCounters { wished: 3, asked: 2, open: 2, outcomes };
+        let redial = Some(RedialCounts { counters, dry_run: false });
+        lines.summary(&Summary { redial, ..summary }).unwrap();
         assert_eq!(
             String::from_utf8(lines.out).unwrap(),
             concat!(
@@ -529,6 +552,8 @@ mod tests {
                 r#"{"kind":"publication","time":"1970-01-01T00:00:00.000000Z","presentity":"sip:bob@example.com","event":"presence","facet":"terminal","operation":"initial","outcome":"failed"}"#,
                 "\n",
                 r#"{"kind":"summary","time":"1970-01-01T00:01:00.000000Z","frames":10,"sip_messages":9,"presentities":2,"changes":4,"oddities":{"stream_gap":1},"ends":{"bye":1},"publications":{"acknowledged":1,"failed":1}}"#,
+                "\n",
+                r#"{"kind":"summary","time":"1970-01-01T00:01:00.000000Z","frames":10,"sip_messages":9,"presentities":2,"changes":4,"oddities":{"stream_gap":1},"ends":{"bye":1},"publications":{"acknowledged":1,"failed":1},"redial":{"wished":3,"asked":2,"open":2,"outcomes":{"talked":1}}}"#,
                 "\n",
             )
         );

@@ -3,7 +3,9 @@
 
 pub mod explain;
 mod jsonl;
+mod jsonl_redial;
 mod jsonl_told;
+mod redial_words;
 mod style;
 mod text;
 mod told;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 
 use crate::base::{FrameCounts, FrameId, Timestamp};
 use crate::publish::PublicationOutcome;
+use crate::redial::{RedialCounters, RedialTold};
 use crate::tap::{Counters, TapOutput};
 use crate::watch::Told;
 
@@ -77,6 +80,17 @@ pub struct Summary {
     pub capture: Vec<(Arc<str>, FrameCounts)>,
     /// What became of the publications; all zero when nothing was published.
     pub publications: PublicationCounts,
+    /// What became of wishes to call again; `None`: it is not switched on.
+    pub redial: Option<RedialCounts>,
+}
+
+/// What became of wishes to call again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RedialCounts {
+    /// What was counted.
+    pub counters: RedialCounters,
+    /// No phone was really asked.
+    pub dry_run: bool,
 }
 
 /// Where the results of a run go, one by one, in order.
@@ -98,6 +112,12 @@ pub trait Outlet {
     /// # Errors
     /// As [`Self::output`].
     fn told(&mut self, told: &Told) -> io::Result<()>;
+
+    /// Takes a step of a wish to call again.
+    ///
+    /// # Errors
+    /// As [`Self::output`].
+    fn redial(&mut self, told: &RedialTold) -> io::Result<()>;
 
     /// Ends the run.
     ///
@@ -124,6 +144,10 @@ impl Outlet for Vec<Box<dyn Outlet>> {
 
     fn told(&mut self, told: &Told) -> io::Result<()> {
         self.iter_mut().try_for_each(|outlet| outlet.told(told))
+    }
+
+    fn redial(&mut self, told: &RedialTold) -> io::Result<()> {
+        self.iter_mut().try_for_each(|outlet| outlet.redial(told))
     }
 
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {

@@ -63,6 +63,8 @@ pub fn counted(count: u64, noun: &str) -> String {
         noun.to_owned()
     } else if let Some(stem) = noun.strip_suffix('y') {
         format!("{stem}ies")
+    } else if noun.ends_with("sh") {
+        format!("{noun}es")
     } else {
         format!("{noun}s")
     };

@@ -11,6 +11,7 @@ mod table;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use super::redial_words::{counts_in_words, in_words as redial_in_words};
 use super::style::{Cells, Ink, Style, counted, in_words, short_aor, shorten};
 use super::told::{LastWords, in_words as told_in_words};
 use super::words::blindness;
@@ -18,6 +19,7 @@ use super::{Outlet, Sources, Summary, clean};
 use crate::base::{CaptureChange, CaptureEvent, FrameId, Oddity, Timestamp};
 use crate::presence::{ChangeKind, PresentityChange, Session, Terminal};
 use crate::publish::{Operation, PublicationOutcome};
+use crate::redial::RedialTold;
 use crate::sip::Aor;
 use crate::tap::{MessageSeen, TapOutput};
 use crate::track::Confidence;
@@ -149,6 +151,16 @@ impl<W: Write> Ladder<W> {
         line
     }
 
+    /// What follows from a message has no time of its own, what a timer brings about has.
+    fn beginning_of_consequence(&mut self, at: Timestamp) -> Cells {
+        if self.last.is_some_and(|last| at > last) {
+            self.last = Some(at);
+            self.beginning_of_line(at, "timer")
+        } else {
+            Cells::default()
+        }
+    }
+
     fn print(&mut self, line: Cells) -> io::Result<()> {
         self.print_about(line, None)
     }
@@ -244,12 +256,7 @@ impl<W: Write> Ladder<W> {
         self.begin(change.at)?;
         self.table.change(change);
         self.learn_home(&change.aor);
-        let mut line = if self.last.is_some_and(|last| change.at > last) {
-            self.last = Some(change.at);
-            self.beginning_of_line(change.at, "timer")
-        } else {
-            Cells::default()
-        };
+        let mut line = self.beginning_of_consequence(change.at);
         let state = &change.state;
         let ink = status_ink(state.terminal, state.session);
         line.put(FIRST_CELL, ink, "●");
@@ -458,6 +465,18 @@ impl<W: Write> Outlet for Ladder<W> {
         self.write(line)
     }
 
+    fn redial(&mut self, told: &RedialTold) -> io::Result<()> {
+        self.begin(told.at)?;
+        let (ink, words) = redial_in_words(told, &|address| shorten(&self.name(address), 60).into_owned());
+        let mut line = self.beginning_of_consequence(told.at);
+        line.put(FIRST_CELL, ink, "↻");
+        let mut row = Words { line, at: FIRST_CELL + 2 };
+        row.say(ink, &words);
+        let reason = format!("{}, frame {}", told.because.rule.name(), self.frame(told.because.frame));
+        row.say(Ink::Dim, &format!("  ({reason})"));
+        self.print(row.line)
+    }
+
     fn summary(&mut self, summary: &Summary) -> io::Result<()> {
         self.write_all()?;
         let clock = |at| self.clock(at);
@@ -520,6 +539,9 @@ impl<W: Write> Outlet for Ladder<W> {
                 "Publications: {} acknowledged, {} failed.",
                 publications.acknowledged, publications.failed
             )?;
+        }
+        if let Some(redial) = &summary.redial {
+            writeln!(self.out, "{}", counts_in_words(redial))?;
         }
         Ok(())
     }

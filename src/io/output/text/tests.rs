@@ -72,6 +72,7 @@ fn ladder(style: Style, outputs: &[TapOutput], counters: Counters) -> String {
         counters,
         capture: Vec::new(),
         publications: PublicationCounts::default(),
+        redial: None,
     };
     ladder.summary(&summary).unwrap();
     String::from_utf8(ladder.out).unwrap()
