@@ -137,7 +137,8 @@ impl RedialHandle {
             road.listen(local).await?;
             road.find().await?;
             let listening = road.endpoint().listening().to_vec();
-            Ok::<_, RedialError>(((road, SilenceSockets::open()?), listening))
+            let sockets = SilenceSockets::open(local.map(|local| local.address.ip()))?;
+            Ok::<_, RedialError>(((road, sockets), listening))
         };
         let (thread, listening) = worker::start("redial", begin, async move |(road, sockets)| {
             let (located, looked_up) = channel(1);
@@ -259,10 +260,8 @@ impl Road {
             let address = way.endpoint.listening().first().map(|listen| listen.address);
             let address = address.unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
             way.endpoint.listen(Listen { transport: Transport::Tcp, address }).await?;
-            for hop in hops.iter_mut().filter(|hop| hop.transport == Transport::Tcp) {
-                hop.local.set_port(address.port());
-            }
         }
+        hops.iter_mut().for_each(|hop| hop.local = own_end(&way.endpoint, *hop));
         Ok(())
     }
 
@@ -274,7 +273,8 @@ impl Road {
             _ => {
                 let (transport, remote) = phone_address(order)?;
                 let local = self.endpoint().local_for(transport, remote).ok()?;
-                Some(Hop { transport, local, remote })
+                let hop = Hop { transport, local, remote };
+                Some(Hop { local: own_end(self.endpoint(), hop), ..hop })
             }
         }
     }
@@ -299,12 +299,26 @@ impl Road {
 
     fn found(&mut self, located: Vec<dns::Server>) {
         if let Self::Proxy { way, hops, .. } = self {
-            let found = way.reach(located);
+            let mut found = way.reach(located);
+            found.iter_mut().for_each(|hop| hop.local = own_end(&way.endpoint, *hop));
             // Where nothing is found, those that are known stay.
             if !found.is_empty() {
                 *hops = found;
             }
         }
+    }
+}
+
+/// Where we are reached: where we listen, with the address that the operator chose; else with the one that the way to the peer
+/// begins at.
+fn own_end(endpoint: &Endpoint, hop: Hop) -> SocketAddr {
+    let is_there = |listen: &&Listen| {
+        listen.transport == hop.transport && listen.address.is_ipv4() == hop.remote.is_ipv4()
+    };
+    match endpoint.listening().iter().find(is_there).map(|listen| listen.address) {
+        Some(address) if address.ip().is_unspecified() => SocketAddr::new(hop.local.ip(), address.port()),
+        Some(address) => address,
+        None => hop.local,
     }
 }
 

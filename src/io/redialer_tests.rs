@@ -173,6 +173,20 @@ fn a_phone_is_asked_where_it_is_and_followed() {
 }
 
 #[test]
+fn a_phone_sees_the_address_that_the_operator_chose() {
+    let mut phone = Phone::open();
+    let handle = start(RedialSection { local: "udp:127.0.0.3:0".parse().ok(), ..direct() });
+    handle.ask(order(&phone, Manner::Recall));
+    let invite = phone.expect("INVITE ");
+    let chosen = handle.listening()[0].address;
+    assert_eq!(phone.peer, Some(chosen));
+    assert!(invite.field("Contact").contains(&chosen.to_string()), "{}", invite.0);
+    assert!(invite.0.contains("c=IN IP4 127.0.0.3\r\n"), "{}", invite.0);
+    phone.answer(&invite, "480 Temporarily Unavailable", "", "");
+    assert_eq!(told(&handle), [AskEvent::Ended(AskEnd::NotPickedUp { status: Some(480) })]);
+}
+
+#[test]
 fn through_a_proxy_a_phone_is_asked_by_its_address_of_record() {
     let mut proxy = Phone::open();
     let server = NextHop::parse(&format!("sip:{};transport=udp", proxy.address())).ok();

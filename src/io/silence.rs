@@ -120,13 +120,14 @@ pub struct SilenceSockets {
 }
 
 impl SilenceSockets {
-    /// At any free ports.
+    /// At any free ports; `own`: at this address of ours, if there are several of its kind.
     ///
     /// # Errors
     /// There is none at all.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(own: Option<IpAddr>) -> io::Result<Self> {
         let open = |any: IpAddr| {
-            let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+            let own = own.filter(|own| own.is_ipv4() == any.is_ipv4()).unwrap_or(any);
+            let socket = UdpSocket::bind(SocketAddr::new(own, 0))?;
             socket.set_nonblocking(true)?;
             Ok::<_, io::Error>(socket)
         };
@@ -206,7 +207,7 @@ mod tests {
 
     #[test]
     fn silence_arrives_and_what_comes_back_does_no_harm() {
-        let sockets = SilenceSockets::open().unwrap();
+        let sockets = SilenceSockets::open(None).unwrap();
         let ours = sockets.local_for(Ipv4Addr::LOCALHOST.into()).unwrap();
         let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
         phone.send_to(&[0x80; 172], ours).unwrap();

@@ -23,7 +23,7 @@ pub(super) fn in_words(told: &RedialTold, name: &dyn Fn(&str) -> String) -> (Ink
             (Ink::Plain, format!("{caller}'s phone is not asked yet to call {callee}: {reason}"))
         }
         Step::Asked(manner) => (Ink::Blue, asked_in_words(manner, told.dry_run, &caller, &callee)),
-        Step::Ringing => (Ink::Yellow, format!("{caller}'s phone is rung, to call {callee}")),
+        Step::Ringing => (Ink::Yellow, format!("{caller}'s phone rings, to call {callee}")),
         Step::PickedUp => (Ink::Green, format!("{caller} picked up, to call {callee}")),
         Step::Accepted(status) => {
             (Ink::Green, format!("{caller}'s phone will call {callee} ({})", response(status)))
