@@ -192,7 +192,7 @@ impl Asking {
         let mut asking = Self {
             key,
             from,
-            dialog: Dialog::new(call_id, means.random.token()),
+            dialog: Dialog::new(call_id, means.random.token()).with_stand_in(order.contact.as_deref()),
             stage: Stage::Asked,
             call: None,
             authenticator: means.options.authenticator(),

@@ -30,6 +30,7 @@ pub struct Dialog {
     local_tag: String,
     remote_tag: Option<String>,
     target: Option<String>,
+    stand_in: Option<String>,
     /// URIs, the first proxy first.
     routes: Vec<String>,
     cseq: u32,
@@ -44,10 +45,18 @@ impl Dialog {
             local_tag,
             remote_tag: None,
             target: None,
+            stand_in: None,
             routes: Vec::new(),
             cseq: 0,
             remote_cseq: None,
         }
+    }
+
+    /// The address that a registrar lists for the peer. Where its Contact is a GRUU (RFC 5627), which names no address and
+    /// which not every proxy can resolve, requests are for this one.
+    #[must_use]
+    pub fn with_stand_in(self, contact: Option<&str>) -> Self {
+        Self { stand_in: contact.filter(|uri| is_writable(uri) && !is_gruu(uri)).map(str::to_owned), ..self }
     }
 
     /// Its Call-ID.
@@ -110,7 +119,9 @@ impl Dialog {
     /// Request-URI and Route of the next request (section 12.2.1.1): to the peer's Contact as soon as that is known,
     /// else to this URI. A first proxy that is no loose router has its own URI put in front, and the peer's last.
     pub fn way(&self, first: &str) -> (String, Vec<Header>) {
-        let target = uri_text(self.target.as_deref().unwrap_or(first)).into_owned();
+        let target = self.target.as_deref().unwrap_or(first);
+        let target = self.stand_in.as_deref().filter(|_| is_gruu(target)).unwrap_or(target);
+        let target = uri_text(target).into_owned();
         let route = |uri: &String| header("Route", format!("<{uri}>"));
         match self.routes.split_first() {
             Some((strict, others)) if !is_loose_router(strict) => {
@@ -163,6 +174,11 @@ fn text(bytes: &[u8]) -> Option<String> {
 fn is_writable(uri: &str) -> bool {
     !uri.chars().any(char::is_control)
         && uri.split_once(':').is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty())
+}
+
+/// RFC 5627 section 5.1.
+fn is_gruu(uri: &str) -> bool {
+    Uri::parse(uri.as_bytes()).is_some_and(|uri| uri.params.get(b"gr").is_some())
 }
 
 fn is_loose_router(uri: &str) -> bool {
@@ -227,6 +243,26 @@ mod tests {
         assert_eq!(way(&dialog), ("sip:alice@192.0.2.7;x".to_owned(), routes));
         with(&answer("other", "Contact: <sip:x@192.0.2.9>\r\n"), |message| dialog.learn_from_answer(message));
         assert_eq!(way(&dialog).0, "sip:alice@192.0.2.7;x", "another fork is another dialog");
+    }
+
+    #[test]
+    fn a_peer_whose_contact_is_a_gruu_is_reached_at_the_address_that_its_registrar_lists() {
+        let gruu = "Contact: <sip:alice@example.com;gr=urn:uuid:1>\r\n";
+        for (listed, at) in [
+            (Some("sip:alice@192.0.2.7:5082"), "sip:alice@192.0.2.7:5082"),
+            (Some("sip:alice@example.com;gr=urn:uuid:2"), "sip:alice@example.com;gr=urn:uuid:1"),
+            (None, "sip:alice@example.com;gr=urn:uuid:1"),
+        ] {
+            let mut dialog = begun().with_stand_in(listed);
+            assert_eq!(way(&dialog).0, "sip:alice@example.com");
+            with(&answer("theirs", gruu), |message| dialog.learn_from_answer(message));
+            assert_eq!(way(&dialog).0, at);
+        }
+        let mut dialog = begun().with_stand_in(Some("sip:alice@192.0.2.7:5082"));
+        with(&answer("theirs", "Contact: <sip:alice@192.0.2.9>\r\n"), |message| {
+            dialog.learn_from_answer(message)
+        });
+        assert_eq!(way(&dialog).0, "sip:alice@192.0.2.9", "an address of its own is better");
     }
 
     #[test]
