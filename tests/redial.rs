@@ -470,7 +470,9 @@ fn a_busy_callee_is_called_when_it_is_idle_and_who_declines_is_not_busy() {
 #[test]
 fn a_phone_that_refuses_refer_is_recalled_and_its_kind_is_remembered() {
     let carols = IN_VAIN.replace("alice", "carol").replace("vain", "carols").replace("2.0", "3.0");
-    for refusal in [AskEnd::Refused { status: 501 }, AskEnd::Refused { status: 603 }, AskEnd::Silent] {
+    for refusal in
+        [501, 603, 408].map(|status| AskEnd::Refused { status }).into_iter().chain([AskEnd::Silent])
+    {
         let answer = |order: &AskOrder| match order.manner {
             Manner::Refer => vec![(0.5, AskEvent::Ended(refusal))],
             _ => vec![
@@ -497,6 +499,7 @@ fn a_phone_that_refuses_refer_is_recalled_and_its_kind_is_remembered() {
     for (way, end, outcome) in [
         (WayWanted::Refer, AskEnd::Refused { status: 501 }, "refused"),
         (WayWanted::Refer, AskEnd::Silent, "silent"),
+        (WayWanted::Refer, AskEnd::Refused { status: 408 }, "silent"),
         (WayWanted::Auto, AskEnd::Refused { status: 480 }, "refused"),
         (WayWanted::Auto, AskEnd::Undeliverable, "undeliverable"),
         (WayWanted::Recall, AskEnd::NotPickedUp { status: Some(486) }, "not-picked-up"),

@@ -701,11 +701,12 @@ impl Redialer {
                 self.wishes.edit(id, |wish| wish.state = State::Asked);
                 None
             }
-            AskEnd::Refused { .. } | AskEnd::Silent if self.refuses_refer(running, end) => {
+            _ if self.refuses_refer(running, end) => {
                 return self.ask(id, Manner::Recall);
             }
+            // So says a proxy to which the phone is silent.
+            AskEnd::Silent | AskEnd::Refused { status: 408 } => Some(Outcome::Silent),
             AskEnd::Refused { status } => Some(Outcome::Refused { status }),
-            AskEnd::Silent => Some(Outcome::Silent),
             AskEnd::NotPickedUp { .. } | AskEnd::HungUp => Some(Outcome::NotPickedUp),
             AskEnd::Undeliverable => Some(Outcome::Undeliverable),
         };
@@ -721,7 +722,8 @@ impl Redialer {
 
     /// Phones of its kind do not take REFER outside a dialog; `true` if this one is to be recalled now.
     fn refuses_refer(&mut self, running: &Running, end: AskEnd) -> bool {
-        let refuses = matches!(end, AskEnd::Silent | AskEnd::Refused { status: 403 | 405 | 489 | 501 | 603 });
+        let refuses =
+            matches!(end, AskEnd::Silent | AskEnd::Refused { status: 403 | 405 | 408 | 489 | 501 | 603 });
         if !refuses || running.manner != Manner::Refer || self.options.way != WayWanted::Auto {
             return false;
         }
