@@ -13,19 +13,18 @@
 
 #[path = "support/testbed/relay.rs"]
 mod relay;
+#[path = "support/testbed/soft_phone.rs"]
+mod soft_phone;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/testbed/mod.rs"]
 mod testbed;
 
-use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
 use support::{mirror, tunnels, wire};
 
 use mirror::Mirror;
 use relay::{Change, Relay};
+use soft_phone::{Answers, SoftPhone};
 use testbed::program::Program;
 use testbed::truth::{self, Lives};
 use testbed::{PBX, PRESENCE, Testbed};
@@ -124,11 +123,11 @@ fn cards_that_finish_frames_later_and_a_mirror_of_all_ports_change_nothing() {
 fn soft_phones_that_call_each_other_are_heard_over_udp_and_tcp() {
     let Some(testbed) = Testbed::up(&["--offloads"]) else { return };
     let listens = tap(&testbed, "span0", &[]);
-    let called = soft_phone(&testbed, "bob", "198.19.0.2", "tcp");
-    let caller = soft_phone(&testbed, "alice", "198.19.0.1", "udp");
+    let called = SoftPhone::baresip(&testbed, "bob", "198.19.0.2", "tcp", Answers::AtOnce);
+    let mut caller = SoftPhone::baresip(&testbed, "alice", "198.19.0.1", "udp", Answers::AtOnce);
     testbed.wait_for_log("pbx", "registered bob ");
     testbed.wait_for_log("pbx", "registered alice ");
-    dial(&testbed, "198.19.0.1", "sip:bob@example.com");
+    caller.dial(&testbed, "sip:bob@example.com");
     testbed.wait_for_log("pbx", "answered alice bob");
     std::thread::sleep(std::time::Duration::from_secs(1));
     // In order: it hangs up and unregisters.
@@ -138,43 +137,6 @@ fn soft_phones_that_call_each_other_are_heard_over_udp_and_tcp() {
     testbed.wait_for_log("pbx", "unregistered bob");
     let told = truth::of_lines(&listens.finish());
     assert_none("soft phones", &truth::differences(&truth_of(&testbed, 2), &told, TOLERANCE_S));
-}
-
-/// A baresip that registers, and answers whoever calls.
-fn soft_phone(testbed: &Testbed, user: &str, address: &str, transport: &str) -> Program {
-    let folder = testbed.folder().join(user);
-    fs::create_dir(&folder).unwrap();
-    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
-    write(
-        "config",
-        &format!(
-            "module_path /usr/lib/baresip/modules\nsip_listen {address}:5060\naudio_player aubridge,a\n\
-             audio_source aubridge,a\nmodule aubridge.so\nmodule g711.so\nmodule_tmp account.so\nmodule_app menu.so\n\
-             module_app ctrl_tcp.so\nctrl_tcp_listen {address}:4444\n"
-        ),
-    );
-    write("contacts", "");
-    write(
-        "accounts",
-        &format!(
-            "<sip:{user}@example.com;transport={transport}>;auth_pass=secret;answermode=auto;regint=60;\
-             outbound=\"sip:{PBX};transport={transport}\"\n"
-        ),
-    );
-    let mut command = testbed.command("phones", "baresip");
-    command.arg("-f").arg(&folder).arg("-v");
-    Program::start(user, &mut command)
-}
-
-/// Tells the soft phone there to call, by its own remote control: JSON in a netstring.
-fn dial(testbed: &Testbed, address: &'static str, whom: &str) {
-    let command = format!("{{\"command\":\"dial\",\"params\":\"{whom}\"}}");
-    testbed.at("phones", move || {
-        let mut control = TcpStream::connect((address, 4444)).unwrap();
-        write!(control, "{}:{command},", command.len()).unwrap();
-        // It answers when it has begun.
-        assert_ne!(control.read(&mut [0; 1_024]).unwrap(), 0);
-    });
 }
 
 /// The cable to the mirror port is out for ten seconds while people talk: how their calls ended nobody heard. Nothing is

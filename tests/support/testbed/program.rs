@@ -1,8 +1,8 @@
 //! A running program whose lines are read.
 //! In: a command. Out: its lines, one by one or all. Ended with the value. Knows nothing of what they mean.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use super::PATIENCE;
 pub struct Program {
     name: String,
     child: Child,
+    /// Where it is told what to do, if it is.
+    stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     said: Vec<String>,
 }
@@ -35,10 +37,23 @@ impl Program {
     /// # Panics
     /// It cannot be started.
     pub fn start(name: &str, command: &mut Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap_or_else(|error| {
-                panic!("{name} cannot be started ({error}): scripts/test installs it")
-            });
+        Self::spawn(name, command.stdin(Stdio::null()))
+    }
+
+    /// Starts one that is told what to do by [`Self::say`].
+    ///
+    /// # Panics
+    /// It cannot be started.
+    pub fn told(name: &str, command: &mut Command) -> Self {
+        Self::spawn(name, command.stdin(Stdio::piped()))
+    }
+
+    fn spawn(name: &str, command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} cannot be started ({error}): scripts/test installs it"));
+        let stdin = child.stdin.take();
         let out = child.stdout.take().expect("it was asked for");
         let (send, lines) = channel();
         std::thread::spawn(move || {
@@ -48,7 +63,16 @@ impl Program {
                 }
             }
         });
-        Self { name: name.to_owned(), child, lines, said: Vec::new() }
+        Self { name: name.to_owned(), child, stdin, lines, said: Vec::new() }
+    }
+
+    /// Tells it to do something, in a line.
+    ///
+    /// # Panics
+    /// It does not listen any more.
+    pub fn say(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("it is one that is told");
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("it listens");
     }
 
     /// Its process id.
@@ -80,8 +104,21 @@ impl Program {
     ///
     /// # Panics
     /// It fails, or does not end.
-    pub fn finish(mut self) -> Vec<String> {
+    pub fn finish(self) -> Vec<String> {
         self.terminate();
+        self.ended()
+    }
+
+    /// Tells it to end by this word, and gives all that it said.
+    ///
+    /// # Panics
+    /// It fails, or does not end.
+    pub fn leave(mut self, word: &str) -> Vec<String> {
+        self.say(word);
+        self.ended()
+    }
+
+    fn ended(mut self) -> Vec<String> {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
