@@ -13,6 +13,7 @@
 
 #[path = "support/testbed/relay.rs"]
 mod relay;
+#[allow(dead_code, reason = "the tests of redial use the rest")]
 #[path = "support/testbed/soft_phone.rs"]
 mod soft_phone;
 #[path = "support/mod.rs"]

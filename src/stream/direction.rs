@@ -230,9 +230,11 @@ impl Direction {
     }
 
     /// Hands on at once what comes too early, if it is one message or several, whole: whether what stands before it was lost
-    /// or is only late, what it says holds now. Returns whether it was.
+    /// or is only late, what it says holds now. Returns whether it was. A line end before the first of them may be a
+    /// keep-alive, or the end of the body of a message before it.
     fn hand_on_early(&mut self, sequence: u32, bytes: &[u8], context: &mut Context<'_>) -> bool {
-        if self.websocket.is_some() || !are_messages(bytes, context.message_bytes) {
+        let begins_with_line_end = content::keep_alive(bytes) > 0;
+        if self.websocket.is_some() || begins_with_line_end || !are_messages(bytes, context.message_bytes) {
             return false;
         }
         let start = sequence.wrapping_sub(self.next) as usize;

@@ -389,6 +389,20 @@ fn the_rest_of_a_message_behind_a_gap_is_none_whatever_it_begins_with() {
 }
 
 #[test]
+fn a_line_end_before_a_message_that_comes_early_may_be_the_last_of_a_body() {
+    let (one, other) = (message("one", "v=0\r\n"), message("other", ""));
+    let stream = [one.as_str(), other.as_str()].concat();
+    let (first, last) = stream.as_bytes().split_at(one.len() - 2);
+    let mut wire = Wire::new();
+    wire.syn(99);
+    wire.tcp(at(100, first.len()), last);
+    assert_eq!(wire.came(), vec![], "it begins with a line end");
+    wire.tcp(100, first);
+    assert_eq!(wire.came(), whole(&[&one, &other]));
+    assert_eq!(wire.noted(), vec![]);
+}
+
+#[test]
 fn a_gap_in_a_body_does_not_hide_the_message_behind_it() {
     let (one, two) = (message("one", &"x".repeat(100)), message("two", "end"));
     let both = format!("{one}{two}");
