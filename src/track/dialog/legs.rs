@@ -76,6 +76,13 @@ pub(super) struct Legs {
     pub ends_at: Due,
 }
 
+impl Legs {
+    /// There is news for them, or this call is not known to them yet.
+    pub(super) fn have_to_speak(&self) -> bool {
+        self.news.is_some() || !self.entered
+    }
+}
+
 /// The last proofs that the mirror lost messages, the oldest first.
 #[derive(Default)]
 pub(super) struct Losses(SmallVec<[Timestamp; PROOFS]>);

@@ -118,17 +118,17 @@ impl Dialogs {
             None if opens_a_call(heard) => self.open(heard, out, oddities),
             None => return,
         };
-        self.step(id, heard.frame, out, |call, context| call.handle(heard, context));
+        let speaks = self.step(id, heard.frame, out, |call, context| call.handle(heard, context));
         self.part_replaced(heard);
-        self.meet_other_leg(id, heard.at);
-        self.tell_other_legs(id, heard.frame, out);
+        if let Some(this) = speaks {
+            self.meet_other_leg(this, heard.at);
+            self.tell_other_legs(this, heard.frame, out);
+        }
     }
 
     /// A call that has just shown who calls whom may be the other leg of one that did so before.
-    fn meet_other_leg(&mut self, id: u32, now: Timestamp) {
-        let Some(call) = self.calls.get_mut(id) else { return };
-        let this = CallRef { id, born: call.born };
-        let Some(ends) = call.leg_ends() else { return };
+    fn meet_other_leg(&mut self, this: CallRef, now: Timestamp) {
+        let Some(ends) = self.calls.get_mut(this.id).and_then(Call::leg_ends) else { return };
         let candidates = self.legs.enter(this, &ends, now, self.limits.calls);
         let goes_on = |other: &&CallRef| self.leg(**other).is_some_and(Call::goes_on);
         let mut open = candidates.iter().filter(goes_on).copied();
@@ -146,8 +146,8 @@ impl Dialogs {
         self.calls.get(leg.id).filter(|call| call.born == leg.born)
     }
 
-    fn tell_other_legs(&mut self, id: u32, frame: FrameId, out: &mut Findings) {
-        let Some(legs) = self.calls.get_mut(id).map(|call| &mut call.legs) else { return };
+    fn tell_other_legs(&mut self, this: CallRef, frame: FrameId, out: &mut Findings) {
+        let Some(legs) = self.calls.get_mut(this.id).map(|call| &mut call.legs) else { return };
         let Some(news) = legs.news.take() else { return };
         let others = legs.others.clone();
         let mut open = others.into_iter().filter(|&other| self.leg(other).is_some_and(Call::goes_on));
@@ -182,17 +182,16 @@ impl Dialogs {
         }
     }
 
-    /// Lets one call do something, tells what came of it, and sets its next deadline or drops it.
+    /// Lets one call do something, tells what came of it, and sets its next deadline or drops it. Gives the call if it has
+    /// something to say to its other legs, which few messages bring about.
     fn step(
         &mut self,
         id: u32,
         frame: FrameId,
         out: &mut Findings,
         act: impl FnOnce(&mut Call, &mut Context<'_>),
-    ) {
-        let Some(call) = self.calls.get_mut(id) else {
-            return;
-        };
+    ) -> Option<CallRef> {
+        let call = self.calls.get_mut(id)?;
         let mut context = Context {
             now: out.at,
             frame,
@@ -208,10 +207,11 @@ impl Dialogs {
         call.tell(out);
         if call.is_over() {
             self.remove(id);
-        } else {
-            let next = call.next_deadline();
-            self.deadlines.set_lazily(&mut call.deadline, id, next);
+            return None;
         }
+        let next = call.next_deadline();
+        self.deadlines.set_lazily(&mut call.deadline, id, next);
+        call.legs.have_to_speak().then_some(CallRef { id, born: call.born })
     }
 
     fn open(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) -> u32 {
