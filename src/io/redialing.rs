@@ -12,7 +12,7 @@ use super::run::Sink;
 use crate::base::{CaptureEvent, Limits, Rules, Timestamp};
 use crate::config::RedialSection;
 use crate::redial::{RedialOptions, RedialTold, Redialer};
-use crate::tap::TapOutput;
+use crate::tap::{Tap, TapOutput};
 
 /// At the end phones have so long to be left in peace.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -56,9 +56,31 @@ impl Redialing {
         }
     }
 
+    /// Hands on all that the tap says, with the steps of wishes in their places; `last` is how far the capture has come. Says
+    /// whether there was anything. Whoever has no wishes does not pay for this: it stays out of the way of the others.
+    #[inline(never)]
+    pub(super) fn pass_on(
+        &mut self,
+        tap: &mut Tap,
+        last: Option<Timestamp>,
+        sink: &mut dyn Sink,
+    ) -> io::Result<bool> {
+        let mut said = false;
+        while let Some(output) = tap.poll_output() {
+            self.before(moment_of(&output), sink)?;
+            self.take(&output);
+            sink.take(output)?;
+            said = true;
+        }
+        if let Some(last) = last {
+            said |= self.reach(last, sink)?;
+        }
+        Ok(said)
+    }
+
     /// Something of this time is about to be said: what was before comes first. A timer comes before what it falls
     /// together with, what follows from a frame after all else that follows from it.
-    pub(super) fn before(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
+    fn before(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
         if at > self.moment {
             self.moment = at;
             self.decide();
@@ -79,7 +101,7 @@ impl Redialing {
     }
 
     /// Takes in what the tap found out.
-    pub(super) fn take(&mut self, output: &TapOutput) {
+    fn take(&mut self, output: &TapOutput) {
         match output {
             TapOutput::Observed(attributed) => self.redialer.handle(attributed),
             TapOutput::Capture(event) => self.redialer.handle_capture(event),
@@ -95,7 +117,7 @@ impl Redialing {
     }
 
     /// The tap has said all up to this time. Says whether there was anything to tell.
-    pub(super) fn reach(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<bool> {
+    fn reach(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<bool> {
         self.decide();
         if self.redialer.poll_timeout().is_some_and(|due| due <= at) {
             self.redialer.handle_timeout(at);
@@ -166,6 +188,18 @@ impl Redialing {
             sink.redial(&told)?;
         }
         Ok(said)
+    }
+}
+
+/// When what the tap says happened.
+fn moment_of(output: &TapOutput) -> Timestamp {
+    match output {
+        TapOutput::Change(change) => change.at,
+        TapOutput::Oddity { at, .. } => *at,
+        TapOutput::Capture(event) => event.at,
+        TapOutput::Message(message) => message.at,
+        TapOutput::Observed(attributed) => attributed.observation.at,
+        TapOutput::Nobodys(observation) => observation.at,
     }
 }
 

@@ -138,33 +138,17 @@ impl Run {
 
     fn drain(&mut self, sink: &mut dyn Sink) -> io::Result<bool> {
         let mut said = false;
+        if let Some(redial) = &mut self.redial {
+            said = redial.pass_on(&mut self.tap, self.last, sink)?;
+        }
         while let Some(output) = self.tap.poll_output() {
-            if let Some(redial) = &mut self.redial {
-                redial.before(moment_of(&output), sink)?;
-                redial.take(&output);
-            }
             sink.take(output)?;
             said = true;
-        }
-        if let (Some(redial), Some(last)) = (&mut self.redial, self.last) {
-            said |= redial.reach(last, sink)?;
         }
         sink.idle()?;
         if said && self.visible == Visible::AtOnce {
             sink.flush()?;
         }
         Ok(said)
-    }
-}
-
-/// When what the tap says happened.
-fn moment_of(output: &TapOutput) -> Timestamp {
-    match output {
-        TapOutput::Change(change) => change.at,
-        TapOutput::Oddity { at, .. } => *at,
-        TapOutput::Capture(event) => event.at,
-        TapOutput::Message(message) => message.at,
-        TapOutput::Observed(attributed) => attributed.observation.at,
-        TapOutput::Nobodys(observation) => observation.at,
     }
 }
