@@ -12,6 +12,7 @@
 
 #[allow(dead_code, reason = "the other benches use the rest")]
 mod cpu;
+mod ear;
 #[allow(dead_code, reason = "the other bench uses the rest")]
 mod floor;
 mod live {
@@ -31,6 +32,7 @@ mod live {
 }
 #[allow(dead_code, reason = "the other benches use the rest")]
 mod report;
+mod speech;
 #[path = "../support/testbed/mod.rs"]
 mod testbed;
 #[allow(dead_code, reason = "the other benches use the rest")]
@@ -43,15 +45,15 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
-use serde_json::json;
 
+use ear::Ear;
 use live::flood::{Flood, Listener, Taken, pour};
-use live::heard::{Cause, Ear, Heard, Rival};
+use live::heard::{Cause, Heard, Rival};
 use live::memory;
 use live::office::{Office, now_s};
 use live::verdict::{Changes, Seconds, changes, seconds};
 use live::view::View;
-use report::{Column, Table, median, percentile_ms};
+use report::{Column, Run, Shape, Table, median, percentile_ms};
 use testbed::program::Program;
 use testbed::{PRESENCE, Testbed, truth};
 
@@ -192,30 +194,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
         tables.push(soak(&flooded));
     }
-    if arguments.json {
-        let tables: Vec<_> = tables.iter().map(Table::json).collect();
-        let version = env!("CARGO_PKG_VERSION");
-        let report = json!({
-            "version": version, "machine": machine, "load_before": load, "quick": is_quick, "tables": tables,
-        });
-        println!("{report}");
-        return Ok(());
-    }
-    if arguments.markdown {
-        println!("On {machine}:\n");
-        for table in &tables {
-            println!("{}", table.markdown());
-        }
-        return Ok(());
-    }
-    println!("offhook {}, {machine}", env!("CARGO_PKG_VERSION"));
-    println!("Load average before it began: {load:.2}. Other work on the machine disturbs delays most.");
-    if is_quick {
-        println!("Quick: this shows that the bench works, not how fast anything is.");
-    }
-    for table in &tables {
-        println!("\n{table}");
-    }
+    let shape = Shape::of(arguments.json, arguments.markdown);
+    report::show(&tables, shape, Run { machine: &machine, load, is_quick });
     Ok(())
 }
 
@@ -236,7 +216,7 @@ struct Day {
 
 fn office(arguments: &Arguments, size: &Size) -> Result<Option<Day>> {
     let Some(testbed) = Testbed::up(&["--pua", "--in-memory"]) else { return Ok(None) };
-    let ear = Ear::open(&testbed);
+    let ear = Ear::<Heard>::open(&testbed, &[ear::MIRROR, ear::FROM_TAP]);
     let mut command = testbed.command("tap", &arguments.offhook);
     let server = format!("sip:{PRESENCE}");
     command.args(["tap", "-i", "span0", "--format", "jsonl", "--publish", &server]);

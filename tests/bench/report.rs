@@ -74,6 +74,72 @@ fn width(title: &str) -> usize {
     title.chars().count().max(6)
 }
 
+/// For whom it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// People at a terminal.
+    Text,
+    /// Programs: one JSON object.
+    Json,
+    /// A README.
+    Markdown,
+}
+
+impl Shape {
+    /// As options say it; at most one of them is given.
+    pub const fn of(is_json: bool, is_markdown: bool) -> Self {
+        match (is_json, is_markdown) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Markdown,
+            (false, false) => Self::Text,
+        }
+    }
+}
+
+/// Under which circumstances it was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// Processor and the like, in words.
+    pub machine: &'a str,
+    /// The load average before it began.
+    pub load: f64,
+    /// Too little was done to say how fast anything is.
+    pub is_quick: bool,
+}
+
+/// Writes it all on standard output.
+pub fn show(tables: &[Table], shape: Shape, run: Run<'_>) {
+    let version = env!("CARGO_PKG_VERSION");
+    let Run { machine, load, is_quick } = run;
+    match shape {
+        Shape::Json => {
+            let tables: Vec<_> = tables.iter().map(Table::json).collect();
+            let report = json!({
+                "version": version, "machine": machine, "load_before": load, "quick": is_quick, "tables": tables,
+            });
+            println!("{report}");
+        }
+        Shape::Markdown => {
+            println!("On {machine}:\n");
+            for table in tables {
+                println!("{}", table.markdown());
+            }
+        }
+        Shape::Text => {
+            println!("offhook {version}, {machine}");
+            println!(
+                "Load average before it began: {load:.2}. Other work on the machine disturbs delays most."
+            );
+            if is_quick {
+                println!("Quick: this shows that the bench works, not how fast anything is.");
+            }
+            for table in tables {
+                println!("\n{table}");
+            }
+        }
+    }
+}
+
 /// `1,234,567` and `0.25`; `–` for none.
 pub fn written(number: Option<f64>, decimals: usize) -> String {
     let Some(number) = number else { return "–".to_owned() };

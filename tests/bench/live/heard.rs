@@ -3,19 +3,15 @@
 //! Kamailio's PUBLISH is seen on the mirror, as it leaves the PBX; offhook's as it leaves the tap.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use memchr::memmem;
-use pcap::Capture;
 
+use crate::ear::Hears;
+use crate::speech::user;
 use crate::testbed::truth::Lives;
-use crate::testbed::{PATIENCE, PBX, TAP, Testbed};
+use crate::testbed::{PBX, TAP};
 use crate::wire;
 
 /// Who publishes.
@@ -55,7 +51,7 @@ pub struct Heard {
     streams: BTreeMap<(String, u16, u16), (f64, Vec<u8>)>,
 }
 
-impl Heard {
+impl Hears for Heard {
     fn frame(&mut self, at_s: f64, bytes: &[u8]) {
         let Ok(packet) = LaxSlicedPacket::from_ethernet(bytes) else { return };
         let Some(LaxNetSlice::Ipv4(ip)) = &packet.net else { return };
@@ -69,6 +65,16 @@ impl Heard {
         }
     }
 
+    fn add(&mut self, other: Self) {
+        self.answered.extend(other.answered);
+        self.hung_up.extend(other.hung_up);
+        self.registered.extend(other.registered);
+        self.published.extend(other.published);
+        self.requests.extend(other.requests);
+    }
+}
+
+impl Heard {
     /// What is too long for a datagram goes over TCP, and may need two segments: it counts from the first.
     fn segment(&mut self, at_s: f64, flow: (String, u16, u16), bytes: &[u8]) {
         if bytes.is_empty() {
@@ -142,14 +148,6 @@ impl Heard {
         }
     }
 
-    fn add(&mut self, other: Self) {
-        self.answered.extend(other.answered);
-        self.hung_up.extend(other.hung_up);
-        self.registered.extend(other.registered);
-        self.published.extend(other.published);
-        self.requests.extend(other.requests);
-    }
-
     /// How many requests one sent.
     pub fn requests(&self, of: Rival) -> usize {
         self.requests.keys().filter(|(rival, _)| *rival == of).count()
@@ -196,77 +194,4 @@ impl Heard {
         }
         delays
     }
-}
-
-/// The user of the first `sip:` URI in a text.
-fn user(text: &str) -> String {
-    let rest = text.split("sip:").nth(1).unwrap_or_default();
-    rest.split(['@', ';', '>', ' ']).next().unwrap_or_default().to_owned()
-}
-
-/// Listens at both interfaces until it is told to stop.
-pub struct Ear {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Result<Heard>>>,
-}
-
-impl Ear {
-    /// Begins.
-    pub fn open(testbed: &Testbed) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (ready, is_ready) = channel();
-        let threads = [("span0", pcap::Direction::In), ("eth0", pcap::Direction::Out)]
-            .map(|(interface, direction)| {
-                let (stop, ready) = (Arc::clone(&stop), ready.clone());
-                testbed.spawn("tap", move || listen(interface, direction, &stop, &ready))
-            })
-            .into();
-        // Both; one that fails says so when it is closed.
-        let _ = (is_ready.recv_timeout(PATIENCE), is_ready.recv_timeout(PATIENCE));
-        Self { stop, threads }
-    }
-
-    /// What was heard.
-    ///
-    /// # Errors
-    /// An interface could not be listened to, or frames were lost.
-    pub fn close(self) -> Result<Heard> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut heard = Heard::default();
-        for thread in self.threads {
-            match thread.join() {
-                Ok(one) => heard.add(one?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        Ok(heard)
-    }
-}
-
-fn listen(
-    interface: &'static str,
-    direction: pcap::Direction,
-    stop: &AtomicBool,
-    ready: &Sender<()>,
-) -> Result<Heard> {
-    let capture = Capture::from_device(interface)?.promisc(true).snaplen(65_535).timeout(10);
-    let mut capture = capture.buffer_size(32 << 20).open()?.setnonblock()?;
-    capture.direction(direction)?;
-    capture.filter("port 5060", true)?;
-    let _ = ready.send(());
-    let mut heard = Heard::default();
-    while !stop.load(Ordering::Relaxed) {
-        match capture.next_packet() {
-            Ok(packet) => {
-                let at = packet.header.ts;
-                heard.frame(at.tv_sec as f64 + at.tv_usec as f64 / 1e6, packet.data);
-            }
-            // What comes is stamped by the kernel: nothing is lost by looking late.
-            Err(pcap::Error::TimeoutExpired) => std::thread::sleep(Duration::from_millis(20)),
-            Err(error) => return Err(error).context(interface),
-        }
-    }
-    let lost = capture.stats()?.dropped;
-    anyhow::ensure!(lost == 0, "{lost} frames were lost at {interface}");
-    Ok(heard)
 }

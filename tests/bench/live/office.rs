@@ -1,7 +1,7 @@
 //! A few hundred phones at the testbed, each at an address of its own.
 //! In: how many, a seed. Out: what each knows to have been so. Knows nothing of what they say: see [`super::phone`].
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::phone::{Phone, user};
 use crate::testbed::truth::Lives;
-use crate::testbed::{PBX, Testbed};
+use crate::testbed::{PBX, Testbed, phone_address};
 
 /// After the last call the phones stay so long.
 const REST_S: f64 = 4.0;
@@ -54,8 +54,7 @@ pub fn now_s() -> f64 {
 fn live(count: usize, seed: u64, stop: &AtomicBool) -> Result<Lives> {
     let mut phones = Vec::new();
     for number in 0..count {
-        let place = number + 1;
-        let address: SocketAddr = format!("198.19.{}.{}:5060", place / 250, place % 250).parse()?;
+        let address = phone_address(number);
         let socket = UdpSocket::bind(address).with_context(|| format!("the phone at {address}"))?;
         socket.connect((PBX, 5060))?;
         socket.set_nonblocking(true)?;

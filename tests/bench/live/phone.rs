@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use offhook::base::{Limits, Random};
-use offhook::sip::digest::{DigestChallenge, DigestSession, DigestUser};
 use offhook::sip::{Method, Scanner, SipMessage};
 
+use crate::speech::{self, fields, response, text, uri_of};
 use crate::testbed::truth::{Moment, Session, Status};
 use crate::wire;
 
@@ -256,14 +256,7 @@ impl Phone {
     }
 
     fn request(&self, method: &str, uri: &str, branch: &str, head: &str, body: &str) -> Vec<u8> {
-        let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        format!(
-            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch={branch};rport\r\nMax-Forwards: 70\r\n{head}\
-             User-Agent: Exampletel 300\r\n{content}Content-Length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )
-        .into_bytes()
+        speech::request(self.address, (method, uri), branch, head, ("application/sdp", body))
     }
 
     fn session_description(&self) -> String {
@@ -392,11 +385,7 @@ impl Phone {
     }
 
     fn credentials(&mut self, message: &SipMessage<'_>, method: &str, uri: &str) -> Option<String> {
-        let challenge = DigestChallenge::strongest(message.challenges())?;
-        let user = DigestUser { user: self.user.clone(), password: "secret".to_owned() };
-        let mut session = DigestSession::new(challenge, self.random.token());
-        let name = session.header_name();
-        Some(format!("{name}: {}\r\n", session.answer(&user, method, uri)))
+        speech::credentials(message, &self.user, (method, uri), &mut self.random)
     }
 
     fn registered(&mut self, now_s: f64, bytes: &[u8], message: &SipMessage<'_>, status: u16) {
@@ -532,29 +521,4 @@ fn dialog_head(call: &Call, method: &str) -> String {
         "{routes}From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} {method}\r\n",
         call.local, call.remote, call.call_id, call.cseq
     )
-}
-
-/// The response to a request, with To as it is here.
-fn response(request: &[u8], status: &str, to: &str, more: &str, body: &str) -> Vec<u8> {
-    let mut out = format!("SIP/2.0 {status}\r\n").into_bytes();
-    wire::copy(request, &[b"Via: ", b"Record-Route: ", b"From: ", b"Call-ID: ", b"CSeq: "], &mut out);
-    out.extend(format!("To: {to}\r\n{more}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes());
-    out
-}
-
-fn text(message: &[u8], name: &[u8]) -> String {
-    String::from_utf8_lossy(wire::field(message, name).unwrap_or_default()).into_owned()
-}
-
-/// All of a name, in their order.
-fn fields(message: &[u8], name: &[u8]) -> Vec<String> {
-    let mut lines = Vec::new();
-    wire::copy(message, &[name], &mut lines);
-    let lines = String::from_utf8_lossy(&lines).into_owned();
-    lines.lines().filter_map(|line| line.get(name.len()..)).map(|value| value.trim().to_owned()).collect()
-}
-
-/// `<sip:bob@192.0.2.12:5060>;expires=30` → what is in the brackets.
-fn uri_of(value: &str) -> String {
-    value.split(['<', '>']).nth(1).unwrap_or(value).to_owned()
 }

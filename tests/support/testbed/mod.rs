@@ -15,6 +15,7 @@ pub mod program;
 pub mod truth;
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,6 +34,13 @@ pub const PBX: &str = "198.18.0.10";
 pub const TAP: &str = "198.18.0.30";
 /// Each begins so, and then says whose it is.
 const PREFIX: &str = "oh-";
+
+/// Where a phone is, as `scripts/testbed` numbers them from 0; any process in its namespace may have any of the addresses.
+pub fn phone_address(number: usize) -> SocketAddr {
+    let place = (number + 1) % 62_500;
+    let [high, low] = [place / 250, place % 250].map(|part| part as u8);
+    SocketAddr::from(([198, 19, high, low], 5_060))
+}
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
