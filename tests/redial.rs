@@ -342,10 +342,10 @@ fn callers_are_asked_oldest_first_and_spaced_out_and_a_busy_callee_is_waited_for
         "101.000 alice>bob dialled",
         "101.100 carol>bob waits callee",
         "103.000 alice>bob closed talked",
-        "120.000 carol>bob asked refer",
-        "120.010 carol>bob accepted 202",
-        "120.020 carol>bob progress 100",
-        "124.000 carol>bob progress 200",
+        "122.000 carol>bob asked refer",
+        "122.010 carol>bob accepted 202",
+        "122.020 carol>bob progress 100",
+        "126.000 carol>bob progress 200",
     ];
     assert_eq!(told, expected);
 }

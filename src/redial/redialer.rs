@@ -28,8 +28,8 @@ const REFERRED_WITHIN: Duration = Duration::from_secs(64);
 const MOST_PER_PARTY: usize = 100;
 /// Kinds of phones of which it is remembered that they refuse REFER.
 const MOST_AGENTS: usize = 1_024;
-/// Callees of which it is remembered when somebody was last asked for them.
-const MOST_TURNS: usize = 4_096;
+/// Callees for whom there is a pause at once.
+const MOST_PAUSES: usize = 4_096;
 
 /// What was counted so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,8 +68,8 @@ pub struct Redialer {
     touched: BTreeSet<u64>,
     pace: Pace,
     running: BTreeMap<AskId, Running>,
-    /// When somebody was last asked for a callee.
-    turns: HashMap<Aor, Timestamp>,
+    /// Callees for whom nobody is asked until then, and why.
+    pauses: HashMap<Aor, (Timestamp, WaitsFor)>,
     /// Callers that were asked for a callee: until when a call is the one that they were asked for.
     referred: HashMap<(Aor, Aor), Timestamp>,
     /// Kinds of phones that refuse REFER outside a dialog.
@@ -98,7 +98,7 @@ impl Redialer {
             touched: BTreeSet::new(),
             pace: Pace::new(options.per_minute, options.per_caller_per_h),
             running: BTreeMap::new(),
-            turns: HashMap::new(),
+            pauses: HashMap::new(),
             referred: HashMap::new(),
             refusing: HashMap::new(),
             last_wish: 0,
@@ -490,10 +490,14 @@ impl Redialer {
         }
     }
 
-    /// Those who were refused because it was busy are asked a moment later.
+    /// Those who wait for it are asked a moment later.
     fn became_idle(&mut self, aor: &Aor, evidence: &Evidence) {
         let idle_at = Some(self.now.after_s(self.options.after_busy_s));
-        for id in self.wishes.for_callee(aor) {
+        let ids = self.wishes.for_callee(aor);
+        if !ids.is_empty() {
+            self.pause(aor, self.options.after_busy_s, WaitsFor::Callee);
+        }
+        for id in ids {
             self.wishes.edit(id, |wish| {
                 // That its own call is over is no sign.
                 let other = wish.because.call_id != evidence.call_id;
@@ -576,9 +580,8 @@ impl Redialer {
         if !self.phones.is_there(caller, now) {
             return Some((WaitsFor::CallerRegistration, None));
         }
-        let turn = self.turns.get(callee).map(|at| at.after_s(self.options.spacing_s));
-        if let Some(turn) = turn.filter(|&at| at > now) {
-            return Some((WaitsFor::Turn, Some(turn)));
+        if let Some(&(until, why)) = self.pauses.get(callee).filter(|(until, _)| *until > now) {
+            return Some((why, Some(until)));
         }
         self.pace.not_before(caller, now).map(|at| (WaitsFor::Rate, Some(at)))
     }
@@ -601,7 +604,7 @@ impl Redialer {
         let again = matches!(wish.state, State::Asking(_));
         self.asked += 1;
         self.pace.asked(&caller, self.now);
-        self.note_turn(&callee);
+        self.pause(&callee, self.options.spacing_s, WaitsFor::Turn);
         self.note_referred(&caller, &callee);
         let state = match self.options.dry_run {
             true => State::Asked,
@@ -637,13 +640,15 @@ impl Redialer {
         id
     }
 
-    fn note_turn(&mut self, callee: &Aor) {
-        let (now, spacing_s) = (self.now, self.options.spacing_s);
-        if self.turns.len() >= MOST_TURNS {
-            self.turns.retain(|_, at| at.after_s(spacing_s) > now);
+    /// Nobody is asked for this callee for so long.
+    fn pause(&mut self, callee: &Aor, seconds: u32, why: WaitsFor) {
+        let now = self.now;
+        if self.pauses.len() >= MOST_PAUSES {
+            self.pauses.retain(|_, (until, _)| *until > now);
         }
-        if self.turns.len() < MOST_TURNS || self.turns.contains_key(callee) {
-            self.turns.insert(callee.clone(), now);
+        if self.pauses.len() < MOST_PAUSES || self.pauses.contains_key(callee) {
+            let pause = self.pauses.entry(callee.clone()).or_insert((now, why));
+            *pause = (*pause).max((now.after_s(seconds), why));
         }
     }
 

@@ -133,13 +133,13 @@ impl BackBy {
 }
 
 /// Why a caller is not asked yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WaitsFor {
     /// Its phone is in a call, or is being asked for another wish.
     Caller,
     /// It is not registered.
     CallerRegistration,
-    /// The callee is in a call.
+    /// The callee is in a call, or was just now.
     Callee,
     /// Another caller of the same callee was asked just now.
     Turn,

@@ -61,7 +61,7 @@ fn waits_in_words(reason: WaitsFor, callee: &str) -> String {
     match reason {
         WaitsFor::Caller => "it is in use".to_owned(),
         WaitsFor::CallerRegistration => "it is not registered".to_owned(),
-        WaitsFor::Callee => format!("{callee} is in a call"),
+        WaitsFor::Callee => format!("{callee} is in a call, or was just now"),
         WaitsFor::Turn => "another caller was asked just now".to_owned(),
         WaitsFor::Rate => "as many phones as may be were asked already".to_owned(),
     }
