@@ -503,6 +503,12 @@ fn a_phone_that_refuses_refer_is_recalled_and_its_kind_is_remembered() {
         (WayWanted::Auto, AskEnd::Refused { status: 480 }, "refused"),
         (WayWanted::Auto, AskEnd::Undeliverable, "undeliverable"),
         (WayWanted::Recall, AskEnd::NotPickedUp { status: Some(486) }, "not-picked-up"),
+        (WayWanted::Recall, AskEnd::NotPickedUp { status: Some(603) }, "not-picked-up"),
+        // It did not even ring.
+        (WayWanted::Recall, AskEnd::NotPickedUp { status: Some(407) }, "refused"),
+        (WayWanted::Recall, AskEnd::NotPickedUp { status: Some(488) }, "refused"),
+        (WayWanted::Recall, AskEnd::NotPickedUp { status: Some(408) }, "silent"),
+        (WayWanted::Recall, AskEnd::NotPickedUp { status: None }, "silent"),
         (WayWanted::Recall, AskEnd::HungUp, "not-picked-up"),
         (WayWanted::Recall, AskEnd::Refused { status: 501 }, "refused"),
     ] {
@@ -510,6 +516,15 @@ fn a_phone_that_refuses_refer_is_recalled_and_its_kind_is_remembered() {
         let told =
             told_by(RedialOptions { way, ..live() }, &format!("{BOB_LEFT}{IN_VAIN}{BACK}"), answer, 115.0);
         assert_eq!(told.last().unwrap(), &format!("100.501 alice>bob closed {outcome}"));
+    }
+    // One that rang was not silent, whoever gave up.
+    for status in [None, Some(408), Some(500)] {
+        let answer = |_: &AskOrder| {
+            vec![(0.1, AskEvent::Ringing), (0.5, AskEvent::Ended(AskEnd::NotPickedUp { status }))]
+        };
+        let options = RedialOptions { way: WayWanted::Recall, ..live() };
+        let told = told_by(options, &format!("{BOB_LEFT}{IN_VAIN}{BACK}"), answer, 115.0);
+        assert_eq!(told.last().unwrap(), "100.501 alice>bob closed not-picked-up");
     }
 }
 

@@ -98,7 +98,7 @@ pub enum AskEnd {
     },
     /// No final response to the REFER; to an INVITE no response at all.
     Silent,
-    /// The phone that was recalled was not picked up: it was refused there, or rang in vain.
+    /// The phone that was recalled was not picked up: it was refused there or on the way, or rang in vain.
     NotPickedUp {
         /// The final response, if it was not we who gave up.
         status: Option<u16>,

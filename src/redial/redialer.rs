@@ -51,6 +51,8 @@ struct Running {
     phone: Aor,
     manner: Manner,
     user_agent: Option<Arc<str>>,
+    /// It said that it rings.
+    rang: bool,
 }
 
 /// See the module. Observations of one frame or moment go in by [`Self::handle`], then [`Self::flush`] decides: what a frame
@@ -165,8 +167,9 @@ impl Redialer {
     /// Takes in what became of an asking.
     pub fn handle_ask(&mut self, now: Timestamp, id: AskId, event: AskEvent) {
         self.handle_timeout(now);
-        let Some(running) = self.running.get(&id) else { return };
+        let Some(running) = self.running.get_mut(&id) else { return };
         let wish = running.wish;
+        running.rang |= event == AskEvent::Ringing;
         let is_current = self.wishes.get(wish).is_some_and(|wish| wish.is_asked());
         match event {
             AskEvent::Ringing if is_current => self.tell(wish, Step::Ringing),
@@ -636,7 +639,7 @@ impl Redialer {
             contact: binding.map(|binding| Arc::clone(&binding.contact)),
             flow: binding.and_then(|binding| binding.flow),
         });
-        self.running.insert(id, Running { wish, phone: phone.clone(), manner, user_agent });
+        self.running.insert(id, Running { wish, phone: phone.clone(), manner, user_agent, rang: false });
         id
     }
 
@@ -712,6 +715,7 @@ impl Redialer {
             // So says a proxy to which the phone is silent.
             AskEnd::Silent | AskEnd::Refused { status: 408 } => Some(Outcome::Silent),
             AskEnd::Refused { status } => Some(Outcome::Refused { status }),
+            AskEnd::NotPickedUp { status } if !running.rang => Some(never_rang(status)),
             AskEnd::NotPickedUp { .. } | AskEnd::HungUp => Some(Outcome::NotPickedUp),
             AskEnd::Undeliverable => Some(Outcome::Undeliverable),
         };
@@ -814,4 +818,15 @@ fn restored(kept: KeptWish) -> Option<Wish> {
 
 fn matches_any<'a>(patterns: &[String], mut texts: impl Iterator<Item = &'a str>) -> bool {
     texts.any(|text| patterns.iter().any(|pattern| matches_pattern(pattern.as_bytes(), text.as_bytes())))
+}
+
+/// What it means that a recall ended so at a phone that did not say that it rings: most final responses are no person's.
+const fn never_rang(status: Option<u16>) -> Outcome {
+    match status {
+        // What answered was a proxy, which heard nothing either.
+        None | Some(408) => Outcome::Silent,
+        // Busy, declined, not to be disturbed.
+        Some(480 | 486 | 487 | 600 | 603) => Outcome::NotPickedUp,
+        Some(status) => Outcome::Refused { status },
+    }
 }

@@ -167,14 +167,14 @@ pub enum Outcome {
     Talked,
     /// The caller's phone accepted the REFER, and no more was wanted.
     Asked,
-    /// The phone refused.
+    /// The phone refused, or the PBX did, before the phone rang.
     Refused {
         /// How.
         status: u16,
     },
-    /// The phone was rung, and nobody picked it up, or somebody hung up before it could be asked.
+    /// The phone was rung, and nobody picked it up, or it was declined or busy, or somebody hung up before it could be asked.
     NotPickedUp,
-    /// The phone did not answer.
+    /// The phone did not answer, nor did it ring.
     Silent,
     /// The phone could not be reached.
     Undeliverable,
