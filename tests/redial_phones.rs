@@ -26,13 +26,21 @@ use testbed::{PBX, TAP, Testbed};
 /// Where the phones are.
 const ALICE: &str = "198.19.0.1";
 const BOB: &str = "198.19.0.2";
+const CAROL: &str = "198.19.0.3";
+/// What the PBX says when offhook rings Alice's phone through it.
+const RECALLED: &str = "invite offhook alice";
 
-/// offhook on the mirror port, with redial on and these keys beside it.
+/// offhook on the mirror port, with redial on and these keys beside it. It asks in the name of a user of the PBX's.
 fn redial(testbed: &Testbed, keys: &str) -> Program {
+    redial_as(testbed, "sip:offhook@example.com", "secret", keys)
+}
+
+/// The same, with this address and password.
+fn redial_as(testbed: &Testbed, from: &str, password: &str, keys: &str) -> Program {
     let config = testbed.folder().join("redial.toml");
     let text = format!(
         "domains = [\"example.com\"]\n[redial]\nenabled = true\nserver = \"sip:{PBX};transport=udp\"\n\
-         local = \"udp:{TAP}:5070\"\nuser = \"offhook\"\npassword = \"secret\"\n{keys}"
+         local = \"udp:{TAP}:5070\"\nfrom = \"{from}\"\nuser = \"offhook\"\npassword = \"{password}\"\n{keys}"
     );
     fs::write(&config, text).unwrap();
     let mut command = testbed.command("tap", env!("CARGO_BIN_EXE_offhook"));
@@ -86,6 +94,7 @@ fn baresip_is_recalled_and_calls() {
     assert_eq!(told[..6], expected, "{told:#?}");
     assert!(told.contains(&"accepted 202".to_owned()), "{told:#?}");
     assert_eq!(told.last().unwrap(), "closed talked", "{told:#?}");
+    assert!(testbed.log("pbx").contains(RECALLED), "it did not go by the PBX:\n{}", testbed.log("pbx"));
     alice.finish();
     bob.finish();
 }
@@ -102,6 +111,52 @@ fn linphonec_is_recalled_and_calls() {
     assert_eq!(told.last().unwrap(), "closed talked", "{told:#?}");
     alice.finish();
     bob.finish();
+}
+
+/// Without the PBX in between. linphone's Contact names no address; where its REGISTER came from does.
+#[test]
+fn soft_phones_are_recalled_directly_and_call() {
+    let phones: [fn(&Testbed) -> SoftPhone; 2] = [
+        |testbed| SoftPhone::baresip(testbed, "alice", ALICE, "udp", Answers::AtOnce),
+        |testbed| SoftPhone::linphonec(testbed, "alice"),
+    ];
+    for phone in phones {
+        let Some(testbed) = Testbed::up(&[]) else { return };
+        let mut listens = redial(&testbed, "route = \"direct\"\n");
+        let mut alice = phone(&testbed);
+        let bob = wish_of(&testbed, &mut alice, &mut listens);
+        let told = steps(&listens.finish());
+        assert_eq!(told[2..6], ["asked refer", "asked recall", "ringing", "picked-up"], "{told:#?}");
+        assert_eq!(told.last().unwrap(), "closed talked", "{told:#?}");
+        assert!(!testbed.log("pbx").contains(RECALLED), "it went by the PBX:\n{}", testbed.log("pbx"));
+        alice.finish();
+        bob.finish();
+    }
+}
+
+/// Once a phone of a kind has refused REFER, phones of that kind are rung at once.
+#[test]
+fn a_kind_of_phone_that_refused_once_is_recalled_at_once() {
+    let Some(testbed) = Testbed::up(&[]) else { return };
+    let mut listens = redial(&testbed, "spacing_s = 0\n");
+    let mut alice = SoftPhone::baresip(&testbed, "alice", ALICE, "udp", Answers::AtOnce);
+    let bob = wish_of(&testbed, &mut alice, &mut listens);
+    bob.finish();
+    testbed.wait_for_log("pbx", "unregistered bob ");
+    let mut carol = SoftPhone::baresip(&testbed, "carol", CAROL, "udp", Answers::AtOnce);
+    testbed.wait_for_log("pbx", "registered carol ");
+    carol.dial(&testbed, "sip:bob@example.com");
+    listens.wait_for("that Carol wishes", |line| line.contains("\"step\":\"wished\""));
+    let bob = SoftPhone::baresip(&testbed, "bob", BOB, "udp", Answers::AtOnce);
+    listens.wait_for("that the wish is over", |line| line.contains("\"step\":\"closed\""));
+    let lines = listens.finish();
+    let hers: Vec<_> = lines.into_iter().filter(|line| line.contains("\"wish\":2,")).collect();
+    let told = steps(&hers);
+    assert_eq!(told[2..5], ["asked recall", "ringing", "picked-up"], "{told:#?}");
+    assert_eq!(told.last().unwrap(), "closed talked", "{told:#?}");
+    for phone in [alice, bob, carol] {
+        phone.finish();
+    }
 }
 
 /// Nobody picks up: the phone rings no longer than it may, and is left in peace.
@@ -203,6 +258,22 @@ fn a_phone_that_challenges_refer_is_answered() {
     assert_eq!(told.last().unwrap(), "closed talked", "{told:#?}");
 }
 
+/// Whom the PBX does not believe, it lets ask nobody. Only the password is another than in the tests above.
+#[test]
+fn a_pbx_that_wants_other_credentials_refuses() {
+    for way in ["refer", "recall"] {
+        let Some(testbed) = Testbed::up(&[]) else { return };
+        let keys = format!("way = \"{way}\"\n");
+        let mut listens = redial_as(&testbed, "sip:offhook@example.com", "wrong", &keys);
+        let mut alice = SoftPhone::baresip(&testbed, "alice", ALICE, "udp", Answers::AtOnce);
+        let bob = wish_of(&testbed, &mut alice, &mut listens);
+        let told = steps(&listens.finish());
+        assert_eq!(told[2..], [format!("asked {way}"), "closed refused 407".to_owned()], "{told:#?}");
+        alice.finish();
+        bob.finish();
+    }
+}
+
 /// Without the PBX in between; over as soon as the phone has said that it will call, and no NOTIFY is sent.
 #[test]
 fn a_phone_is_referred_directly_until_it_accepts() {
@@ -212,20 +283,25 @@ fn a_phone_is_referred_directly_until_it_accepts() {
     assert_eq!(told, expected);
 }
 
-/// A phone that is switched off without a word: nothing answers at its address, though the PBX knows it still.
+/// A phone that is switched off without a word: nothing answers at its address, though the PBX knows it still. When that
+/// has waited long enough, it says so (408), whichever way was tried.
 #[test]
 fn a_phone_that_is_silent_is_told_of_as_such() {
     const AUTHENTICATION: &str = "[authentication username=alice password=secret]";
-    let Some(testbed) = Testbed::up(&[]) else { return };
-    let mut listens = redial(&testbed, "way = \"refer\"\n");
-    run(sipp(&testbed, "register", ALICE, &format!("{ALICE};alice;60;{AUTHENTICATION}")));
-    bob_leaves(&testbed);
-    run(sipp(&testbed, "in-vain", ALICE, &format!("{ALICE};alice;bob;{AUTHENTICATION}")));
-    listens.wait_for("that Alice wishes", |line| line.contains("\"step\":\"wished\""));
-    let bob = SoftPhone::baresip(&testbed, "bob", BOB, "udp", Answers::AtOnce);
-    // When the PBX has waited long enough, it says so: 408.
-    listens.wait_for("that the wish is over", |line| line.contains("\"step\":\"closed\""));
-    let told = steps(&listens.finish());
-    assert_eq!(told[2..], ["asked refer", "closed silent"], "{told:#?}");
-    bob.finish();
+    for (keys, expected) in [
+        ("way = \"refer\"\n", &["asked refer", "closed silent"][..]),
+        ("", &["asked refer", "asked recall", "closed silent"]),
+    ] {
+        let Some(testbed) = Testbed::up(&[]) else { return };
+        let mut listens = redial(&testbed, keys);
+        run(sipp(&testbed, "register", ALICE, &format!("{ALICE};alice;60;{AUTHENTICATION}")));
+        bob_leaves(&testbed);
+        run(sipp(&testbed, "in-vain", ALICE, &format!("{ALICE};alice;bob;{AUTHENTICATION}")));
+        listens.wait_for("that Alice wishes", |line| line.contains("\"step\":\"wished\""));
+        let bob = SoftPhone::baresip(&testbed, "bob", BOB, "udp", Answers::AtOnce);
+        listens.wait_for("that the wish is over", |line| line.contains("\"step\":\"closed\""));
+        let told = steps(&listens.finish());
+        assert_eq!(told[2..], *expected, "{told:#?}");
+        bob.finish();
+    }
 }

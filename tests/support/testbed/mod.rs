@@ -146,6 +146,13 @@ impl Testbed {
 
 impl Drop for Testbed {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The end of it: why a test failed is rarely far from there.
+            let log = self.log("pbx");
+            let lines: Vec<_> = log.lines().collect();
+            let from = lines.len().saturating_sub(40);
+            eprintln!("The PBX said last:\n{}", lines.get(from..).unwrap_or_default().join("\n"));
+        }
         let _ = script(&self.name).arg("down").status();
     }
 }
