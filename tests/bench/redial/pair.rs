@@ -6,9 +6,11 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use offhook::base::{Limits, Random};
 use offhook::sip::{Method, Scanner, SipMessage};
 
@@ -152,6 +154,7 @@ impl Phone {
     fn open(number: usize) -> Result<Self> {
         let address = phone_address(number);
         let socket = UdpSocket::bind(address).with_context(|| format!("the phone at {address}"))?;
+        socket.set_nonblocking(true)?;
         Ok(Self {
             user: format!("user{number}"),
             address,
@@ -280,19 +283,24 @@ impl Phone {
 
     /// A datagram that comes until then.
     fn receive(&self, until: Instant) -> Result<Option<(Vec<u8>, SocketAddr)>> {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
-        }
-        self.socket.set_read_timeout(Some(left))?;
         let mut bytes = vec![0; 65_535];
-        match self.socket.recv_from(&mut bytes) {
-            Ok((length, from)) => {
-                bytes.truncate(length);
-                Ok(Some((bytes, from)))
+        loop {
+            match self.socket.recv_from(&mut bytes) {
+                Ok((length, from)) => {
+                    bytes.truncate(length);
+                    return Ok(Some((bytes, from)));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(None),
-            Err(error) => Err(error.into()),
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            // The socket's own timeout is so coarse that pairs would wake together.
+            let wait_ms = u16::try_from(left.as_millis()).unwrap_or(u16::MAX).saturating_add(1);
+            let _ =
+                poll(&mut [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)], PollTimeout::from(wait_ms));
         }
     }
 
