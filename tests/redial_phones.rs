@@ -241,11 +241,10 @@ fn sipp_is_referred(scenario: &str, keys: &str) -> Option<Vec<String>> {
 #[test]
 fn sipp_is_referred_and_calls() {
     let Some(told) = sipp_is_referred("refer", "") else { return };
-    let expected = ["wished refused 480", "back registered", "asked refer", "accepted 202"];
-    assert_eq!(told[..4], expected, "{told:#?}");
+    assert_eq!(told[..3], ["wished refused 480", "back registered", "asked refer"], "{told:#?}");
     // What the phone says and what the mirror shows come by two ways.
-    for step in ["progress 100", "dialled"] {
-        assert!(told[4..].contains(&step.to_owned()), "{told:#?}");
+    for step in ["accepted 202", "progress 100", "dialled"] {
+        assert!(told[3..].contains(&step.to_owned()), "{told:#?}");
     }
     assert_eq!(told.last().unwrap(), "closed talked", "{told:#?}");
 }
@@ -254,7 +253,8 @@ fn sipp_is_referred_and_calls() {
 #[test]
 fn a_phone_that_challenges_refer_is_answered() {
     let Some(told) = sipp_is_referred("refer-challenged", "way = \"refer\"\n") else { return };
-    assert_eq!(told[2..4], ["asked refer", "accepted 202"], "{told:#?}");
+    assert_eq!(told[2], "asked refer", "{told:#?}");
+    assert!(told[3..].contains(&"accepted 202".to_owned()), "{told:#?}");
     assert_eq!(told.last().unwrap(), "closed talked", "{told:#?}");
 }
 
