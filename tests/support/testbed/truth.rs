@@ -50,11 +50,16 @@ pub type Lives = BTreeMap<String, Vec<Moment>>;
 /// A line is not as `tests/testbed/pbx.cfg` writes it.
 pub fn of_log(log: &str) -> Lives {
     let mut lives = Lives::new();
-    for line in log.lines() {
-        let Some((_, line)) = line.split_once(": truth ") else { continue };
+    let events = log.lines().filter_map(|line| line.split_once(": truth ")).map(|(_, line)| {
         let words: Vec<&str> = line.split(' ').collect();
         let [at_s, what, one, other, ..] = words[..] else { panic!("not a line of truth: {line}") };
         let at_s: f64 = at_s.parse().expect("seconds");
+        (at_s, what, one, other)
+    });
+    let mut events: Vec<_> = events.collect();
+    // The PBX's processes write when they come to it.
+    events.sort_by(|one, other| one.0.total_cmp(&other.0));
+    for (at_s, what, one, other) in events {
         let mut becomes = |user: &str, change: &dyn Fn(Status) -> Status| {
             let life = lives.entry(user.to_owned()).or_default();
             let nothing = Status { online: false, session: Session::Idle };
