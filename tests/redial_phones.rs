@@ -138,7 +138,7 @@ fn soft_phones_are_recalled_directly_and_call() {
 #[test]
 fn a_kind_of_phone_that_refused_once_is_recalled_at_once() {
     let Some(testbed) = Testbed::up(&[]) else { return };
-    let mut listens = redial(&testbed, "spacing_s = 0\n");
+    let mut listens = redial(&testbed, "spacing_s = 0\nafter_busy_s = 0\n");
     let mut alice = SoftPhone::baresip(&testbed, "alice", ALICE, "udp", Answers::AtOnce);
     let bob = wish_of(&testbed, &mut alice, &mut listens);
     bob.finish();
