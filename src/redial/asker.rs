@@ -123,6 +123,7 @@ impl Asker {
         let means = Means {
             random: Random::new(options.seed),
             options,
+            proxies: BTreeMap::new(),
             flights: Flights::default(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),

@@ -789,6 +789,26 @@ fn a_bye_that_is_challenged_is_sent_again_with_credentials() {
 }
 
 #[test]
+fn what_a_proxy_asked_once_it_is_told_at_once_and_what_a_phone_asked_stays_with_it() {
+    let asks = [
+        ("Proxy-Authenticate", 407, "Proxy-Authorization", true),
+        ("WWW-Authenticate", 401, "Authorization", false),
+    ];
+    for (field, status, answer, is_told) in asks {
+        let (user, password) = (Some("offhook".to_owned()), Some("secret".to_owned()));
+        let mut scene = Scene::of(AskerOptions { user, password, ..AskerOptions::default() }, Manner::Refer);
+        scene.answer("REFER", status, "alice", &format!("{field}: Digest realm=\"a\", nonce=\"b\"\r\n"), "");
+        assert!(scene.field("REFER", answer).contains("realm=\"a\""));
+        let elsewhere = Hop { remote: "192.0.2.99:5060".parse().unwrap(), ..hop() };
+        for (id, hop, is_told) in [(2, hop(), is_told), (3, elsewhere, false)] {
+            scene.asker.handle_order(START, super::world::order(id, Manner::Refer), Reach { hop, ..reach() });
+            let refer = String::from_utf8(scene.asker.poll_transmit().unwrap().bytes).unwrap();
+            assert_eq!(refer.contains(&format!("\r\n{answer}: ")), is_told, "{refer}");
+        }
+    }
+}
+
+#[test]
 fn silence_goes_nowhere_without_an_address_that_one_can_send_to() {
     let sdp = |address: &str| format!("v=0\r\nc=IN IP4 {address}\r\nm=audio 6000 RTP/AVP 0\r\n");
     for (address, sent) in [("192.0.2.7", true), ("0.0.0.0", false), ("224.0.0.1", false)] {

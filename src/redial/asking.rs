@@ -22,13 +22,14 @@
 //!              └────────────────────────────────────────────────────►└──────┘
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::asker::{AskerCounters, AskerOptions, MediaCommand};
 use super::recall::{Call, Heard};
 use super::{AskEnd, AskEvent, AskId, AskOrder, Manner, Reach};
-use crate::base::{Random, Timestamp, Transmit};
+use crate::base::{Hop, Random, Timestamp, Transmit};
 use crate::sip::authenticator::{Attempt, Authenticator};
 use crate::sip::dialog::{Dialog, own_contact, own_uri};
 use crate::sip::flights::{Flight, Flights, Loss};
@@ -43,9 +44,15 @@ const LINGER: Duration = Duration::from_secs(32);
 /// Characters of a callee's name that a phone's display is given.
 const MAX_NAME: usize = 48;
 
+/// Next hops whose challenges are remembered.
+const MAX_PROXIES: usize = 64;
+
 /// What all askings share.
 pub(super) struct Means {
     pub(super) options: AskerOptions,
+    /// What next hops wanted to know (407), by their addresses: whoever asked once is told at once the next time. What a phone
+    /// wanted to know (401) stays with its asking.
+    pub(super) proxies: BTreeMap<SocketAddr, Authenticator>,
     pub(super) random: Random,
     pub(super) flights: Flights,
     pub(super) transmits: VecDeque<Transmit>,
@@ -55,6 +62,42 @@ pub(super) struct Means {
 }
 
 impl Means {
+    /// The one for what this next hop wants to know. At the bound another one's is forgotten.
+    fn proxy(&mut self, hop: Hop) -> &mut Authenticator {
+        if self.proxies.len() >= MAX_PROXIES && !self.proxies.contains_key(&hop.remote) {
+            self.proxies.pop_first();
+        }
+        self.proxies.entry(hop.remote).or_insert_with(|| self.options.authenticator())
+    }
+
+    /// Takes a challenge, `own` those of the phone; `true` if it is to be answered by sending again.
+    pub(super) fn accept(
+        &mut self,
+        hop: Hop,
+        own: &mut Authenticator,
+        attempt: &mut Attempt,
+        response: &SipMessage<'_>,
+    ) -> bool {
+        let mut random = Random::new(self.random.next());
+        match response.status() {
+            Some(407) => self.proxy(hop).accept(attempt, response, &mut random),
+            _ => own.accept(attempt, response, &mut random),
+        }
+    }
+
+    /// What the next hop, and the phone, want to know of a request.
+    pub(super) fn credentials(
+        &mut self,
+        hop: Hop,
+        own: &mut Authenticator,
+        method: &str,
+        uri: &str,
+    ) -> Vec<Header> {
+        let mut headers = self.proxy(hop).headers(method, uri);
+        headers.extend(own.headers(method, uri));
+        headers
+    }
+
     /// RFC 3261 section 8.1.1.7: the magic cookie.
     pub(super) fn branch(&mut self) -> String {
         format!("z9hG4bK{}", self.random.token())
@@ -329,7 +372,8 @@ impl Asking {
             Purpose::Bye(_) => true,
             Purpose::Cancel => false,
         };
-        if is_wanted && self.authenticator.accept(&mut cargo.attempt, response, &mut means.random) {
+        let hop = self.reach.hop;
+        if is_wanted && means.accept(hop, &mut self.authenticator, &mut cargo.attempt, response) {
             self.send(now, cargo.purpose, cargo.attempt, means);
             return;
         }
@@ -377,7 +421,7 @@ impl Asking {
         ];
         headers.extend(routes);
         headers.extend(more);
-        headers.extend(self.authenticator.headers(method.name(), &uri));
+        headers.extend(means.credentials(hop, &mut self.authenticator, method.name(), &uri));
         headers.push(user_agent());
         match write::request(written_method, &uri, headers, b"") {
             Ok(bytes) => self.let_off(now, (method, &branch, bytes), Cargo { purpose, attempt }, means),

@@ -162,7 +162,7 @@ impl Asking {
         };
         call.begun = self.dialog.clone();
         call.cseq = head.cseq;
-        call.credentials = self.authenticator.headers("INVITE", &head.uri);
+        call.credentials = means.credentials(hop, &mut self.authenticator, "INVITE", &head.uri);
         let mut fields = vec![contact, header("Allow", ALLOW)];
         fields.extend(call.credentials.iter().cloned());
         fields.extend([user_agent(), header("Content-Type", "application/sdp")]);
@@ -235,7 +235,7 @@ impl Asking {
         };
         match giving_up {
             Some(end) => self.end(now, end, means),
-            None if self.authenticator.accept(&mut call.attempt, response, &mut means.random) => {
+            None if means.accept(self.reach.hop, &mut self.authenticator, &mut call.attempt, response) => {
                 if let Stage::Ringing { heard, .. } = &mut self.stage {
                     *heard = Heard::Something.max(*heard);
                 }
