@@ -57,6 +57,7 @@ type Answer<'a> = Box<dyn FnMut(&AskOrder) -> Vec<(f64, AskEvent)> + 'a>;
 
 /// A tap with redial beside it, and phones that answer as they are told to.
 struct Story<'a> {
+    now: Timestamp,
     tap: Tap,
     redialer: Redialer,
     answer: Answer<'a>,
@@ -65,12 +66,14 @@ struct Story<'a> {
     records: Vec<WishRecord>,
     orders: Vec<AskOrder>,
     withdrawn: usize,
+    end_of_withdrawn: AskEnd,
 }
 
 impl<'a> Story<'a> {
     fn new(options: RedialOptions, answer: impl FnMut(&AskOrder) -> Vec<(f64, AskEvent)> + 'a) -> Self {
         let limits = Limits::default();
         Self {
+            now: Timestamp::EPOCH,
             tap: Tap::new(TapOptions { trace_observations: true, ..TapOptions::default() }, limits.clone()),
             redialer: Redialer::new(options, &limits),
             answer: Box::new(answer),
@@ -79,11 +82,18 @@ impl<'a> Story<'a> {
             records: Vec::new(),
             orders: Vec::new(),
             withdrawn: 0,
+            end_of_withdrawn: AskEnd::NotPickedUp { status: None },
         }
     }
 
     /// What a ladder's frames, and these events of the capture, bring about until `until`.
     fn hear(&mut self, calls: &str, events: &[(f64, CaptureChange)], until: f64) {
+        let events: Vec<_> = events.iter().map(|(when, what)| (*when, "span", *what)).collect();
+        self.hear_at(calls, &events, until);
+    }
+
+    /// The same where several interfaces are heard.
+    fn hear_at(&mut self, calls: &str, events: &[(f64, &str, CaptureChange)], until: f64) {
         let ladder = Ladder::parse("redial", &format!("{PARTIES}{calls}")).unwrap();
         let mut events = events.iter().peekable();
         for (number, captured) in (1..).zip(&wire::frames(&ladder).unwrap()) {
@@ -94,23 +104,24 @@ impl<'a> Story<'a> {
                 bytes: &captured.bytes,
                 wire_length: captured.bytes.len(),
             };
-            while let Some((when, what)) = events.next_if(|(when, _)| at(*when) <= frame.at) {
-                self.happens(at(*when), *what);
+            while let Some((when, interface, what)) = events.next_if(|(when, ..)| at(*when) <= frame.at) {
+                self.happens(at(*when), interface, *what);
             }
             self.reach(frame.at);
+            self.now = frame.at;
             self.tap.handle(&frame);
             self.drain();
         }
-        for (when, what) in events {
-            self.happens(at(*when), *what);
+        for (when, interface, what) in events {
+            self.happens(at(*when), interface, *what);
         }
         self.reach(at(until));
     }
 
-    fn happens(&mut self, at: Timestamp, what: CaptureChange) {
+    fn happens(&mut self, at: Timestamp, interface: &str, what: CaptureChange) {
         self.reach(at);
         let counts = FrameCounts::default();
-        self.tap.handle_capture(&CaptureEvent { at, interface: "span".into(), what, counts });
+        self.tap.handle_capture(&CaptureEvent { at, interface: interface.into(), what, counts });
         self.drain();
     }
 
@@ -121,6 +132,7 @@ impl<'a> Story<'a> {
             let due =
                 [answer, self.tap.poll_timeout(), self.redialer.poll_timeout()].into_iter().flatten().min();
             let Some(now) = due.filter(|&at| at <= until) else { break };
+            self.now = self.now.max(now);
             self.tap.handle_timeout(now);
             self.drain();
             self.redialer.handle_timeout(now);
@@ -142,9 +154,8 @@ impl<'a> Story<'a> {
             }
         }
         self.redialer.flush();
-        let mut now = Timestamp::EPOCH;
+        let now = self.now;
         while let Some(told) = self.redialer.poll_told() {
-            now = told.at;
             self.told.push(in_words(&told));
         }
         self.records.extend(std::iter::from_fn(|| self.redialer.poll_record()));
@@ -162,7 +173,7 @@ impl<'a> Story<'a> {
         while let Some(id) = self.redialer.poll_withdrawal() {
             self.withdrawn += 1;
             self.coming.retain(|(_, of, _)| *of != id);
-            self.coming.push_front((now, id, AskEvent::Ended(AskEnd::NotPickedUp { status: None })));
+            self.coming.push_front((now, id, AskEvent::Ended(self.end_of_withdrawn)));
         }
     }
 }
@@ -573,8 +584,8 @@ fn a_callee_that_is_waited_for_is_probed_and_its_answer_counts() {
         }
         _ => accepts(order),
     };
-    let told = told_by(options, &format!("{BOB_LEFT}{IN_VAIN}"), answer, 92.015);
-    assert_eq!(told[1..3], ["92.010 alice>bob back probe", "92.010 alice>bob asked refer"]);
+    let told = told_by(options, &format!("{BOB_LEFT}{IN_VAIN}"), answer, 93.015);
+    assert_eq!(told[1..3], ["93.010 alice>bob back probe", "93.010 alice>bob asked refer"]);
 }
 
 #[test]
@@ -600,4 +611,113 @@ fn the_list_survives_a_restart_and_nobody_is_asked_twice() {
     assert_eq!(second.told, expected);
     let made = second.redialer.counters();
     assert_eq!((made.open, made.wished, made.outcomes), (0, 0, vec![("expired", 2)]));
+}
+
+/// Between the REFER that a phone refused and the recall the world may have changed: nobody is rung for somebody who is gone.
+#[test]
+fn a_recall_after_a_refused_refer_waits_for_what_any_asking_waits_for() {
+    let answer = |order: &AskOrder| match order.manner {
+        Manner::Refer => vec![(32.0, AskEvent::Ended(AskEnd::Silent))],
+        _ => vec![(0.1, AskEvent::Ringing)],
+    };
+    let gone = "110.000 bob unregisters\n200.000 bob registers\n";
+    let told = told_by(live(), &format!("{BOB_LEFT}{IN_VAIN}{BACK}{gone}"), answer, 201.0);
+    let expected = [
+        "100.001 alice>bob asked refer",
+        "132.001 alice>bob gone",
+        "200.001 alice>bob back registered",
+        "200.001 alice>bob asked recall",
+        "200.101 alice>bob ringing",
+    ];
+    assert_eq!(told[2..], expected);
+    let options = RedialOptions { per_caller_per_h: 1, ..live() };
+    let told = told_by(options, &format!("{BOB_LEFT}{IN_VAIN}{BACK}"), answer, 201.0);
+    assert_eq!(told[3..], ["132.001 alice>bob waits rate"]);
+}
+
+/// A REFER that we take back ourselves says nothing of the phone.
+#[test]
+fn a_kind_of_phone_is_not_taken_to_refuse_what_was_withdrawn() {
+    let options = RedialOptions { cancel_codes: vec!["sip:77@*".to_owned()], ..live() };
+    let code = "105.000 [code] alice -> pbx INVITE sip:77@example.com\n105.010 [code] pbx -> alice 404\n";
+    let later = IN_VAIN.replace("vain", "later").replace("2.0", "151.0");
+    let calls =
+        format!("{BOB_LEFT}{IN_VAIN}{BACK}{code}150.000 bob unregisters\n{later}160.000 bob registers\n");
+    let mut story = Story::new(options, |_| Vec::new());
+    story.end_of_withdrawn = AskEnd::Silent;
+    story.hear(&calls, &[], 161.0);
+    assert_eq!(story.told.last().unwrap(), "160.001 alice>bob asked refer");
+}
+
+/// What a run's end takes back is no refusal either, and nobody is asked any more.
+#[test]
+fn at_the_end_of_a_run_nobody_is_asked() {
+    let mut story = Story::new(live(), |_| Vec::new());
+    story.hear(&format!("{BOB_LEFT}{IN_VAIN}{BACK}"), &[], 101.0);
+    story.redialer.stop();
+    let id = story.orders[0].id;
+    story.redialer.handle_ask(at(101.0), id, AskEvent::Ended(AskEnd::Silent));
+    story.reach(at(4_000.0));
+    assert_eq!(story.told.last().unwrap(), "3602.010 alice>bob closed expired");
+    assert_eq!(story.orders.len(), 1);
+}
+
+/// Alice is probed for Carol's wish when she herself is to be asked.
+#[test]
+fn who_is_probed_can_be_asked_and_an_answer_serves_all_who_wait() {
+    let options = RedialOptions { probe_s: 30, ..live() };
+    let calls = format!(
+        "{BOB_LEFT}{IN_VAIN}50.000 alice unregisters\n51.000 [hers] carol -> pbx INVITE alice\n\
+         51.010 [hers] pbx -> carol 480\n51.012 [hers] carol -> pbx ACK\n90.000 alice registers\n95.000 bob registers\n"
+    );
+    let answer = |order: &AskOrder| match order.manner {
+        Manner::Probe => vec![(32.0, AskEvent::Ended(AskEnd::Silent))],
+        _ => Vec::new(),
+    };
+    let told = told_by(options.clone(), &calls, answer, 95.5);
+    assert!(told.contains(&"95.001 alice>bob asked refer".to_owned()), "{told:#?}");
+    // Carol waits for Bob as well; Alice's wish, by which he was probed, is over when he answers.
+    let carols = IN_VAIN.replace("alice", "carol").replace("vain", "carols").replace("2.0", "3.0");
+    let code = "35.000 [code] alice -> pbx INVITE sip:77@example.com\n35.010 [code] pbx -> alice 404\n";
+    let options = RedialOptions { cancel_codes: vec!["sip:77@*".to_owned()], ..options };
+    let answer = |order: &AskOrder| match order.manner {
+        Manner::Probe => vec![(5.0, AskEvent::Ended(AskEnd::There { status: 200 }))],
+        _ => Vec::new(),
+    };
+    let told = told_by(options, &format!("{BOB_LEFT}{IN_VAIN}{carols}{code}"), answer, 38.0);
+    assert_eq!(told[3..], ["37.010 carol>bob back probe", "37.010 carol>bob asked refer"]);
+}
+
+/// While Alice's phone is recalled, somebody else calls her too: that call is no part of it.
+#[test]
+fn a_call_that_comes_in_during_a_recall_counts_as_a_call() {
+    let options = RedialOptions { way: WayWanted::Recall, ..live() };
+    let calls = format!(
+        "{BOB_LEFT}{IN_VAIN}4.000 carol unregisters\n5.000 [hers] alice -> pbx INVITE carol\n\
+         5.010 [hers] pbx -> alice 480\n5.012 [hers] alice -> pbx ACK\n{BACK}\
+         100.100 [ours] pbx -> alice INVITE\n100.200 [ours] alice -> pbx 180\n\
+         101.000 [other] bob -> pbx -> alice INVITE\n101.100 [other] alice -> pbx -> bob 180\n\
+         102.000 [ours] pbx -> alice CANCEL\n102.001 [ours] alice -> pbx 200 CANCEL\n102.002 [ours] alice -> pbx 487 INVITE\n\
+         110.000 carol registers\n"
+    );
+    let answer = |_: &AskOrder| {
+        vec![(0.2, AskEvent::Ringing), (2.0, AskEvent::Ended(AskEnd::NotPickedUp { status: None }))]
+    };
+    let told = told_by(options, &calls, answer, 111.0);
+    assert_eq!(told.last().unwrap(), "110.001 alice>carol waits caller", "{told:#?}");
+}
+
+/// As long as one interface is blind, the capture is.
+#[test]
+fn of_several_interfaces_all_must_see() {
+    let late =
+        "3000.000 alice registers\n3700.000 [a] alice -> pbx INVITE bob\n3700.005 [a] pbx -> alice 480\n";
+    let blind = CaptureChange::Blind { why: Blindness::Drops, since: Timestamp::EPOCH };
+    let mut story = Story::new(live(), nobody_asks);
+    story.hear_at(
+        late,
+        &[(0.5, "span1", blind), (0.6, "span2", blind), (0.7, "span2", CaptureChange::Seeing)],
+        3_701.0,
+    );
+    assert_eq!(story.told, [""; 0]);
 }

@@ -28,7 +28,7 @@ const ALICE: &str = "198.19.0.1";
 const BOB: &str = "198.19.0.2";
 const CAROL: &str = "198.19.0.3";
 /// What the PBX says when offhook rings Alice's phone through it.
-const RECALLED: &str = "invite offhook alice";
+const RECALLED: &str = "answered offhook alice";
 
 /// offhook on the mirror port, with redial on and these keys beside it. It asks in the name of a user of the PBX's.
 fn redial(testbed: &Testbed, keys: &str) -> Program {

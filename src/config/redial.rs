@@ -185,7 +185,8 @@ impl RedialTable {
             Some(UntilWord::Talking) => Until::Talking,
             None => options.until,
         };
-        let shortest = self.min_watch_s.as_ref().map(Spanned::span);
+        let span = |said: &Option<Spanned<u32>>| said.as_ref().map(Spanned::span);
+        let (shortest, longest) = (span(&self.min_watch_s), span(&self.max_watch_s));
         let numbers = [
             (self.watch_s, &mut options.watch_s, WATCH_S, " s"),
             (self.min_watch_s, &mut options.min_watch_s, WATCH_S, " s"),
@@ -211,8 +212,18 @@ impl RedialTable {
             }
             options.probe_s = probe_s.into_inner();
         }
-        if let Some(span) = shortest.filter(|_| options.min_watch_s > options.max_watch_s) {
-            place.wrong(&span, &format!("is above `max_watch_s`, {} s", options.max_watch_s));
+        let both_may_be =
+            [options.min_watch_s, options.max_watch_s].iter().all(|watch_s| WATCH_S.contains(watch_s));
+        if both_may_be && options.min_watch_s > options.max_watch_s {
+            match (shortest, longest) {
+                (Some(span), _) => {
+                    place.wrong(&span, &format!("is above `max_watch_s`, {} s", options.max_watch_s))
+                }
+                (None, Some(span)) => {
+                    place.wrong(&span, &format!("is below `min_watch_s`, {} s", options.min_watch_s))
+                }
+                (None, None) => {}
+            }
         }
         options.allow = patterns(self.allow, place);
         options.deny = patterns(self.deny, place);
@@ -500,6 +511,7 @@ mod tests {
             ("local = \"192.0.2.30\"", "`redial.local` names no place to listen: "),
             ("server = \"http://example.com\"", "`redial.server` names no server: "),
             ("watch_s = 1", "`redial.watch_s` must be from 10 to 604800 s"),
+            ("max_watch_s = 300", "`redial.max_watch_s` is below `min_watch_s`, 600 s"),
             ("min_watch_s = 90000", "`redial.min_watch_s` is above `max_watch_s`, 86400 s"),
             ("max_watch_s = 0", "`redial.max_watch_s` must be from 10 to 604800 s"),
             ("after_busy_s = 601", "`redial.after_busy_s` must be from 0 to 600 s"),

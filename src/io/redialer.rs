@@ -63,8 +63,9 @@ struct Inbox {
 
 impl Inbox {
     fn tell(&mut self, id: AskId, event: AskEvent) {
-        if self.events.len() >= MOST_EVENTS {
-            self.events.pop_front();
+        // How it goes may be left out; that it ended, of which there is one for each order, may not.
+        if self.events.len() >= MOST_EVENTS && matches!(event, AskEvent::Progress { .. }) {
+            return;
         }
         self.events.push_back((id, event));
     }
@@ -94,7 +95,7 @@ impl Shared {
 const MOST_ORDERS: usize = 1_024;
 /// Withdrawals find room beside them.
 const MOST_REQUESTS: usize = 2 * MOST_ORDERS;
-/// Events that wait to be polled; the oldest make room.
+/// Events that wait to be polled; beyond that, how a call goes is not told.
 const MOST_EVENTS: usize = 1 << 16;
 /// The proxy's addresses are believed for so long.
 const ADDRESSES_BELIEVED: Duration = Duration::from_secs(300);

@@ -142,6 +142,7 @@ impl Redialing {
 
     /// Leaves every phone in peace, and says what became of askings that were under way.
     pub(super) fn end(&mut self, now: Timestamp, sink: &mut dyn Sink) -> io::Result<bool> {
+        self.redialer.stop();
         if let Some(voice) = &mut self.voice {
             voice.finish(FAREWELL);
         }

@@ -680,6 +680,14 @@ fn a_network_that_delivers_nothing_is_told_at_once() {
 }
 
 #[test]
+fn a_phone_whose_tag_cannot_be_written_is_given_up_at_once() {
+    let mut scene = Scene::plain(Manner::Recall);
+    scene.answer("INVITE", 200, "al\u{1}ice", ALICE, "");
+    assert_eq!(scene.events(), [Ended(AskEnd::Undeliverable)]);
+    assert!(scene.last("ACK").is_none());
+}
+
+#[test]
 fn what_cannot_be_written_ends_at_once() {
     for (manner, uri) in [(Manner::Refer, "sip:a\r\nX: 1"), (Manner::Recall, ""), (Manner::Probe, "rubbish")]
     {

@@ -281,7 +281,8 @@ impl Asking {
     /// When [`Self::handle_timeout`] is due.
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
         let of_stage = match self.stage {
-            Stage::Ringing { giving_up: Some(_), .. } | Stage::Asked => None,
+            Stage::Asked => None,
+            Stage::Ringing { until, giving_up: Some(_), .. } => Some(until.after(LINGER)),
             Stage::Ringing { until, .. } | Stage::Following { until, .. } => Some(until),
             Stage::Talking { refer_at } => Some(refer_at),
             Stage::Over { until } => Some(until).filter(|_| self.awaits_nothing()),
@@ -302,6 +303,10 @@ impl Asking {
         match self.stage {
             Stage::Ringing { until, heard, giving_up: None } if until <= now => {
                 self.give_up(now, heard.end_in_vain(), means);
+            }
+            // Its INVITE should have had its end long ago.
+            Stage::Ringing { until, giving_up: Some(end), .. } if until.after(LINGER) <= now => {
+                self.end(now, end, means);
             }
             Stage::Talking { refer_at } if refer_at <= now => {
                 self.stage = Stage::Asked;

@@ -10,6 +10,9 @@ use crate::identity::Attributed;
 use crate::sip::{Aor, OWN_RECALL_PREFIX};
 use crate::track::{DialogFact, DialogState, EndId, Engagement, Side};
 
+/// Nobody is in more calls at once, all phones taken together.
+const MOST_PER_AOR: usize = 32;
+
 /// One live end.
 struct LiveEnd {
     aor: Aor,
@@ -27,6 +30,8 @@ struct LiveEnd {
 pub(super) enum EndChange {
     /// The end is new here.
     Began,
+    /// So it is, and it is the phone that we ring.
+    BeganForUs,
     /// It was known.
     Went,
 }
@@ -44,8 +49,8 @@ impl Ends {
         Self { ends: HashMap::new(), by_aor: HashMap::new(), most }
     }
 
-    /// Takes in a fact about an end. `rung` says that we are ringing this AOR's phone just now: the first call that it gets
-    /// then is ours, whatever Call-ID a PBX in between gave it.
+    /// Takes in a fact about an end. `rung` says that we are ringing this AOR's phone just now, and that this was not seen yet:
+    /// the call that it gets then is ours, whatever Call-ID a PBX in between gave it.
     pub(super) fn handle(&mut self, attributed: &Attributed, fact: &DialogFact, rung: bool) -> EndChange {
         let known = self.ends.contains_key(&fact.end);
         if fact.state == DialogState::Terminated || attributed.withdrawn {
@@ -63,7 +68,11 @@ impl Ends {
         if self.ends.len() >= self.most {
             return EndChange::Went;
         }
-        let rings_for_us = rung && fact.side == Side::Called;
+        let ids = self.by_aor.get(&attributed.aor).map_or(0, SmallVec::len);
+        if ids >= MOST_PER_AOR {
+            return EndChange::Went;
+        }
+        let ours = (rung && fact.side == Side::Called) || fact.call_id.starts_with(OWN_RECALL_PREFIX);
         self.by_aor.entry(attributed.aor.clone()).or_default().push(fact.end);
         self.ends.insert(
             fact.end,
@@ -73,10 +82,14 @@ impl Ends {
                 peer: fact.peer.as_ref().and_then(|peer| Aor::from_uri(peer.as_bytes())),
                 engagement: fact.engagement,
                 weak: attributed.weak,
-                ours: rings_for_us || fact.call_id.starts_with(OWN_RECALL_PREFIX),
+                ours,
             },
         );
-        if known { EndChange::Went } else { EndChange::Began }
+        match (known, ours) {
+            (true, _) => EndChange::Went,
+            (false, true) => EndChange::BeganForUs,
+            (false, false) => EndChange::Began,
+        }
     }
 
     fn remove(&mut self, id: EndId) {

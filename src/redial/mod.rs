@@ -28,6 +28,7 @@ mod redialer;
 mod refer;
 mod sipfrag;
 mod told;
+mod turns;
 mod wishes;
 
 pub use ask::{AskEnd, AskEvent, AskId, AskOrder, Manner, Reach};

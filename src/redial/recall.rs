@@ -270,6 +270,10 @@ impl Asking {
         let mut dialog = call.begun.clone();
         dialog.learn_from_answer(response);
         let Some(ack) = self.ack(&dialog, means) else {
+            // What it calls its end cannot stand in a message: there is no talking to it.
+            if matches!(self.stage, Stage::Ringing { .. }) {
+                self.end(now, AskEnd::Undeliverable, means);
+            }
             return;
         };
         means.transmits.push_back(Transmit { hop, bytes: ack.clone() });

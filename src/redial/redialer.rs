@@ -4,9 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::attempts::{Attempt, Attempts, in_vain, was_busy};
 use super::ends::{EndChange, Ends};
@@ -14,22 +13,18 @@ use super::pace::Pace;
 use super::phones::{Change, Phones};
 use super::wishes::{State, Wish, Wishes};
 use super::{
-    AskEnd, AskEvent, AskId, AskOrder, BackBy, KeptWish, Manner, Outcome, RedialOptions, RedialTold, Step,
-    Until, WaitsFor, WayWanted, Why, WishRecord,
+    AskEvent, AskId, AskOrder, BackBy, KeptWish, Manner, Outcome, RedialOptions, RedialTold, Step, WaitsFor,
+    Why, WishRecord,
 };
 use crate::base::{CaptureChange, CaptureEvent, FrameId, Limits, Timestamp, matches_pattern};
 use crate::identity::{Attributed, leaves_out};
-use crate::sip::{Aor, OWN_RECALL_PREFIX};
-use crate::track::{DialogFact, DialogState, Engagement, Evidence, Fact, Rule, Side};
+use crate::sip::Aor;
+use crate::track::{DialogFact, DialogState, EndId, Engagement, Evidence, Fact, Rule, Side};
 
-/// A call that begins so soon after its phone was asked is the one that it was asked for.
-const REFERRED_WITHIN: Duration = Duration::from_secs(64);
+/// Interfaces of which it is known that they are blind.
+const MOST_BLIND: usize = 256;
 /// One caller, or one callee, has so many wishes at most; its oldest makes room.
 const MOST_PER_PARTY: usize = 100;
-/// Kinds of phones of which it is remembered that they refuse REFER.
-const MOST_AGENTS: usize = 1_024;
-/// Callees for whom there is a pause at once.
-const MOST_PAUSES: usize = 4_096;
 
 /// What was counted so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,46 +40,72 @@ pub struct RedialCounters {
 }
 
 /// An asking that has not ended.
-struct Running {
-    wish: u64,
+pub(super) struct Running {
+    pub(super) wish: u64,
     /// Whose phone.
-    phone: Aor,
-    manner: Manner,
-    user_agent: Option<Arc<str>>,
+    pub(super) phone: Aor,
+    pub(super) manner: Manner,
+    pub(super) user_agent: Option<Arc<str>>,
     /// It said that it rings.
-    rang: bool,
+    pub(super) rang: bool,
+    /// Of a recall: its call at the phone was seen, or has been picked up. Further calls there are others'.
+    pub(super) was_seen: bool,
 }
 
 /// See the module. Observations of one frame or moment go in by [`Self::handle`], then [`Self::flush`] decides: what a frame
 /// shows only together is not acted upon by halves. After each of them, drain every `poll_…` until it gives `None`; records are
 /// to be kept before orders are followed.
 pub struct Redialer {
-    options: RedialOptions,
-    now: Timestamp,
-    began: bool,
-    phones: Phones,
-    ends: Ends,
-    attempts: Attempts,
-    wishes: Wishes,
+    pub(super) options: RedialOptions,
+    pub(super) now: Timestamp,
+    pub(super) began: bool,
+    pub(super) phones: Phones,
+    pub(super) ends: Ends,
+    pub(super) attempts: Attempts,
+    pub(super) wishes: Wishes,
     /// Wishes of which something changed since the last decision.
-    touched: BTreeSet<u64>,
-    pace: Pace,
-    running: BTreeMap<AskId, Running>,
+    pub(super) touched: BTreeSet<u64>,
+    pub(super) pace: Pace,
+    pub(super) running: BTreeMap<AskId, Running>,
     /// Callees for whom nobody is asked until then, and why.
-    pauses: HashMap<Aor, (Timestamp, WaitsFor)>,
+    pub(super) pauses: HashMap<Aor, Pause>,
     /// Callers that were asked for a callee: until when a call is the one that they were asked for.
-    referred: HashMap<(Aor, Aor), Timestamp>,
+    pub(super) referred: HashMap<(Aor, Aor), Timestamp>,
     /// Kinds of phones that refuse REFER outside a dialog.
-    refusing: HashMap<Arc<str>, ()>,
-    last_wish: u64,
-    last_ask: u64,
-    told: VecDeque<RedialTold>,
-    orders: VecDeque<AskOrder>,
-    withdrawals: VecDeque<AskId>,
-    records: VecDeque<WishRecord>,
-    wished: u64,
-    asked: u64,
-    outcomes: BTreeMap<&'static str, u64>,
+    pub(super) refusing: HashSet<Arc<str>>,
+    /// Calling ends that turned out not to be whose they were taken for, until the frame is over.
+    adrift: Vec<(EndId, Attempt)>,
+    /// Interfaces that do not show all.
+    blind: BTreeSet<Arc<str>>,
+    /// Nobody is asked any more.
+    pub(super) stopped: bool,
+    pub(super) last_wish: u64,
+    pub(super) last_ask: u64,
+    pub(super) told: VecDeque<RedialTold>,
+    pub(super) orders: VecDeque<AskOrder>,
+    pub(super) withdrawals: VecDeque<AskId>,
+    pub(super) records: VecDeque<WishRecord>,
+    pub(super) wished: u64,
+    pub(super) asked: u64,
+    pub(super) outcomes: BTreeMap<&'static str, u64>,
+}
+
+impl Running {
+    /// It is a recall, and its call has not been seen at this phone.
+    fn awaits_call_at(&self, aor: &Aor) -> bool {
+        self.manner == Manner::Recall && !self.was_seen && self.phone == *aor
+    }
+}
+
+/// Why nobody is asked for a callee just now.
+#[derive(Clone, Copy)]
+pub(super) struct Pause {
+    /// Until then.
+    pub(super) until: Timestamp,
+    /// What for.
+    pub(super) why: WaitsFor,
+    /// Whose asking it follows: that wish itself it does not hold up.
+    pub(super) wish: Option<u64>,
 }
 
 impl Redialer {
@@ -102,7 +123,10 @@ impl Redialer {
             running: BTreeMap::new(),
             pauses: HashMap::new(),
             referred: HashMap::new(),
-            refusing: HashMap::new(),
+            refusing: HashSet::new(),
+            adrift: Vec::new(),
+            blind: BTreeSet::new(),
+            stopped: false,
             last_wish: 0,
             last_ask: 0,
             told: VecDeque::new(),
@@ -147,7 +171,12 @@ impl Redialer {
         match &observation.fact {
             Fact::Binding(fact) => {
                 let change = self.phones.handle(self.now, fact);
-                self.binding_changed(&attributed.aor, change, BackBy::Registered, &observation.evidence);
+                self.binding_changed(
+                    &attributed.aor,
+                    change,
+                    BackBy::Registered,
+                    Some(&observation.evidence),
+                );
             }
             Fact::Dialog(fact) => self.dialog(attributed, fact, &observation.evidence),
             Fact::Subscription(_) | Fact::Server(_) | Fact::Domain(_) => {}
@@ -158,10 +187,15 @@ impl Redialer {
     pub fn handle_capture(&mut self, event: &CaptureEvent) {
         self.handle_timeout(event.at);
         match event.what {
-            CaptureChange::Blind { .. } => self.phones.seeing(None),
-            CaptureChange::Began | CaptureChange::Seeing => self.phones.seeing(Some(self.now)),
-            CaptureChange::Continues | CaptureChange::Reached | CaptureChange::Counted => {}
+            CaptureChange::Blind { .. } if self.blind.len() < MOST_BLIND => {
+                self.blind.insert(Arc::clone(&event.interface));
+            }
+            CaptureChange::Began | CaptureChange::Seeing => {
+                self.blind.remove(&event.interface);
+            }
+            _ => return,
         }
+        self.phones.seeing(self.blind.is_empty().then_some(self.now));
     }
 
     /// Takes in what became of an asking.
@@ -170,6 +204,7 @@ impl Redialer {
         let Some(running) = self.running.get_mut(&id) else { return };
         let wish = running.wish;
         running.rang |= event == AskEvent::Ringing;
+        running.was_seen |= event == AskEvent::PickedUp;
         let is_current = self.wishes.get(wish).is_some_and(|wish| wish.is_asked());
         match event {
             AskEvent::Ringing if is_current => self.tell(wish, Step::Ringing),
@@ -187,9 +222,15 @@ impl Redialer {
 
     /// The frame or moment is over: whoever can be asked is asked.
     pub fn flush(&mut self) {
+        self.adrift.clear();
         for id in std::mem::take(&mut self.touched) {
             self.consider(id);
         }
+    }
+
+    /// The run ends: nobody is asked any more, and what becomes of those who are asked is not looked at.
+    pub const fn stop(&mut self) {
+        self.stopped = true;
     }
 
     /// Fires what is due, each thing at its own time.
@@ -248,7 +289,14 @@ impl Redialer {
         }
     }
 
-    fn binding_changed(&mut self, aor: &Aor, change: Change, by: BackBy, evidence: &Evidence) {
+    /// `evidence` is what shows it; a probe's answer does not come by the mirror, so that each wish cites what it did before.
+    pub(super) fn binding_changed(
+        &mut self,
+        aor: &Aor,
+        change: Change,
+        by: BackBy,
+        evidence: Option<&Evidence>,
+    ) {
         match change {
             Change::Same => return,
             Change::Appeared => {
@@ -258,9 +306,9 @@ impl Redialer {
             }
             Change::Left => {
                 for id in self.wishes.for_callee(aor) {
-                    let is_ready = self.wishes.get(id).is_some_and(|wish| wish.state == State::Ready);
-                    if is_ready {
-                        self.wait_again(id, evidence);
+                    let ready = self.wishes.get(id).filter(|wish| wish.state == State::Ready);
+                    if let Some(because) = ready.map(|wish| evidence.unwrap_or(&wish.because).clone()) {
+                        self.wait_again(id, &because);
                     }
                 }
             }
@@ -269,11 +317,12 @@ impl Redialer {
     }
 
     /// The callee can be called.
-    fn back(&mut self, id: u64, by: BackBy, evidence: &Evidence) {
+    fn back(&mut self, id: u64, by: BackBy, evidence: Option<&Evidence>) {
         let waited = self.wishes.edit(id, |wish| {
             let waited = matches!(wish.state, State::Waiting { .. });
             if waited {
-                (wish.state, wish.probe_at, wish.because) = (State::Ready, None, evidence.clone());
+                (wish.state, wish.probe_at) = (State::Ready, None);
+                wish.because = evidence.unwrap_or(&wish.because).clone();
             }
             waited
         });
@@ -282,7 +331,7 @@ impl Redialer {
         }
     }
 
-    fn wait_again(&mut self, id: u64, evidence: &Evidence) {
+    pub(super) fn wait_again(&mut self, id: u64, evidence: &Evidence) {
         let probe_at = self.next_probe();
         self.wishes.edit(id, |wish| {
             wish.state = State::Waiting { idle_at: None };
@@ -295,12 +344,20 @@ impl Redialer {
     fn dialog(&mut self, attributed: &Attributed, fact: &DialogFact, evidence: &Evidence) {
         let aor = &attributed.aor;
         let was_engaged = self.ends.is_engaged(aor);
-        let rung =
-            self.running.values().any(|running| running.manner == Manner::Recall && running.phone == *aor);
+        let rung = self.running.values().any(|running| running.awaits_call_at(aor));
         let change = self.ends.handle(attributed, fact, rung);
-        if fact.side == Side::Caller && !attributed.withdrawn && !fact.call_id.starts_with(OWN_RECALL_PREFIX)
-        {
-            self.calling(attributed, fact, change, evidence);
+        if change == EndChange::BeganForUs {
+            for running in self.running.values_mut().filter(|running| running.awaits_call_at(aor)) {
+                running.was_seen = true;
+            }
+        }
+        match (fact.side, attributed.withdrawn) {
+            (Side::Caller, true) => {
+                let attempt = self.attempts.end(fact.end);
+                self.adrift.extend(attempt.map(|(attempt, _)| (fact.end, attempt)));
+            }
+            (Side::Caller, false) => self.calling(attributed, fact, change, evidence),
+            (Side::Called, _) => {}
         }
         if matches!(fact.engagement, Engagement::Talking | Engagement::Held) {
             self.close_those_who_talk(aor, evidence);
@@ -323,6 +380,10 @@ impl Redialer {
     ) {
         match fact.state {
             DialogState::Trying | DialogState::Early => {
+                if let Some(place) = self.adrift.iter().position(|(end, _)| *end == fact.end) {
+                    let (end, attempt) = self.adrift.swap_remove(place);
+                    self.attempts.begin(end, attempt);
+                }
                 if self.attempts.is_of(fact.end, &attributed.aor) {
                     return;
                 }
@@ -447,13 +508,14 @@ impl Redialer {
             open_at: None,
             probe_at: self.next_probe(),
             because: evidence.clone(),
+            refuses_refer: false,
             deadline: None,
         });
         self.tell(id, Step::Wished(why));
         self.keep(id);
         if self.phones.is_there(callee, self.now) && !matches!(why, Why::Busy(_)) {
             // It came back while the call was still on its way.
-            self.back(id, BackBy::Registered, evidence);
+            self.back(id, BackBy::Registered, Some(evidence));
             self.touched.insert(id);
         }
     }
@@ -498,7 +560,8 @@ impl Redialer {
         let idle_at = Some(self.now.after_s(self.options.after_busy_s));
         let ids = self.wishes.for_callee(aor);
         if !ids.is_empty() {
-            self.pause(aor, self.options.after_busy_s, WaitsFor::Callee);
+            let until = self.now.after_s(self.options.after_busy_s);
+            self.pause(aor, Pause { until, why: WaitsFor::Callee, wish: None });
         }
         for id in ids {
             self.wishes.edit(id, |wish| {
@@ -521,7 +584,7 @@ impl Redialer {
         }
     }
 
-    fn look_at_wishes_of(&mut self, aor: &Aor) {
+    pub(super) fn look_at_wishes_of(&mut self, aor: &Aor) {
         self.touched.extend(self.wishes.of(aor));
     }
 
@@ -534,7 +597,7 @@ impl Redialer {
         }
         let was_idle = matches!(wish.state, State::Waiting { idle_at: Some(at) } if at <= now);
         let probe = wish.probe_at.is_some_and(|at| at <= now);
-        let (callee, because) = (wish.callee.clone(), wish.because.clone());
+        let callee = wish.callee.clone();
         self.wishes.edit(id, |wish| {
             wish.open_at = wish.open_at.filter(|&at| at > now);
             if was_idle {
@@ -542,7 +605,7 @@ impl Redialer {
             }
         });
         if was_idle && !self.phones.has_left(&callee, now) {
-            self.back(id, BackBy::Idle, &because);
+            self.back(id, BackBy::Idle, None);
         }
         if probe {
             self.probe(id, &callee);
@@ -550,216 +613,17 @@ impl Redialer {
         self.touched.insert(id);
     }
 
-    /// Asks the caller if nothing is in the way, else says what is.
-    fn consider(&mut self, id: u64) {
-        let Some(wish) = self.wishes.get(id).filter(|wish| wish.state == State::Ready) else { return };
-        let (caller, callee, because) = (wish.caller.clone(), wish.callee.clone(), wish.because.clone());
-        if self.phones.has_left(&callee, self.now) {
-            // It answered a probe, and that is too long ago by now.
-            return self.wait_again(id, &because);
-        }
-        let Some((waits_for, open_at)) = self.obstacle(&caller, &callee) else {
-            return self.ask(id, self.manner_for(&caller));
-        };
-        let before = self.wishes.edit(id, |wish| {
-            wish.open_at = open_at;
-            wish.waits_for.replace(waits_for)
-        });
-        if before.flatten() != Some(waits_for) {
-            self.tell(id, Step::Waits(waits_for));
-        }
-    }
-
-    /// What is in the way of asking this caller now, and until when, if that is known.
-    fn obstacle(&mut self, caller: &Aor, callee: &Aor) -> Option<(WaitsFor, Option<Timestamp>)> {
-        let now = self.now;
-        if self.ends.is_engaged(callee) {
-            return Some((WaitsFor::Callee, None));
-        }
-        if self.running.values().any(|running| running.phone == *caller) || self.ends.is_engaged(caller) {
-            return Some((WaitsFor::Caller, None));
-        }
-        // After a restart it is not known who is there.
-        if !self.phones.is_there(caller, now) {
-            return Some((WaitsFor::CallerRegistration, None));
-        }
-        if let Some(&(until, why)) = self.pauses.get(callee).filter(|(until, _)| *until > now) {
-            return Some((why, Some(until)));
-        }
-        self.pace.not_before(caller, now).map(|at| (WaitsFor::Rate, Some(at)))
-    }
-
-    fn manner_for(&self, caller: &Aor) -> Manner {
-        match self.options.way {
-            WayWanted::Refer => Manner::Refer,
-            WayWanted::Recall => Manner::Recall,
-            WayWanted::Auto => {
-                let agent = self.phones.newest(caller).and_then(|binding| binding.user_agent.as_ref());
-                let refuses = agent.is_some_and(|agent| self.refusing.contains_key(agent));
-                if refuses { Manner::Recall } else { Manner::Refer }
-            }
-        }
-    }
-
-    fn ask(&mut self, id: u64, manner: Manner) {
-        let Some(wish) = self.wishes.get(id) else { return };
-        let (caller, callee) = (wish.caller.clone(), wish.callee.clone());
-        let again = matches!(wish.state, State::Asking(_));
-        self.asked += 1;
-        self.pace.asked(&caller, self.now);
-        self.pause(&callee, self.options.spacing_s, WaitsFor::Turn);
-        self.note_referred(&caller, &callee);
-        let state = match self.options.dry_run {
-            true => State::Asked,
-            false => State::Asking(self.order(id, manner, &caller, &callee)),
-        };
-        self.wishes.edit(id, |wish| {
-            (wish.state, wish.waits_for, wish.open_at, wish.probe_at) = (state, None, None, None);
-        });
-        self.tell(id, Step::Asked(manner));
-        if !again {
-            self.keep(id);
-        }
-        if self.options.dry_run && self.options.until == Until::Refer {
-            self.close(id, Outcome::Asked, None);
-        }
-    }
-
-    /// Has a phone asked: the caller's, or for a probe the callee's.
-    fn order(&mut self, wish: u64, manner: Manner, phone: &Aor, callee: &Aor) -> AskId {
-        self.last_ask += 1;
-        let id = AskId(self.last_ask);
-        let binding = self.phones.newest(phone);
-        let user_agent = binding.and_then(|binding| binding.user_agent.clone());
-        self.orders.push_back(AskOrder {
-            id,
-            manner,
-            phone: phone.clone(),
-            callee: callee.clone(),
-            contact: binding.map(|binding| Arc::clone(&binding.contact)),
-            flow: binding.and_then(|binding| binding.flow),
-        });
-        self.running.insert(id, Running { wish, phone: phone.clone(), manner, user_agent, rang: false });
-        id
-    }
-
-    /// Nobody is asked for this callee for so long.
-    fn pause(&mut self, callee: &Aor, seconds: u32, why: WaitsFor) {
-        let now = self.now;
-        if self.pauses.len() >= MOST_PAUSES {
-            self.pauses.retain(|_, (until, _)| *until > now);
-        }
-        if self.pauses.len() < MOST_PAUSES || self.pauses.contains_key(callee) {
-            let pause = self.pauses.entry(callee.clone()).or_insert((now, why));
-            *pause = (*pause).max((now.after_s(seconds), why));
-        }
-    }
-
-    fn note_referred(&mut self, caller: &Aor, callee: &Aor) {
-        let now = self.now;
-        if self.referred.len() >= self.options.most_wishes {
-            self.referred.retain(|_, until| *until >= now);
-        }
-        self.referred.insert((caller.clone(), callee.clone()), now.after(REFERRED_WITHIN));
-    }
-
-    /// Looks whether the callee's last contact answers; one wish does so for all that wait for it.
-    fn probe(&mut self, id: u64, callee: &Aor) {
-        let next = self.next_probe();
-        self.wishes.edit(id, |wish| wish.probe_at = next);
-        let waits =
-            |id: &u64| self.wishes.get(*id).is_some_and(|wish| matches!(wish.state, State::Waiting { .. }));
-        let is_first = self.wishes.for_callee(callee).iter().find(|id| waits(id)) == Some(&id);
-        let is_running = self.running.values().any(|running| running.phone == *callee);
-        if is_first && !is_running && self.phones.has_left(callee, self.now) {
-            self.order(id, Manner::Probe, callee, callee);
-        }
-    }
-
-    fn next_probe(&self) -> Option<Timestamp> {
-        let RedialOptions { probe_s, dry_run, .. } = self.options;
-        (probe_s > 0 && !dry_run).then(|| self.now.after_s(probe_s))
-    }
-
-    /// The phone will call.
-    fn accepted(&mut self, id: u64, status: u16) {
-        self.wishes.edit(id, |wish| wish.state = State::Asked);
-        self.tell(id, Step::Accepted(status));
-        // The call comes now, however long it took until the phone was picked up.
-        if let Some(wish) = self.wishes.get(id).filter(|wish| !wish.dialled) {
-            let (caller, callee) = (wish.caller.clone(), wish.callee.clone());
-            self.note_referred(&caller, &callee);
-        }
-        if self.options.until == Until::Refer {
-            self.close(id, Outcome::Asked, None);
-        }
-    }
-
-    fn ask_ended(&mut self, running: &Running, end: AskEnd) {
-        if running.manner == Manner::Probe {
-            return self.probed(&running.phone, running.wish, end);
-        }
-        let id = running.wish;
-        let dialled = self.wishes.get(id).map(|wish| wish.dialled);
-        let outcome = match end {
-            AskEnd::Followed { status: Some(300..) } => Some(Outcome::FailedAgain),
-            AskEnd::Followed { .. } | AskEnd::There { .. } => None,
-            // The answer was lost: its call was seen.
-            _ if dialled == Some(true) => {
-                self.wishes.edit(id, |wish| wish.state = State::Asked);
-                None
-            }
-            _ if self.refuses_refer(running, end) => {
-                return self.ask(id, Manner::Recall);
-            }
-            // So says a proxy to which the phone is silent.
-            AskEnd::Silent | AskEnd::Refused { status: 408 } => Some(Outcome::Silent),
-            AskEnd::Refused { status } => Some(Outcome::Refused { status }),
-            AskEnd::NotPickedUp { status } if !running.rang => Some(never_rang(status)),
-            AskEnd::NotPickedUp { .. } | AskEnd::HungUp => Some(Outcome::NotPickedUp),
-            AskEnd::Undeliverable => Some(Outcome::Undeliverable),
-        };
-        if let Some((outcome, wish)) = outcome.zip(self.wishes.get(id).filter(|wish| wish.is_asked())) {
-            if outcome != Outcome::FailedAgain {
-                // It was not asked after all: what it dials is its own call.
-                self.referred.remove(&(wish.caller.clone(), wish.callee.clone()));
-            }
-            self.close(id, outcome, None);
-        }
-        self.look_at_wishes_of(&running.phone);
-    }
-
-    /// Phones of its kind do not take REFER outside a dialog; `true` if this one is to be recalled now.
-    fn refuses_refer(&mut self, running: &Running, end: AskEnd) -> bool {
-        let refuses =
-            matches!(end, AskEnd::Silent | AskEnd::Refused { status: 403 | 405 | 408 | 489 | 501 | 603 });
-        if !refuses || running.manner != Manner::Refer || self.options.way != WayWanted::Auto {
-            return false;
-        }
-        if let Some(agent) = running.user_agent.as_ref().filter(|_| self.refusing.len() < MOST_AGENTS) {
-            self.refusing.insert(Arc::clone(agent), ());
-        }
-        self.wishes.get(running.wish).is_some_and(|wish| matches!(wish.state, State::Asking(_)))
-    }
-
-    fn probed(&mut self, callee: &Aor, wish: u64, end: AskEnd) {
-        if !matches!(end, AskEnd::There { .. }) {
-            return;
-        }
-        let until = self.now.after_s(self.options.probe_s.saturating_mul(2));
-        let change = self.phones.probed(callee, self.now, until);
-        if let Some(because) = self.wishes.get(wish).map(|wish| wish.because.clone()) {
-            self.binding_changed(callee, change, BackBy::Probe, &because);
-        }
-    }
-
-    fn close(&mut self, id: u64, outcome: Outcome, evidence: Option<&Evidence>) {
+    pub(super) fn close(&mut self, id: u64, outcome: Outcome, evidence: Option<&Evidence>) {
         if let Some(evidence) = evidence {
             self.wishes.edit(id, |wish| wish.because = evidence.clone());
         }
         self.tell(id, Step::Closed(outcome));
         let Some(wish) = self.wishes.remove(id) else { return };
         *self.outcomes.entry(outcome.name()).or_default() += 1;
+        if matches!(outcome, Outcome::Cancelled | Outcome::Reached | Outcome::Expired | Outcome::Evicted) {
+            // What the caller dials from now on it dials by itself.
+            self.referred.remove(&(wish.caller.clone(), wish.callee.clone()));
+        }
         self.records.push_back(WishRecord::Gone { wish: id });
         if let State::Asking(ask) = wish.state
             && self.running.contains_key(&ask)
@@ -769,7 +633,7 @@ impl Redialer {
         }
     }
 
-    fn tell(&mut self, id: u64, step: Step) {
+    pub(super) fn tell(&mut self, id: u64, step: Step) {
         let Some(wish) = self.wishes.get(id) else { return };
         self.told.push_back(RedialTold {
             at: self.now,
@@ -783,7 +647,7 @@ impl Redialer {
         });
     }
 
-    fn keep(&mut self, id: u64) {
+    pub(super) fn keep(&mut self, id: u64) {
         let Some(wish) = self.wishes.get(id) else { return };
         self.records.push_back(WishRecord::Kept(KeptWish {
             wish: id,
@@ -812,21 +676,11 @@ fn restored(kept: KeptWish) -> Option<Wish> {
         open_at: None,
         probe_at: None,
         because: Evidence { rule: Rule::InviteFailed, frame: FrameId::default(), call_id: Arc::from("") },
+        refuses_refer: false,
         deadline: None,
     })
 }
 
 fn matches_any<'a>(patterns: &[String], mut texts: impl Iterator<Item = &'a str>) -> bool {
     texts.any(|text| patterns.iter().any(|pattern| matches_pattern(pattern.as_bytes(), text.as_bytes())))
-}
-
-/// What it means that a recall ended so at a phone that did not say that it rings: most final responses are no person's.
-const fn never_rang(status: Option<u16>) -> Outcome {
-    match status {
-        // What answered was a proxy, which heard nothing either.
-        None | Some(408) => Outcome::Silent,
-        // Busy, declined, not to be disturbed.
-        Some(480 | 486 | 487 | 600 | 603) => Outcome::NotPickedUp,
-        Some(status) => Outcome::Refused { status },
-    }
 }

@@ -55,6 +55,8 @@ pub(super) struct Wish {
     pub probe_at: Option<Timestamp>,
     /// What brought it about that it is as it is.
     pub because: Evidence,
+    /// The caller's phone did not take a REFER: it is to be recalled.
+    pub refuses_refer: bool,
     pub deadline: Option<Timestamp>,
 }
 
