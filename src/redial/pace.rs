@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use hashbrown::HashMap;
+
 use crate::base::Timestamp;
 use crate::sip::Aor;
 
@@ -16,6 +18,8 @@ pub(super) struct Pace {
     per_caller_per_h: usize,
     /// The oldest first.
     asked: VecDeque<(Timestamp, Aor)>,
+    /// The same of each caller: at most as many as its limit lets through.
+    by_caller: HashMap<Aor, VecDeque<Timestamp>>,
 }
 
 impl Pace {
@@ -24,29 +28,42 @@ impl Pace {
             per_minute: per_minute.max(1) as usize,
             per_caller_per_h: per_caller_per_h.max(1) as usize,
             asked: VecDeque::new(),
+            by_caller: HashMap::new(),
         }
     }
 
     /// Until when this caller is not to be asked; `None`: it may be asked now.
     pub(super) fn not_before(&mut self, caller: &Aor, now: Timestamp) -> Option<Timestamp> {
         while self.asked.front().is_some_and(|(at, _)| now.since(*at) >= HOUR) {
-            self.asked.pop_front();
+            if let Some((_, gone)) = self.asked.pop_front() {
+                self.forget_oldest_of(&gone);
+            }
         }
-        let all = self.asked.iter().rev().map(|(at, _)| *at);
-        let its_own = self.asked.iter().rev().filter(|(_, asked)| asked == caller).map(|(at, _)| *at);
-        let all = open_at(all, self.per_minute, MINUTE);
-        all.max(open_at(its_own, self.per_caller_per_h, HOUR)).filter(|&at| at > now)
+        // Of as many as are let through the oldest has to be out of the window.
+        let nth_last = |length: usize, most: usize| length.checked_sub(most);
+        let all = nth_last(self.asked.len(), self.per_minute).and_then(|at| self.asked.get(at));
+        let all = all.map(|(at, _)| at.after(MINUTE));
+        let its_own = self.by_caller.get(caller).and_then(|times| {
+            let oldest = times.get(nth_last(times.len(), self.per_caller_per_h)?)?;
+            Some(oldest.after(HOUR))
+        });
+        all.max(its_own).filter(|&at| at > now)
+    }
+
+    fn forget_oldest_of(&mut self, caller: &Aor) {
+        if let Some(times) = self.by_caller.get_mut(caller) {
+            times.pop_front();
+            if times.is_empty() {
+                self.by_caller.remove(caller);
+            }
+        }
     }
 
     /// It is asked now.
     pub(super) fn asked(&mut self, caller: &Aor, now: Timestamp) {
         self.asked.push_back((now, caller.clone()));
+        self.by_caller.entry(caller.clone()).or_default().push_back(now);
     }
-}
-
-/// When the oldest of as many as are let through, newest first, will be out of the window.
-fn open_at(times: impl Iterator<Item = Timestamp>, most: usize, window: Duration) -> Option<Timestamp> {
-    times.skip(most - 1).map(|at| at.after(window)).next()
 }
 
 #[cfg(test)]
@@ -70,6 +87,6 @@ mod tests {
         assert_eq!(pace.not_before(&bob, at(60)), None);
         assert_eq!(pace.not_before(&alice, at(3_599)), Some(at(3_600)));
         assert_eq!(pace.not_before(&alice, at(3_600)), None);
-        assert_eq!(pace.asked.len(), 2);
+        assert_eq!((pace.asked.len(), pace.by_caller.len()), (2, 2));
     }
 }

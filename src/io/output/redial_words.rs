@@ -105,9 +105,10 @@ fn closed_in_words(outcome: Outcome, caller: &str, callee: &str) -> (Ink, String
 pub(super) fn counts_in_words(counts: &RedialCounts) -> String {
     let counters = &counts.counters;
     let mut words = format!(
-        "Redial{}: {}, phones asked {}, {} still open",
+        "Redial{}: {}, phones {} {}, {} still open",
         if counts.dry_run { " (dry run: no phone was asked)" } else { "" },
         counted(counters.wished, "wish"),
+        if counts.dry_run { "would have been asked" } else { "asked" },
         counted(counters.asked, "time"),
         counters.open
     );
