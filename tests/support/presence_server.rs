@@ -334,6 +334,8 @@ pub struct Watcher {
     bodies: BTreeMap<String, String>,
     /// All that it was told, in order.
     told: Vec<(String, String)>,
+    /// The CSeq number of the newest NOTIFY of each package.
+    newest: BTreeMap<String, u32>,
 }
 
 impl Watcher {
@@ -345,7 +347,7 @@ impl Watcher {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         socket.connect(server.address()).expect("a route to loopback");
         socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
-        let mut watcher = Self { socket, bodies: BTreeMap::new(), told: Vec::new() };
+        let mut watcher = Self { socket, bodies: BTreeMap::new(), told: Vec::new(), newest: BTreeMap::new() };
         let local = watcher.socket.local_addr().expect("an address");
         for (event, accept) in
             [("presence", "application/pidf+xml"), ("dialog", "application/dialog-info+xml")]
@@ -409,9 +411,14 @@ impl Watcher {
             self.socket.send(&answer.expect("a response")).expect("it is sent");
             let event = String::from_utf8_lossy(message.header(HeaderName::Event).unwrap_or_default());
             let event = event.split(';').next().unwrap_or_default().to_owned();
-            let body = String::from_utf8_lossy(message.body()).into_owned();
-            self.told.push((event.clone(), body.clone()));
-            self.bodies.insert(event, body);
+            // One that was overtaken, or comes again, says nothing new (RFC 3261 section 12.2.2).
+            let number = message.cseq().number;
+            if self.newest.get(&event).is_none_or(|newest| number > *newest) {
+                let body = String::from_utf8_lossy(message.body()).into_owned();
+                self.newest.insert(event.clone(), number);
+                self.told.push((event.clone(), body.clone()));
+                self.bodies.insert(event, body);
+            }
         }
         let challenge = DigestChallenge::strongest(message.challenges());
         message.status().map(|status| Answered { status, challenge })
