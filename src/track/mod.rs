@@ -4,6 +4,7 @@
 mod challenged;
 mod dialog;
 mod heard;
+mod losses;
 mod observation;
 mod registrar;
 mod registration;
@@ -22,6 +23,7 @@ use crate::sip::Method;
 
 use dialog::Dialogs;
 pub use heard::Heard;
+use losses::Losses;
 pub use observation::*;
 use registrar::Registrar;
 use subscription::Subscriptions;
@@ -34,9 +36,21 @@ struct Findings {
     at: Timestamp,
     sequence: u64,
     queue: VecDeque<Observation>,
+    losses: Losses,
+    /// When the first message was heard.
+    began: Option<Timestamp>,
 }
 
 impl Findings {
+    fn new(at: Timestamp) -> Self {
+        Self { at, sequence: 0, queue: VecDeque::new(), losses: Losses::default(), began: None }
+    }
+
+    /// What answers a request so long after the first message was no request from before that.
+    fn have_lasted_s(&self, seconds: u32) -> bool {
+        self.began.is_some_and(|began| began.after_s(seconds) < self.at)
+    }
+
     fn push(&mut self, rule: Rule, frame: FrameId, call_id: &Arc<str>, fact: Fact) {
         self.sequence += 1;
         self.queue.push_back(Observation {
@@ -69,13 +83,14 @@ impl Tracker {
             subscriptions: Subscriptions::new(limits),
             servers: HashSet::new(),
             known_addresses: limits.known_addresses,
-            findings: Findings { at: Timestamp::EPOCH, sequence: 0, queue: VecDeque::new() },
+            findings: Findings::new(Timestamp::EPOCH),
         }
     }
 
     /// Takes in one message. What was due before `heard.at` must have been fired already.
     pub fn handle(&mut self, heard: &Heard<'_, '_>, oddities: &mut Oddities) {
         self.findings.at = heard.at;
+        self.findings.began.get_or_insert(heard.at);
         self.notice_server(heard);
         self.registrar.notice(heard, &mut self.findings);
         match heard.message.cseq().method {
@@ -92,6 +107,11 @@ impl Tracker {
             }
             _ => self.dialogs.handle(heard, &mut self.findings, oddities),
         }
+    }
+
+    /// A frame was lost that carried a part of a stream.
+    pub fn handle_loss(&mut self, at: Timestamp) {
+        self.findings.losses.note(at);
     }
 
     /// Fires what is due at `now`.

@@ -38,6 +38,8 @@ names! {
         RegisterPresumed = "register-presumed",
         /// A call to the contact that a REGISTER had asked for: it was accepted, though that was not seen.
         RegisterProved = "register-proved",
+        /// A REGISTER that was believed was refused, or repeated, after all.
+        RegisterDisproved = "register-disproved",
         /// A 2xx to a REGISTER that took the binding back (Expires 0 or `*`).
         Unregister200 = "unregister-200",
         /// A 2xx to REGISTER from the same registrar no longer lists the binding.

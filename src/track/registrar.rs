@@ -2,7 +2,8 @@
 //! In: REGISTER and its responses. Out: `Observation` of bindings. Knows nothing of dialogs, presence, clocks.
 //! RFC 3261 section 10; RFC 5626 for instances.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +25,10 @@ use crate::sip::{Aor, Uri};
 const TRANSACTION_S: u32 = 64;
 /// A REGISTER that is not repeated for so long was answered out of our sight.
 const PRESUMED_S: u32 = 4;
+/// The same where the mirror is known to lose messages: twice T1 (RFC 3261 section 17.1.2.2), when it would have been repeated.
+const PRESUMED_IF_LOSSY_S: u32 = 1;
+/// T2, and a little: a REGISTER from before the capture began would have been repeated by then.
+const REPEATED_WITHIN_S: u32 = 5;
 
 /// A REGISTER that was not answered yet.
 pub(super) struct Pending {
@@ -45,6 +50,8 @@ pub(super) struct Pending {
     pub user_agent: Option<Arc<str>>,
     /// It may be believed without its answer, once it has not been repeated until then.
     presume_at: Option<Timestamp>,
+    /// It was.
+    is_presumed: bool,
 }
 
 /// The REGISTERs under way, and what came of them.
@@ -52,8 +59,8 @@ pub(super) struct Registrar {
     table: Table,
     pending: Transactions<Pending>,
     order: VecDeque<(Timestamp, Ticket)>,
-    /// REGISTERs that nobody answered, in the order in which they may come to be believed.
-    presumable: VecDeque<(Timestamp, Ticket)>,
+    /// REGISTERs that nobody answered, by when they may come to be believed.
+    presumable: BinaryHeap<Reverse<(Timestamp, Ticket)>>,
     /// Registrars that owe answers, and when each was last heard.
     spoke: HashMap<SocketAddr, Timestamp>,
     /// REGISTERs to be believed as soon as their registrar speaks.
@@ -79,13 +86,15 @@ enum Answer {
     /// By a 2xx that lists nothing though the request asked for a binding: its copies, on any hop, say no more. By
     /// Call-ID and CSeq alone.
     Bare,
+    /// By a 2xx that lists bindings, seen before its request.
+    Accepted,
 }
 
 /// Answers of just now: a late copy of a REGISTER that was refused, and a REGISTER that its own answer overtook, were
 /// answered. By hashes of their keys, in the order of time; at most so many.
 struct JustAnswered {
     order: VecDeque<(Timestamp, u64)>,
-    answers: HashMap<u64, Answer>,
+    answers: HashMap<u64, (Timestamp, Answer)>,
     hasher: DefaultHashBuilder,
     most: usize,
 }
@@ -117,6 +126,7 @@ struct Table {
     registrations: Places<Registration>,
     deadlines: Deadlines<u32>,
     most: usize,
+    bindings_per_aor: usize,
     next_binding: u64,
 }
 
@@ -127,11 +137,12 @@ impl Registrar {
                 registrations: Places::default(),
                 deadlines: Deadlines::new(),
                 most: limits.registered_aors,
+                bindings_per_aor: limits.bindings_per_aor,
                 next_binding: 0,
             },
             pending: Transactions::new(),
             order: VecDeque::new(),
-            presumable: VecDeque::new(),
+            presumable: BinaryHeap::new(),
             spoke: HashMap::new(),
             silent: HashMap::new(),
             silent_tickets: 0,
@@ -155,7 +166,7 @@ impl Registrar {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
-        let presumption = self.presumable.front().map(|(at, _)| *at);
+        let presumption = self.presumable.peek().map(|Reverse((at, _))| *at);
         Timestamp::earlier(self.table.deadlines.next(), presumption)
     }
 
@@ -167,8 +178,8 @@ impl Registrar {
             }
             self.table.settle(id);
         }
-        while self.presumable.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, ticket)) = self.presumable.pop_front() else { break };
+        while self.presumable.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            let Some(Reverse((_, ticket))) = self.presumable.pop() else { break };
             self.presume(ticket, now, out);
         }
     }
@@ -193,10 +204,16 @@ impl Registrar {
             Some(status @ 300..) => {
                 let answer = if matches!(status, 401 | 407) { Answer::Challenged } else { Answer::Refused };
                 match self.pending.remove(&self.key) {
-                    Some(pending) if answer == Answer::Challenged => {
-                        self.challenged.remember(heard.message.call_id(), pending, heard.at);
+                    Some(pending) => {
+                        if pending.is_presumed {
+                            self.table.disbelieve(&pending, heard, out);
+                        }
+                        if answer == Answer::Challenged {
+                            self.challenged.remember(heard.message.call_id(), pending, heard.at);
+                        }
                     }
-                    _ => {}
+                    None if self.just_answered.answer(&self.key, heard.at).is_none() => prove_loss(out),
+                    None => {}
                 }
                 self.just_answered.remember(&self.key, answer, heard.at);
             }
@@ -219,6 +236,9 @@ impl Registrar {
             // A repetition shows that no answer arrived.
             if heard.transport == HeardTransport::Udp && !is_copy(pending.at, heard.at) {
                 pending.presume_at = None;
+                if std::mem::take(&mut pending.is_presumed) {
+                    self.table.disbelieve(pending, heard, out);
+                }
             }
             return;
         }
@@ -243,10 +263,15 @@ impl Registrar {
         let asks = (star || !contacts.is_empty())
             && heard.whole
             && self.presumable.len() < self.limits.pending_transactions;
-        let answer = self.just_answered.answer(&self.key, heard.at);
+        let answer = self.just_answered.answer(&self.key, heard.at).map(|(answered_at, answer)| {
+            out.losses.forgive(answered_at); // it was but late
+            answer
+        });
         let refused = matches!(answer, Some(Answer::Refused | Answer::Challenged));
         let credible = asks && (auth.is_some() || accepted_bare) && !refused;
-        let presume_at = credible.then(|| heard.at.after_s(PRESUMED_S));
+        let lossy = out.losses.are_known(heard.at);
+        let presume_at =
+            credible.then(|| heard.at.after_s(if lossy { PRESUMED_IF_LOSSY_S } else { PRESUMED_S }));
         let pending = Pending {
             aor,
             registered,
@@ -267,6 +292,7 @@ impl Registrar {
                     .map_or_else(|| heard.shared(agent), Arc::clone)
             }),
             presume_at,
+            is_presumed: false,
         };
         let shows_all = heard.whole || pending.star || !pending.contacts.is_empty();
         if answer == Some(Answer::Emptied) && shows_all && !pending.wants_a_binding() {
@@ -278,7 +304,7 @@ impl Registrar {
         let ticket = self.pending.insert(&self.key, pending);
         self.order.push_back((heard.at, ticket));
         if let Some(at) = presume_at {
-            self.presumable.push_back((at, ticket));
+            self.presumable.push(Reverse((at, ticket)));
             if self.spoke.len() < self.limits.known_addresses {
                 self.spoke.entry(heard.destination).or_insert(Timestamp::EPOCH);
             }
@@ -292,12 +318,12 @@ impl Registrar {
         let Self { pending, order, silent, silent_tickets, .. } = self;
         let most = 2 * pending.len() + 64;
         if order.len() > most {
-            order.retain(|&(_, ticket)| pending.get(ticket).is_some());
+            order.retain(|&(_, ticket)| pending.is_open(ticket));
         }
         if *silent_tickets > most {
             *silent_tickets = 0;
             silent.retain(|_, tickets| {
-                tickets.retain(|&ticket| pending.get(ticket).is_some());
+                tickets.retain(|&ticket| pending.is_open(ticket));
                 *silent_tickets += tickets.len();
                 !tickets.is_empty()
             });
@@ -345,7 +371,7 @@ impl Registrar {
         let (call_id, cseq) = (message.call_id(), message.cseq().number);
         let of_any_hop = self.key.len().saturating_sub(message.top_branch().len());
         let of_any_hop = self.key.get(..of_any_hop).unwrap_or_default();
-        let is_bare = self.just_answered.answer(of_any_hop, heard.at) == Some(Answer::Bare);
+        let is_bare = self.just_answered.was(of_any_hop, heard.at, Answer::Bare);
         // A registrar that lists has emptied its list, as it seems by a request that was not seen.
         let emptied = || {
             list == List::Whole
@@ -391,6 +417,10 @@ impl Registrar {
             list,
             asked: asked.as_ref(),
         };
+        if order == Order::Newer && asked.is_none() {
+            prove_loss(out);
+            self.just_answered.remember(&self.key, Answer::Accepted, heard.at);
+        }
         match order {
             Order::Repeated => return,
             Order::Older => return oddities.note(Oddity::RegisterOutOfOrder),
@@ -451,8 +481,8 @@ impl Registrar {
     /// SPEC section 4: a REGISTER whose 2xx was lost is believed when it could prove who it is, was not
     /// repeated, nothing later corrects it, and its registrar spoke since.
     fn presume(&mut self, ticket: Ticket, now: Timestamp, out: &mut Findings) {
-        let Some(pending) = self.pending.get(ticket) else { return };
-        if pending.presume_at.is_none_or(|at| at > now) {
+        let Some((key, pending)) = self.pending.get(ticket) else { return };
+        if pending.is_presumed || pending.presume_at.is_none_or(|at| at > now) {
             return;
         }
         if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.at) {
@@ -461,44 +491,18 @@ impl Registrar {
             self.silent_tickets += 1;
             return;
         }
-        let Some((key, pending)) = self.pending.remove_ticket(ticket) else { return };
+        // It stays open: a late answer may deny it.
+        pending.is_presumed = true;
         let call_id = key.get(..pending.call_id_bytes).unwrap_or_default();
         debug_assert_eq!(out.at, now);
-        self.believe(call_id, &pending, Rule::RegisterPresumed, pending.frame, out);
+        self.table.believe(call_id, pending, Rule::RegisterPresumed, pending.frame, out);
     }
 
     /// A call shows what became of a REGISTER that was challenged and of which no more was seen.
     pub(super) fn called(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
         if let Some((call_id, pending)) = self.challenged.proved_by(heard) {
-            self.believe(&call_id, &pending, Rule::RegisterProved, heard.frame, out);
+            self.table.believe(&call_id, &pending, Rule::RegisterProved, heard.frame, out);
         }
-    }
-
-    /// Does what a REGISTER asked for, though its 2xx was not seen.
-    fn believe(&mut self, call_id: &[u8], pending: &Pending, rule: Rule, frame: FrameId, out: &mut Findings) {
-        let Some(id) = self.table.registration_if_room(&pending.aor) else { return };
-        let Table { registrations, next_binding, .. } = &mut self.table;
-        let Some(registration) = registrations.get_mut(id) else { return };
-        let (call_id, order) =
-            registration.order(call_id, pending.cseq, pending.registrar, None, true, out.at);
-        if !matches!(order, Order::Newer) {
-            return;
-        }
-        let step = Step {
-            frame,
-            call_id,
-            cseq: pending.cseq,
-            registrar: pending.registrar,
-            sole_hop: None,
-            sole_contact: false,
-            expires_s: None,
-            rule,
-            confidence: Confidence::Weak,
-            list: List::Whole,
-            asked: Some(pending),
-        };
-        registration.believe(&step, &[], out, self.limits.bindings_per_aor, next_binding);
-        self.table.settle(id);
     }
 
     fn forget_unanswered(&mut self, now: Timestamp) {
@@ -521,12 +525,17 @@ impl JustAnswered {
     fn remember(&mut self, key: &[u8], answer: Answer, now: Timestamp) {
         self.forget_old(now);
         let hash = self.hasher.hash_one(key);
-        if self.order.len() < self.most && self.answers.insert(hash, answer).is_none() {
+        if self.order.len() < self.most && self.answers.insert(hash, (now, answer)).is_none() {
             self.order.push_back((now, hash));
         }
     }
 
-    fn answer(&mut self, key: &[u8], now: Timestamp) -> Option<Answer> {
+    fn was(&mut self, key: &[u8], now: Timestamp, wanted: Answer) -> bool {
+        self.answer(key, now).is_some_and(|(_, answer)| answer == wanted)
+    }
+
+    /// How it was answered, and when.
+    fn answer(&mut self, key: &[u8], now: Timestamp) -> Option<(Timestamp, Answer)> {
         self.forget_old(now);
         if self.answers.is_empty() {
             return None;
@@ -572,6 +581,41 @@ impl Table {
         Some(self.registrations.insert(aor.as_str(), new))
     }
 
+    /// Does what a REGISTER asked for, though its 2xx was not seen.
+    fn believe(&mut self, call_id: &[u8], pending: &Pending, rule: Rule, frame: FrameId, out: &mut Findings) {
+        let Some(id) = self.registration_if_room(&pending.aor) else { return };
+        let Some(registration) = self.registrations.get_mut(id) else { return };
+        let (call_id, order) =
+            registration.order(call_id, pending.cseq, pending.registrar, None, true, out.at);
+        if order != Order::Newer {
+            return;
+        }
+        let step = Step {
+            frame,
+            call_id,
+            cseq: pending.cseq,
+            registrar: pending.registrar,
+            sole_hop: None,
+            sole_contact: false,
+            expires_s: None,
+            rule,
+            confidence: Confidence::Weak,
+            list: List::Whole,
+            asked: Some(pending),
+        };
+        registration.believe(&step, &[], out, self.bindings_per_aor, &mut self.next_binding);
+        self.settle(id);
+    }
+
+    /// A REGISTER that was believed was refused or repeated after all: what only it brought about is not so.
+    fn disbelieve(&mut self, pending: &Pending, heard: &Heard<'_, '_>, out: &mut Findings) {
+        let Some(id) = self.find(pending.aor.as_str()) else { return };
+        if let Some(registration) = self.registrations.get_mut(id) {
+            registration.disbelieve(heard.message.call_id(), pending.cseq, heard.frame, out);
+        }
+        self.settle(id);
+    }
+
     fn get(&self, id: u32) -> Option<&Registration> {
         self.registrations.get(id)
     }
@@ -615,6 +659,13 @@ impl Table {
             let next = registration.next_expiry();
             self.deadlines.set_lazily(&mut registration.deadline, id, next);
         }
+    }
+}
+
+/// An answer to a REGISTER that was not seen shows that one was sent.
+fn prove_loss(out: &mut Findings) {
+    if out.have_lasted_s(REPEATED_WITHIN_S) {
+        out.losses.note(out.at);
     }
 }
 
@@ -691,7 +742,7 @@ mod tests {
     }
 
     fn findings() -> Findings {
-        Findings { at: Timestamp::from_secs(1), sequence: 0, queue: VecDeque::new() }
+        Findings::new(Timestamp::from_secs(1))
     }
 
     /// What bindings came or went by.

@@ -57,6 +57,8 @@ struct Held {
     vias: usize,
     /// The registrars that listed it.
     listed_by: SmallVec<[AddressMark; 1]>,
+    /// No 2xx has shown it yet.
+    is_presumed: bool,
 }
 
 impl Held {
@@ -175,6 +177,7 @@ impl Step<'_> {
 }
 
 /// Where an answer stands among those of its Call-ID.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     Newer,
     SameOnOtherHop,
@@ -341,6 +344,17 @@ impl Registration {
         self.remove_unlisted(step, &everything, out);
     }
 
+    /// What was believed of this REGISTER alone is not so.
+    pub(super) fn disbelieve(&mut self, call_id: &[u8], cseq: u32, frame: FrameId, out: &mut Findings) {
+        self.held.retain(|held| {
+            let only_so = held.is_presumed && held.cseq == cseq && held.call_id.as_bytes() == call_id;
+            if only_so {
+                out.push(Rule::RegisterDisproved, frame, &held.call_id, held.removed(Confidence::Weak));
+            }
+            !only_so
+        });
+    }
+
     /// Enters one granted contact; gives its place.
     fn grant(
         &mut self,
@@ -378,6 +392,7 @@ impl Registration {
                     cseq: step.cseq,
                     vias: usize::MAX,
                     listed_by: SmallVec::new(),
+                    is_presumed: true,
                 });
                 (self.held.len() - 1, true)
             }
@@ -385,6 +400,7 @@ impl Registration {
         let alone = self.held.len() == 1;
         let held = self.held.get_mut(at)?;
         held.listed_by(step.registrar);
+        held.is_presumed &= step.rule != Rule::Register200;
         if let Some((asked, as_asked)) = own {
             news = true;
             held.vias = asked.vias;

@@ -4,7 +4,7 @@
 use crate::base::Places;
 
 /// Stands for one transaction, and for no later one in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket {
     place: u32,
     serial: u64,
@@ -48,10 +48,14 @@ impl<T> Transactions<T> {
         self.waiting.get_mut(place).map(|waiting| &mut waiting.what)
     }
 
-    /// What has this ticket, unless it is over.
-    pub(super) fn get(&self, ticket: Ticket) -> Option<&T> {
-        let waiting = self.waiting.get(ticket.place)?;
-        (waiting.serial == ticket.serial).then_some(&waiting.what)
+    /// What has this ticket, unless it is over, and its key.
+    pub(super) fn get(&mut self, ticket: Ticket) -> Option<(&[u8], &mut T)> {
+        let waiting = self.waiting.get_mut(ticket.place)?;
+        (waiting.serial == ticket.serial).then_some((&waiting.key, &mut waiting.what))
+    }
+
+    pub(super) fn is_open(&self, ticket: Ticket) -> bool {
+        self.waiting.get(ticket.place).is_some_and(|waiting| waiting.serial == ticket.serial)
     }
 
     /// Adds what has a key that nothing else has.

@@ -14,6 +14,9 @@ pub(super) const fn happened(rule: Rule) -> &'static str {
             "a call went to where the phone had asked to be reached; the PBX's answer was not seen"
         }
         Rule::RegisterPresumed => "the phone registered and did not ask again; the PBX's answer was not seen",
+        Rule::RegisterDisproved => {
+            "the phone was taken to be registered, and then its PBX refused it or it asked again"
+        }
         Rule::Unregister200 => "the phone took its registration back",
         Rule::RegisterMissing => "the PBX no longer lists the phone",
         Rule::RegisterExpired => "the registration ran out and the phone did not renew it",
@@ -71,6 +74,7 @@ const fn is_guess(rule: Rule) -> bool {
         rule,
         Rule::RegisterPresumed
             | Rule::RegisterProved
+            | Rule::RegisterDisproved
             | Rule::AckPresumed
             | Rule::OtherLeg
             | Rule::AckWithout200
@@ -107,6 +111,7 @@ impl Ground {
             Rule::Register200
                 | Rule::RegisterPresumed
                 | Rule::RegisterProved
+                | Rule::RegisterDisproved
                 | Rule::Unregister200
                 | Rule::RegisterMissing
                 | Rule::RegisterExpired

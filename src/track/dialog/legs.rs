@@ -35,10 +35,6 @@ const LEGS_PER_CALL: usize = 8;
 /// so long after the caller heard ringing has reached its phone. Over TCP that rests on the PBX alone, which passes on what
 /// it has heard.
 const UNREPEATED: Duration = Duration::from_millis(600);
-/// So many of them are remembered: some turn out to be none.
-const PROOFS: usize = 4;
-/// The mirror is held to lose messages for so long after the second proof of it.
-const LOSSY_S: u32 = 600;
 
 /// A call, wherever it stands now: places are used again, births are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,30 +76,6 @@ impl Legs {
     /// There is news for them, or this call is not known to them yet.
     pub(super) fn have_to_speak(&self) -> bool {
         self.news.is_some() || !self.entered
-    }
-}
-
-/// The last proofs that the mirror lost messages, the oldest first.
-#[derive(Default)]
-pub(super) struct Losses(SmallVec<[Timestamp; PROOFS]>);
-
-impl Losses {
-    fn note(&mut self, at: Timestamp) {
-        if self.0.len() >= PROOFS {
-            self.0.remove(0);
-        }
-        self.0.push(at);
-    }
-
-    /// What was seen at that moment proves nothing: the message comes late.
-    fn forgive(&mut self, at: Timestamp) {
-        if let Some(place) = self.0.iter().rposition(|&proof| proof == at) {
-            self.0.remove(place);
-        }
-    }
-
-    pub(super) fn are_known(&self, now: Timestamp) -> bool {
-        self.0.iter().filter(|at| at.after_s(LOSSY_S) > now).count() >= 2
     }
 }
 

@@ -21,11 +21,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::heard::{Heard, text};
+use super::losses::Losses;
 use super::{EndReason, Findings};
 use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Rules, Timestamp};
 use crate::sip::Method;
 use call::Call;
-use legs::{CallRef, LegTable, Losses};
+use legs::{CallRef, LegTable};
 use media::MediaTable;
 use unseen::shows_an_invite;
 
@@ -57,7 +58,7 @@ struct Context<'a> {
     ends: &'a mut [u64],
     media: &'a mut MediaTable,
     losses: &'a mut Losses,
-    /// When the first message of any call was seen.
+    /// When the first message was heard.
     began: Timestamp,
 }
 
@@ -74,8 +75,6 @@ pub(super) struct Dialogs {
     ends: Vec<u64>,
     media: MediaTable,
     legs: LegTable,
-    losses: Losses,
-    began: Option<Timestamp>,
 }
 
 impl Dialogs {
@@ -91,8 +90,6 @@ impl Dialogs {
             ends: vec![0; EndReason::ALL.len()],
             media: MediaTable::default(),
             legs: LegTable::default(),
-            losses: Losses::default(),
-            began: None,
         }
     }
 
@@ -200,8 +197,8 @@ impl Dialogs {
             next_end: &mut self.next_end,
             ends: &mut self.ends,
             media: &mut self.media,
-            losses: &mut self.losses,
-            began: *self.began.get_or_insert(out.at),
+            losses: &mut out.losses,
+            began: out.began.unwrap_or(out.at),
         };
         act(call, &mut context);
         call.tell(out);
@@ -302,7 +299,7 @@ mod tests {
     use crate::track::{DialogState, Fact, Rule};
 
     fn findings() -> Findings {
-        Findings { at: Timestamp::from_secs(1), sequence: 0, queue: VecDeque::new() }
+        Findings::new(Timestamp::from_secs(1))
     }
 
     fn hear(dialogs: &mut Dialogs, number: u64, text: &str, out: &mut Findings) {
