@@ -491,11 +491,14 @@ impl Registrar {
             self.silent_tickets += 1;
             return;
         }
-        // It stays open: a late answer may deny it.
-        pending.is_presumed = true;
         let call_id = key.get(..pending.call_id_bytes).unwrap_or_default();
         debug_assert_eq!(out.at, now);
-        self.table.believe(call_id, pending, Rule::RegisterPresumed, pending.frame, out);
+        if self.table.believe(call_id, pending, Rule::RegisterPresumed, pending.frame, out) {
+            // It stays open: a late answer may deny it.
+            pending.is_presumed = true;
+        } else {
+            self.pending.remove_ticket(ticket);
+        }
     }
 
     /// A call shows what became of a REGISTER that was challenged and of which no more was seen.
@@ -581,14 +584,21 @@ impl Table {
         Some(self.registrations.insert(aor.as_str(), new))
     }
 
-    /// Does what a REGISTER asked for, though its 2xx was not seen.
-    fn believe(&mut self, call_id: &[u8], pending: &Pending, rule: Rule, frame: FrameId, out: &mut Findings) {
-        let Some(id) = self.registration_if_room(&pending.aor) else { return };
-        let Some(registration) = self.registrations.get_mut(id) else { return };
+    /// Does what a REGISTER asked for, though its 2xx was not seen. Says whether that is news.
+    fn believe(
+        &mut self,
+        call_id: &[u8],
+        pending: &Pending,
+        rule: Rule,
+        frame: FrameId,
+        out: &mut Findings,
+    ) -> bool {
+        let Some(id) = self.registration_if_room(&pending.aor) else { return false };
+        let Some(registration) = self.registrations.get_mut(id) else { return false };
         let (call_id, order) =
             registration.order(call_id, pending.cseq, pending.registrar, None, true, out.at);
         if order != Order::Newer {
-            return;
+            return false;
         }
         let step = Step {
             frame,
@@ -605,6 +615,7 @@ impl Table {
         };
         registration.believe(&step, &[], out, self.bindings_per_aor, &mut self.next_binding);
         self.settle(id);
+        true
     }
 
     /// A REGISTER that was believed was refused or repeated after all: what only it brought about is not so.

@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
-use super::call::{Answering, Answers, Branch, Call, Dialog, Early, Ending, HopMark};
+use super::call::{Answering, Answers, Branch, Call, Dialog, Early, Ending, HopMark, ShownBy};
+use super::legs::LegNews;
 use super::media::{Description, held};
 use super::{ACK_PRESUMED_S, Context, T2_S, TIMER_B_S};
 use crate::base::TalkingOn;
@@ -38,7 +39,10 @@ impl Call {
                 self.end_copied_attempt(at, heard, context);
                 dialog
             }
-            None => self.confirm(at, self.tag(from_tag), text(to_tag), heard, context),
+            None => {
+                self.tell_other_leg(LegNews::Answered);
+                self.confirm(at, self.tag(from_tag), text(to_tag), heard, context)
+            }
         };
         if let Some(branch) = at.and_then(|at| self.branches.get_mut(at)) {
             branch.final_status = Some(200);
@@ -46,7 +50,7 @@ impl Call {
             branch.lost_at = branch.lost_at.or(Some((heard.at.after_s(TIMER_B_S), heard.frame)));
         }
         if let Some(dialog) = self.dialogs.get_mut(dialog) {
-            dialog.by_ack = false;
+            dialog.shown_by = ShownBy::Answer;
         }
         self.seen_on_hop(dialog, at, heard, context);
         // Its own hop shows who answered, which may have been presumed before.

@@ -120,6 +120,17 @@ pub(super) enum Progress {
     Ended(EndReason),
 }
 
+/// What shows that an INVITE was answered 2xx.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShownBy {
+    /// The 2xx, or what happens inside the dialog.
+    Answer,
+    /// Only an ACK.
+    Ack,
+    /// Only the other leg.
+    OtherLeg,
+}
+
 pub(super) struct Dialog {
     pub caller_tag: Arc<str>,
     pub called_tag: Arc<str>,
@@ -133,8 +144,7 @@ pub(super) struct Dialog {
     pub confirmed_at: Timestamp,
     pub confirmed_in: FrameId,
     pub acked: bool,
-    /// Only an ACK shows that it was answered 2xx.
-    pub by_ack: bool,
+    pub shown_by: ShownBy,
     /// Branches on which the 2xx was seen, and when it was last repeated on one of them.
     pub ok_branches: Vec<Box<[u8]>>,
     pub ok_repeated_at: Option<Timestamp>,
@@ -174,7 +184,7 @@ impl Dialog {
             confirmed_at: context.now,
             confirmed_in: frame,
             acked: false,
-            by_ack: false,
+            shown_by: ShownBy::Answer,
             ok_branches: Vec::new(),
             ok_repeated_at: None,
             offer_in_ok: None,
@@ -527,6 +537,7 @@ impl Call {
             note_due(dialog.forget_at);
         }
         note_due(self.legs.rings_at);
+        note_due(self.legs.answers_at);
         note_due(self.legs.ends_at);
         for pending in &self.pending {
             note(pending.at.after_s(2 * TIMER_B_S));
@@ -596,6 +607,10 @@ impl Call {
         if let Some(frame) = due(self.legs.rings_at) {
             self.legs.rings_at = None;
             self.presume_ringing(frame, context);
+        }
+        if let Some(frame) = due(self.legs.answers_at) {
+            self.legs.answers_at = None;
+            self.presume_answered(frame, context);
         }
         if let Some(frame) = due(self.legs.ends_at) {
             self.legs.ends_at = None;

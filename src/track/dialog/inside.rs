@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::heard::{Heard, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::answer::session_end;
-use super::call::{Call, Dialog, Ending, HopMark, Pending, Progress};
+use super::call::{Call, Dialog, Ending, HopMark, Pending, Progress, ShownBy};
 use super::legs::LegNews;
 use super::media::{Description, answers_hold, held, offers_hold};
 use super::{Context, RETRY_S, TIMER_B_S};
@@ -118,7 +118,7 @@ impl Call {
             return;
         };
         if let Some(dialog) = self.dialogs.get_mut(at) {
-            (dialog.acked, dialog.by_ack) = (true, true);
+            (dialog.acked, dialog.shown_by) = (true, ShownBy::Ack);
             dialog.talking = true;
             (dialog.presume_at, dialog.offer_in_ok) = (None, None);
         }
@@ -142,7 +142,8 @@ impl Call {
             return;
         };
         let from_tag = message.from_tag().unwrap_or_default();
-        let Some((at, _)) = self.find_dialog(from_tag, to_tag) else {
+        let known = self.find_dialog(from_tag, to_tag).map(|(at, _)| at);
+        let Some(at) = known.or_else(|| self.bye_unanswered(heard, context)) else {
             return self.bye_early(from_tag, to_tag, heard);
         };
         if !self.dialogs.get(at).is_some_and(Dialog::is_live) {
@@ -168,7 +169,12 @@ impl Call {
         let Some(to_tag) = heard.message.to_tag() else {
             return;
         };
-        if let Some((at, _)) = self.find_dialog(heard.message.from_tag().unwrap_or_default(), to_tag) {
+        let known = self.find_dialog(heard.message.from_tag().unwrap_or_default(), to_tag).map(|(at, _)| at);
+        let at = match known {
+            None if status < 300 => self.bye_unanswered(heard, context),
+            known => known,
+        };
+        if let Some(at) = at {
             self.over_by_bye(at, Rule::Bye200, heard, context);
         }
     }

@@ -537,6 +537,7 @@ impl Call {
         for called in called {
             self.end_end(called, Ending::new(reason, rule, heard.frame));
         }
+        self.deny_answer(at, Ending::new(reason, rule, heard.frame), context);
         if !is_root {
             return self.refused_below(at, heard.frame, context);
         }
@@ -586,7 +587,9 @@ impl Call {
         }
         branch.cancelled = true;
         branch.lost_at = Some((context.now.after_s(TIMER_B_S), heard.frame));
-        for called in branch.called.clone() {
+        let called = branch.called.clone();
+        self.deny_answer(at, Ending::new(EndReason::Cancelled, Rule::Cancel, heard.frame), context);
+        for called in called {
             if let Some(end) = self.ends.get_mut(called)
                 && end.engagement == Engagement::Ringing
             {

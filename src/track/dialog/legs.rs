@@ -15,6 +15,7 @@
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
@@ -22,7 +23,7 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_copy};
 use super::super::{Confidence, EndReason, Engagement, OVERTAKES, Rule};
-use super::call::{Answering, Branch, Call, Dialog, Due, Ending};
+use super::call::{Answering, Branch, Call, Dialog, Due, Ending, ShownBy};
 use super::{Context, RETRY_S};
 use crate::base::{FrameId, Timestamp};
 use crate::sip::Aor;
@@ -36,6 +37,9 @@ const LEGS_PER_CALL: usize = 8;
 /// it has heard.
 const UNREPEATED: Duration = Duration::from_millis(600);
 
+/// A back-to-back user agent passes a 2xx on at once. A called phone's is held to have come so long after its caller's.
+const CALLED_ANSWERED_S: u32 = 1;
+
 /// A call, wherever it stands now: places are used again, births are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CallRef {
@@ -48,6 +52,8 @@ pub(super) struct CallRef {
 pub(super) enum LegNews {
     /// The caller hears that somebody rings.
     Rings,
+    /// A 2xx answered it.
+    Answered,
     /// Nobody on this leg takes the call.
     Refused,
     /// A BYE ended it, and nothing before it told of a transfer.
@@ -58,6 +64,8 @@ pub(super) enum LegNews {
 #[derive(Default)]
 pub(super) struct Legs {
     pub others: SmallVec<[CallRef; 1]>,
+    /// It goes on from where another one ends: its called end is the phone.
+    is_second: bool,
     /// It was entered into the table.
     entered: bool,
     /// A REFER or a Replaces was seen: the legs go ways of their own.
@@ -68,6 +76,8 @@ pub(super) struct Legs {
     proved_at: Option<Timestamp>,
     /// The only phone that may be ringing, on this branch, is held to do so from then on.
     pub rings_at: Due,
+    /// It is held to be answered from then on, if nothing else shows.
+    pub answers_at: Due,
     /// It has until then to end by its own, or to show life.
     pub ends_at: Due,
 }
@@ -171,7 +181,9 @@ impl Call {
             || self.dialogs.iter().any(Dialog::is_live)
     }
 
-    pub(super) fn tie(&mut self, other: CallRef) {
+    /// `is_second`: it begins where the other one ends.
+    pub(super) fn tie(&mut self, other: CallRef, is_second: bool) {
+        self.legs.is_second |= is_second;
         // It goes on, whatever a leg before this one said.
         for attempt in &mut self.attempts {
             attempt.refused_below_until = None;
@@ -198,8 +210,15 @@ impl Call {
                 self.legs.rings_at = Some((context.now.after(UNREPEATED), context.frame));
             }
             LegNews::Rings => {}
+            LegNews::Answered if self.legs.answers_at.is_none() && self.unanswered().is_some() => {
+                // Who was called back to may have to say first that it takes the call.
+                let after_s = if self.legs.is_second { CALLED_ANSWERED_S } else { RETRY_S };
+                self.legs.answers_at = Some((context.now.after_s(after_s), context.frame));
+            }
+            LegNews::Answered => {}
             LegNews::Refused => self.refused_on_other_leg(context),
             LegNews::Ended if self.legs.parted => {}
+            LegNews::Ended if !self.dialogs.iter().any(Dialog::is_live) => self.refused_on_other_leg(context),
             LegNews::Ended => {
                 let mut live = self.dialogs.iter().filter(|dialog| dialog.is_live());
                 if live.next().is_some() && live.next().is_none() && self.legs.ends_at.is_none() {
@@ -235,6 +254,34 @@ impl Call {
         if let Some(at) = self.dialogs.iter().position(Dialog::is_live).filter(|_| !self.legs.parted) {
             self.end_dialog(at, Ending::new(EndReason::CopyEnded, Rule::OtherLeg, frame), context);
         }
+    }
+
+    /// The only branch without an answer that nobody gave up, and the only To-tag that was heard on it.
+    fn unanswered(&self) -> Option<(usize, Arc<str>)> {
+        let mut open = self
+            .branches
+            .iter()
+            .enumerate()
+            .filter(|(_, branch)| branch.is_leaf() && branch.final_status.is_none() && !branch.cancelled);
+        let (at, branch) = open.next()?;
+        let alone = open.next().is_none() && self.dialogs.is_empty();
+        let waits = self.attempts.get(branch.attempt).is_some_and(|attempt| !attempt.over && !attempt.bound);
+        match branch.early.as_slice() {
+            [early] if alone && waits => Some((at, Arc::clone(&early.tag))),
+            _ => None,
+        }
+    }
+
+    /// Nothing contradicted it: its 2xx was lost, and what followed.
+    pub(super) fn presume_answered(&mut self, frame: FrameId, context: &mut Context<'_>) {
+        let Some((at, called_tag)) = self.unanswered() else { return };
+        let Some(dialog) = self.answer_unseen(at, called_tag, ShownBy::OtherLeg, context) else { return };
+        for party in self.parties(dialog) {
+            if let Some(end) = self.ends.get_mut(party) {
+                end.edit().confidence = Confidence::Weak;
+            }
+        }
+        self.engage(dialog, Rule::OtherLeg, frame);
     }
 
     /// Nothing contradicted it: the phone rings, as the caller hears.

@@ -131,9 +131,9 @@ impl Dialogs {
         let mut open = candidates.iter().filter(goes_on).copied();
         // Of two that call the same at once it could be either.
         if let (Some(other), None) = (open.next(), open.next()) {
-            for (of, tied) in [(this, other), (other, this)] {
+            for (of, tied, is_second) in [(this, other, true), (other, this, false)] {
                 if let Some(call) = self.calls.get_mut(of.id) {
-                    call.tie(tied);
+                    call.tie(tied, is_second);
                 }
             }
         }
@@ -147,9 +147,14 @@ impl Dialogs {
         let Some(legs) = self.calls.get_mut(this.id).map(|call| &mut call.legs) else { return };
         let Some(news) = legs.news.take() else { return };
         let others = legs.others.clone();
-        let mut open = others.into_iter().filter(|&other| self.leg(other).is_some_and(Call::goes_on));
-        // What only one of several can mean says nothing of any.
-        let (Some(other), None) = (open.next(), open.next()) else { return };
+        let goes_on = |other: &&CallRef| self.leg(**other).is_some_and(Call::goes_on);
+        let mut open = others.iter().filter(goes_on);
+        // What only one of several can mean says nothing of any, and one of several cannot mean it for all.
+        let (Some(&other), None) = (open.next(), open.next()) else { return };
+        let besides = self.leg(other).map(|leg| leg.legs.others.iter().filter(|leg| **leg != this));
+        if besides.into_iter().flatten().any(|leg| goes_on(&leg)) {
+            return;
+        }
         self.step(other.id, frame, out, |call, context| call.hear_other_leg(news, context));
     }
 

@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
-use super::call::{Answering, Answers, Attempt, Branch, Call, Early, End, Ending};
+use super::call::{Answering, Answers, Attempt, Branch, Call, Dialog, Early, End, Ending, ShownBy};
 use super::invite::Said;
 use super::media::Description;
-use super::{Context, GOES_ON_S, TIMER_B_S};
+use super::{Context, GOES_ON_S, RETRY_S, TIMER_B_S};
 use crate::base::FrameId;
 use crate::sip::uri;
 
@@ -78,24 +78,107 @@ impl Call {
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
     ) -> bool {
-        let Some(attempt) = self.attempts.get(at) else {
+        let ending = Ending::new(EndReason::Rejected, Rule::AckWithoutFinal, heard.frame);
+        heard.message.to_tag().is_none()
+            && self.end_presumed(at, &[ShownBy::Ack, ShownBy::OtherLeg], ending, context)
+    }
+
+    /// The INVITE on this branch was answered 2xx under that tag, which was not seen. Gives the dialog.
+    pub(super) fn answer_unseen(
+        &mut self,
+        at: usize,
+        called_tag: Arc<str>,
+        shown_by: ShownBy,
+        context: &Context<'_>,
+    ) -> Option<usize> {
+        let branch = self.branches.get_mut(at).filter(|_| self.dialogs.len() < context.branches_per_call)?;
+        let attempt = self.attempts.get_mut(branch.attempt)?;
+        (attempt.bound, attempt.retry_until, attempt.refused_below_until) = (true, None, None);
+        let frame = branch.no_response_at.map_or(context.frame, |(_, frame)| frame);
+        (branch.no_response_at, branch.lost_at) = (None, Some((context.now.after_s(TIMER_B_S), frame)));
+        let media = branch.early.first().and_then(|early| early.media.clone()).unwrap_or_default();
+        let tagged = |at: &usize| {
+            let end = self.ends.get(*at);
+            end.is_some_and(|end| end.local_tag.as_ref() == Some(&called_tag))
+        };
+        let called = branch.called.iter().copied().find(tagged);
+        let dialog = Dialog {
+            cseq: branch.cseq,
+            caller: Some(attempt.caller),
+            called,
+            talking: true,
+            shown_by,
+            ..Dialog::confirmed(Arc::clone(&attempt.from_tag), called_tag, frame, context)
+        };
+        self.dialogs.push(dialog);
+        let dialog = self.dialogs.len() - 1;
+        for party in self.parties(dialog) {
+            self.confirm_end(party, dialog, &media);
+        }
+        Some(dialog)
+    }
+
+    /// A BYE, or its answer, of a dialog whose 2xx was not seen. It ends the call; only where the caller had heard of several
+    /// phones it may have given up one early dialog (RFC 3261 section 15: no called phone may). Gives the dialog.
+    pub(super) fn bye_unanswered(
+        &mut self,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> Option<usize> {
+        let message = heard.message;
+        let (from_tag, to_tag) = (message.from_tag().unwrap_or_default(), message.to_tag()?);
+        let waits = |tag: &[u8]| {
+            let of = |attempt: &Attempt| !attempt.over && !attempt.bound && is_text(&attempt.from_tag, tag);
+            self.attempts.iter().rposition(of)
+        };
+        let (attempt, called_tag) = match waits(from_tag) {
+            Some(attempt) => (attempt, to_tag),
+            None => (waits(to_tag)?, from_tag),
+        };
+        let is_this = |early: &Early| early.tag.as_bytes() == called_tag;
+        let own = || self.branches.iter().enumerate().filter(|(_, branch)| branch.attempt == attempt);
+        let mut heard_of = own().flat_map(|(_, branch)| &branch.early);
+        if called_tag == to_tag && !heard_of.all(is_this) {
+            return None;
+        }
+        let told = own().filter(|(_, branch)| branch.early.iter().any(is_this));
+        let branch = told.max_by_key(|(_, branch)| branch.vias).or_else(|| own().next());
+        let at = branch.map(|(at, _)| at)?;
+        if called_tag == from_tag {
+            self.prove_loss(context);
+        }
+        self.answer_unseen(at, text(called_tag), ShownBy::Answer, context)
+    }
+
+    /// No 2xx can have come on this branch: what the other leg seemed to show of one is not so.
+    pub(super) fn deny_answer(&mut self, at: usize, ending: Ending, context: &mut Context<'_>) {
+        if let Some(attempt) = self.branches.get(at).map(|branch| branch.attempt) {
+            self.end_presumed(attempt, &[ShownBy::OtherLeg], ending, context);
+        }
+    }
+
+    /// The dialog that an attempt was presumed to have brought about is none. Says whether there was such a one; then the
+    /// attempt is over.
+    fn end_presumed(
+        &mut self,
+        at: usize,
+        shown_by: &[ShownBy],
+        ending: Ending,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let Some(attempt) = self.attempts.get_mut(at) else {
             return false;
         };
-        let believed = self.dialogs.iter().position(|dialog| {
-            dialog.by_ack
+        let presumed = self.dialogs.iter().position(|dialog| {
+            shown_by.contains(&dialog.shown_by)
                 && dialog.is_live()
                 && dialog.caller_tag == attempt.from_tag
                 && dialog.cseq == attempt.cseq
         });
-        let Some(dialog) = believed.filter(|_| heard.message.to_tag().is_none()) else {
-            return false;
-        };
-        let ending = Ending::new(EndReason::Rejected, Rule::AckWithoutFinal, heard.frame);
-        self.end_dialog(dialog, ending, context);
-        if let Some(attempt) = self.attempts.get_mut(at) {
+        if presumed.is_some() {
             (attempt.bound, attempt.over) = (false, true);
         }
-        true
+        presumed.inspect(|&dialog| self.end_dialog(dialog, ending, context)).is_some()
     }
 
     /// A hop behind this one was refused for good, and its answer is what comes back.
@@ -355,7 +438,7 @@ impl Call {
         let open =
             |attempt: &&mut Attempt| !attempt.over && !attempt.bound && attempt.refused_below_until.is_none();
         for attempt in self.attempts.iter_mut().filter(open) {
-            attempt.refused_below_until = Some((context.now.after_s(GOES_ON_S), context.frame));
+            attempt.refused_below_until = Some((context.now.after_s(RETRY_S), context.frame));
             attempt.refused_below = (EndReason::CopyEnded, Rule::OtherLeg);
         }
     }
@@ -380,11 +463,24 @@ impl Call {
         }
     }
 
+    /// The other leg is over: what rings on this one rings no longer.
+    fn nobody_calls(&mut self, attempt: usize, ending: Ending) {
+        let open = |branch: &&Branch| branch.attempt == attempt && branch.final_status.is_none();
+        let rang = self.branches.iter().filter(open).flat_map(|branch| branch.called.iter().copied());
+        for called in rang.collect::<SmallVec<[usize; 2]>>() {
+            self.end_end(called, ending);
+        }
+    }
+
     /// Nothing of that came.
     pub(super) fn presume_refused(&mut self, at: usize, frame: FrameId, context: &mut Context<'_>) {
         if let Some(attempt) = self.attempts.get(at).filter(|attempt| !attempt.bound) {
             let (reason, rule) = attempt.refused_below;
-            self.end_attempt(at, Ending::new(reason, rule, frame), context);
+            let ending = Ending::new(reason, rule, frame);
+            self.end_attempt(at, ending, context);
+            if rule == Rule::OtherLeg {
+                self.nobody_calls(at, ending);
+            }
         }
     }
 }
