@@ -40,6 +40,10 @@ const UNREPEATED: Duration = Duration::from_millis(600);
 /// A back-to-back user agent passes a 2xx on at once. A called phone's is held to have come so long after its caller's.
 const CALLED_ANSWERED_S: u32 = 1;
 
+/// So many sayings, and for so long, wait for the proof that the mirror loses messages.
+const DOUBTS: usize = 256;
+const DOUBTED_S: u32 = 60;
+
 /// A call, wherever it stands now: places are used again, births are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CallRef {
@@ -58,6 +62,38 @@ pub(super) enum LegNews {
     Refused,
     /// A BYE ended it, and nothing before it told of a transfer.
     Ended,
+}
+
+/// What one leg says to another.
+pub(super) struct Said {
+    pub at: Timestamp,
+    pub by: CallRef,
+    pub to: CallRef,
+    pub news: LegNews,
+    pub frame: FrameId,
+}
+
+/// What legs said while the mirror was not known to lose messages, the oldest first: it may come to be known soon after.
+#[derive(Default)]
+pub(super) struct Doubts(VecDeque<Said>);
+
+impl Doubts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn keep(&mut self, said: Said) {
+        while self.0.len() >= DOUBTS || self.0.front().is_some_and(|old| old.at.after_s(DOUBTED_S) < said.at)
+        {
+            self.0.pop_front();
+        }
+        self.0.push_back(said);
+    }
+
+    /// Those of the last while.
+    pub(super) fn take_since(&mut self, now: Timestamp) -> impl Iterator<Item = Said> + use<> {
+        std::mem::take(&mut self.0).into_iter().filter(move |said| said.at.after_s(DOUBTED_S) >= now)
+    }
 }
 
 /// What a call knows of its other legs.
@@ -200,11 +236,8 @@ impl Call {
         }
     }
 
-    /// The other leg shows something of this one.
+    /// The other leg shows something of this one, which the mirror may not have shown.
     pub(super) fn hear_other_leg(&mut self, news: LegNews, context: &Context<'_>) {
-        if !context.losses.are_known(context.now) {
-            return;
-        }
         match news {
             LegNews::Rings if self.legs.rings_at.is_none() && self.silent_phone().is_some() => {
                 self.legs.rings_at = Some((context.now.after(UNREPEATED), context.frame));

@@ -26,7 +26,7 @@ use super::{EndReason, Findings};
 use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Rules, Timestamp};
 use crate::sip::Method;
 use call::Call;
-use legs::{CallRef, LegTable};
+use legs::{CallRef, Doubts, LegTable, Said};
 use media::MediaTable;
 use unseen::shows_an_invite;
 
@@ -75,6 +75,7 @@ pub(super) struct Dialogs {
     ends: Vec<u64>,
     media: MediaTable,
     legs: LegTable,
+    doubts: Doubts,
 }
 
 impl Dialogs {
@@ -90,6 +91,7 @@ impl Dialogs {
             ends: vec![0; EndReason::ALL.len()],
             media: MediaTable::default(),
             legs: LegTable::default(),
+            doubts: Doubts::default(),
         }
     }
 
@@ -121,6 +123,7 @@ impl Dialogs {
             self.meet_other_leg(this, heard.at);
             self.tell_other_legs(this, heard.frame, out);
         }
+        self.believe_doubts(out);
     }
 
     /// A call that has just shown who calls whom may be the other leg of one that did so before.
@@ -147,15 +150,36 @@ impl Dialogs {
         let Some(legs) = self.calls.get_mut(this.id).map(|call| &mut call.legs) else { return };
         let Some(news) = legs.news.take() else { return };
         let others = legs.others.clone();
-        let goes_on = |other: &&CallRef| self.leg(**other).is_some_and(Call::goes_on);
-        let mut open = others.iter().filter(goes_on);
-        // What only one of several can mean says nothing of any, and one of several cannot mean it for all.
+        let mut open = others.iter().filter(|&&other| self.leg(other).is_some_and(Call::goes_on));
+        // What only one of several can mean says nothing of any.
         let (Some(&other), None) = (open.next(), open.next()) else { return };
-        let besides = self.leg(other).map(|leg| leg.legs.others.iter().filter(|leg| **leg != this));
-        if besides.into_iter().flatten().any(|leg| goes_on(&leg)) {
-            return;
+        let said = Said { at: out.at, by: this, to: other, news, frame };
+        if out.losses.are_known(out.at) {
+            self.tell_other_leg(&said, out);
+        } else {
+            self.doubts.keep(said);
         }
-        self.step(other.id, frame, out, |call, context| call.hear_other_leg(news, context));
+    }
+
+    /// One of several cannot mean it for all.
+    fn tell_other_leg(&mut self, said: &Said, out: &mut Findings) {
+        let others = self.leg(said.to).map(|leg| leg.legs.others.iter()).into_iter().flatten();
+        let besides = |other: &CallRef| *other != said.by && self.leg(*other).is_some_and(Call::goes_on);
+        if !others.copied().any(|other| besides(&other)) {
+            let hear = |call: &mut Call, context: &mut Context<'_>| call.hear_other_leg(said.news, context);
+            if self.leg(said.to).is_some() {
+                self.step(said.to.id, said.frame, out, hear);
+            }
+        }
+    }
+
+    /// Now that the mirror is known to lose messages, what was said just before counts, too.
+    fn believe_doubts(&mut self, out: &mut Findings) {
+        if !self.doubts.is_empty() && out.losses.are_known(out.at) {
+            for said in self.doubts.take_since(out.at) {
+                self.tell_other_leg(&said, out);
+            }
+        }
     }
 
     /// An INVITE takes another dialog's place (RFC 3891), or a REFER asks for one that does: its legs go ways of their own.
