@@ -59,6 +59,8 @@ struct Held {
     listed_by: SmallVec<[AddressMark; 1]>,
     /// No 2xx has shown it yet.
     is_presumed: bool,
+    /// What the phone asked for last, in seconds, and how much of that was granted.
+    granted_of_s: Option<(u32, u32)>,
 }
 
 impl Held {
@@ -365,9 +367,17 @@ impl Registration {
         most: usize,
         next_binding: &mut u64,
     ) -> Option<usize> {
-        let expires_at = out.at.after_s(granted_s);
         let known = self.held.iter().position(|held| held.is(&contact.uri));
         let own = step.own(contact, known.and_then(|at| self.held.get(at)));
+        let asked_s = own.map(|(asked, own)| own.expires_s.or(asked.expires_s).unwrap_or(EXPIRES_UNSAID_S));
+        let is_answered = step.rule == Rule::Register200;
+        // Who asks the same again is granted the same again.
+        let before = known.and_then(|at| self.held.get(at)).and_then(|held| held.granted_of_s);
+        let granted_s = match before {
+            Some((of_s, granted_of_s)) if !is_answered && asked_s == Some(of_s) => granted_of_s,
+            _ => granted_s,
+        };
+        let expires_at = out.at.after_s(granted_s);
         let (at, mut news) = match known {
             Some(at) => (at, false),
             None if self.held.len() >= most => return None,
@@ -393,6 +403,7 @@ impl Registration {
                     vias: usize::MAX,
                     listed_by: SmallVec::new(),
                     is_presumed: true,
+                    granted_of_s: None,
                 });
                 (self.held.len() - 1, true)
             }
@@ -400,7 +411,10 @@ impl Registration {
         let alone = self.held.len() == 1;
         let held = self.held.get_mut(at)?;
         held.listed_by(step.registrar);
-        held.is_presumed &= step.rule != Rule::Register200;
+        held.is_presumed &= !is_answered;
+        if let Some(asked_s) = asked_s.filter(|_| is_answered) {
+            held.granted_of_s = Some((asked_s, granted_s));
+        }
         if let Some((asked, as_asked)) = own {
             news = true;
             held.vias = asked.vias;

@@ -31,6 +31,11 @@ const COLUMNS: [Column; 6] = [("0 %", 3), ("0.1 %", 3), ("1 %", 3), ("2 %", 3), 
 /// A burst hides so many frames one behind the other.
 const BURST_FRAMES: u64 = 10;
 
+/// What the PBX is, and the first seed at which it is that.
+const SHAPES: [(&str, u64); 2] = [("proxy", 2), ("B2BUA", 1)];
+/// So many lines of each kind are told by `--why`.
+const LONGEST: usize = 25;
+
 const HOW: &str = "\
 User-time is the time of all users together; a status is right while terminal and session both are what the phones know to
 be so. Simulated: nine phones of seven users, a call every 12 s, 12 min a run; every other run with phones that speak TCP,
@@ -56,17 +61,51 @@ struct Arguments {
     /// One run for each point, and no picture.
     #[arg(long)]
     quick: bool,
+    /// In place of all that: what was told instead of what, and the longest times of it, when so many of a million frames are
+    /// lost one by one.
+    #[arg(long, value_name = "PER_MILLION")]
+    why: Option<u64>,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
+/// Kinds of mistakes by the time that they took, and the longest ones by the seed of their run.
+fn why(per_million: u64, seeds: u64) {
+    for (shape, first) in SHAPES {
+        let mut sum = Measured::default();
+        let mut longest = Vec::new();
+        for seed in (first..).step_by(2).take(seeds as usize) {
+            let measured = measure(seed, AtOnce { frames: 1, per_million });
+            longest.extend(
+                measured.offhook.wrong.iter().map(|wrong| (wrong.to_us - wrong.from_us, seed, wrong.clone())),
+            );
+            sum.add(&measured);
+        }
+        longest.sort_by_key(|(us, ..)| std::cmp::Reverse(*us));
+        println!("{shape}: {:.3} % right", sum.offhook.percent());
+        sum.offhook.causes().iter().take(LONGEST).for_each(|cause| println!("  {cause}"));
+        for (us, seed, wrong) in longest.iter().take(LONGEST) {
+            println!(
+                "  {:.1} s from {:.3} s, seed {seed}: {}",
+                *us as f64 / 1e6,
+                wrong.from_us as f64 / 1e6,
+                wrong.what
+            );
+        }
+    }
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let seeds = arguments.seeds.filter(|_| !arguments.quick);
+    if let Some(per_million) = arguments.why {
+        why(per_million, seeds.unwrap_or(1));
+        return Ok(());
+    }
     let mut table = Table::new("right, % of user-time, at frames lost:", &COLUMNS);
     let mut panels = Vec::new();
-    for (shape, first) in [("proxy", 2), ("B2BUA", 1)] {
+    for (shape, first) in SHAPES {
         let mut lines = Vec::new();
         for (way, frames) in [("one by one", 1), ("in bursts", BURST_FRAMES)] {
             let points = LOST_PER_MILLION.map(|per_million| {

@@ -81,7 +81,9 @@ pub fn measure(seed: u64, lost: AtOnce) -> Measured {
         Measured { lost: (all.len() - shown.len()) as u64, frames: all.len() as u64, ..Measured::default() };
     for user in 0..USERS.len() {
         let truth = &world.truth.timelines[user];
-        measured.offhook.add(&judge::share(user, truth, &heard.statuses[user], 0, END_US));
+        let share = judge::share(user, truth, &heard.statuses[user], 0, END_US);
+        measured.offhook.add(&share);
+        measured.offhook.wrong.extend(share.wrong);
         measured.bound.add(&bound(truth, &heard.statuses[user], &seen[user], &there[user]));
     }
     measured

@@ -428,7 +428,9 @@ impl Call {
             && let Some(attempt) = self.attempts.get_mut(of)
             && attempt.cseq == cseq
         {
-            attempt.refused_below_until = Some((context.now.after_s(GOES_ON_S), frame));
+            let lossy = context.losses.are_known(context.now);
+            let until = context.now.after_s(if lossy { RETRY_S } else { GOES_ON_S });
+            attempt.refused_below_until = Some((until, frame));
             attempt.refused_below = (EndReason::CopyEnded, Rule::CopyEnded);
         }
     }
