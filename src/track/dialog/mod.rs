@@ -26,7 +26,7 @@ use super::{EndReason, Findings};
 use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Rules, Timestamp};
 use crate::sip::Method;
 use call::Call;
-use legs::{CallRef, Doubts, LegTable, Said};
+use legs::{CallRef, Doubts, LegNews, LegTable, Said};
 use media::MediaTable;
 use unseen::shows_an_invite;
 
@@ -161,11 +161,11 @@ impl Dialogs {
         }
     }
 
-    /// One of several cannot mean it for all.
+    /// One of several cannot mean it for all, but that it takes the call.
     fn tell_other_leg(&mut self, said: &Said, out: &mut Findings) {
         let others = self.leg(said.to).map(|leg| leg.legs.others.iter()).into_iter().flatten();
         let besides = |other: &CallRef| *other != said.by && self.leg(*other).is_some_and(Call::goes_on);
-        if !others.copied().any(|other| besides(&other)) {
+        if said.news == LegNews::Answered || !others.copied().any(|other| besides(&other)) {
             let hear = |call: &mut Call, context: &mut Context<'_>| call.hear_other_leg(said.news, context);
             if self.leg(said.to).is_some() {
                 self.step(said.to.id, said.frame, out, hear);
