@@ -249,13 +249,16 @@ impl Call {
                 self.legs.answers_at = Some((context.now.after_s(after_s), context.frame));
             }
             LegNews::Answered => {}
-            LegNews::Refused => self.refused_on_other_leg(context),
             LegNews::Ended if self.legs.parted => {}
-            LegNews::Ended if !self.dialogs.iter().any(Dialog::is_live) => self.refused_on_other_leg(context),
-            LegNews::Ended => {
-                let mut live = self.dialogs.iter().filter(|dialog| dialog.is_live());
-                if live.next().is_some() && live.next().is_none() && self.legs.ends_at.is_none() {
-                    self.legs.ends_at = Some((context.now.after_s(RETRY_S), context.frame));
+            LegNews::Refused | LegNews::Ended => {
+                // For whom nobody calls any more nobody can have answered; but a caller may talk to the PBX itself.
+                let ends_talks = news == LegNews::Ended || self.legs.is_second;
+                match self.dialogs.iter().filter(|dialog| dialog.is_live()).count() {
+                    0 => self.refused_on_other_leg(context),
+                    1 if ends_talks && self.legs.ends_at.is_none() => {
+                        self.legs.ends_at = Some((context.now.after_s(RETRY_S), context.frame));
+                    }
+                    _ => {}
                 }
             }
         }
