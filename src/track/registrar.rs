@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::challenged::ChallengedRegistrations;
 use super::heard::{Heard, is_copy};
-use super::registration::{Asked, Order, Registration, Step};
+use super::registration::{Asked, Grants, Order, Registration, Step};
 use super::transactions::{Ticket, Transactions};
 use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, RegistrationId, Rule};
 use crate::base::{
@@ -128,6 +128,7 @@ struct Table {
     most: usize,
     bindings_per_aor: usize,
     next_binding: u64,
+    grants: Grants,
 }
 
 impl Registrar {
@@ -139,6 +140,7 @@ impl Registrar {
                 most: limits.registered_aors,
                 bindings_per_aor: limits.bindings_per_aor,
                 next_binding: 0,
+                grants: Grants::new(limits.known_addresses),
             },
             pending: Transactions::new(),
             order: VecDeque::new(),
@@ -363,6 +365,9 @@ impl Registrar {
             let own = asked.iter().flat_map(|asked| &asked.contacts).find(|own| own.uri.as_bytes() == uri);
             granted.push(Asked::read(&contact, heard, own.map(|own| &own.uri)));
         }
+        if let Some(asked) = &asked {
+            self.table.grants.note(asked, &granted, message.expires());
+        }
         for contact in granted.iter().chain(asked.iter().flat_map(|asked| &asked.contacts)) {
             self.challenged.forget(contact.uri.as_bytes());
         }
@@ -416,6 +421,7 @@ impl Registrar {
             confidence: if list == List::Cut { Confidence::Weak } else { Confidence::Full },
             list,
             asked: asked.as_ref(),
+            usual: None,
         };
         if order == Order::Newer && asked.is_none() {
             prove_loss(out);
@@ -473,6 +479,7 @@ impl Registrar {
             confidence: Confidence::Full,
             list: List::Whole,
             asked: Some(asked),
+            usual: None,
         };
         registration.reconcile(&step, SmallVec::new(), out, self.limits.bindings_per_aor, next_binding);
         self.table.settle(id);
@@ -612,6 +619,7 @@ impl Table {
             confidence: Confidence::Weak,
             list: List::Whole,
             asked: Some(pending),
+            usual: Some(&self.grants),
         };
         registration.believe(&step, &[], out, self.bindings_per_aor, &mut self.next_binding);
         self.settle(id);

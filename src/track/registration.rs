@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};
 
 use super::heard::{Heard, text};
@@ -59,8 +60,6 @@ struct Held {
     listed_by: SmallVec<[AddressMark; 1]>,
     /// No 2xx has shown it yet.
     is_presumed: bool,
-    /// What the phone asked for last, in seconds, and how much of that was granted.
-    granted_of_s: Option<(u32, u32)>,
 }
 
 impl Held {
@@ -131,6 +130,42 @@ pub(super) struct Step<'a> {
     /// What the answer lists; of one that was not seen: as others do.
     pub list: List,
     pub asked: Option<&'a Pending>,
+    /// Of an answer that was not seen: what is granted to others.
+    pub usual: Option<&'a Grants>,
+}
+
+/// How many seconds registrars grant to those who ask for so many: the last time that they did. At most so many of them.
+pub(super) struct Grants {
+    granted_s: HashMap<(SocketAddr, u32), u32>,
+    most: usize,
+}
+
+impl Grants {
+    pub(super) fn new(most: usize) -> Self {
+        Self { granted_s: HashMap::new(), most }
+    }
+
+    /// What this answer grants of what was asked.
+    pub(super) fn note(&mut self, asked: &Pending, granted: &[Asked], expires_s: Option<u32>) {
+        for own in &asked.contacts {
+            let listed = granted.iter().find(|granted| granted.uri == own.uri);
+            let granted_s = listed.and_then(|listed| listed.expires_s.or(expires_s));
+            if let (Some(asked_s), Some(granted_s)) = (own.expires_s.or(asked.expires_s), granted_s)
+                && granted_s > 0
+            {
+                let of = (asked.registrar, asked_s);
+                if let Some(known_s) = self.granted_s.get_mut(&of) {
+                    *known_s = granted_s;
+                } else if self.granted_s.len() < self.most {
+                    self.granted_s.insert(of, granted_s);
+                }
+            }
+        }
+    }
+
+    fn usual_s(&self, registrar: SocketAddr, asked_s: u32) -> u32 {
+        self.granted_s.get(&(registrar, asked_s)).copied().unwrap_or(asked_s)
+    }
 }
 
 impl Step<'_> {
@@ -140,7 +175,8 @@ impl Step<'_> {
             let own = asked.contacts.iter().find(|own| uri::same(&own.uri, &contact.uri));
             own.and_then(|own| own.expires_s).or(asked.expires_s)
         });
-        contact.expires_s.or(self.expires_s).or(asked).unwrap_or(EXPIRES_UNSAID_S)
+        let said_s = contact.expires_s.or(self.expires_s).or(asked).unwrap_or(EXPIRES_UNSAID_S);
+        self.usual.map_or(said_s, |usual| usual.usual_s(self.registrar, said_s))
     }
 
     /// What the request asked under this or another name: what the request shows belongs to it. Some
@@ -369,14 +405,6 @@ impl Registration {
     ) -> Option<usize> {
         let known = self.held.iter().position(|held| held.is(&contact.uri));
         let own = step.own(contact, known.and_then(|at| self.held.get(at)));
-        let asked_s = own.map(|(asked, own)| own.expires_s.or(asked.expires_s).unwrap_or(EXPIRES_UNSAID_S));
-        let is_answered = step.rule == Rule::Register200;
-        // Who asks the same again is granted the same again.
-        let before = known.and_then(|at| self.held.get(at)).and_then(|held| held.granted_of_s);
-        let granted_s = match before {
-            Some((of_s, granted_of_s)) if !is_answered && asked_s == Some(of_s) => granted_of_s,
-            _ => granted_s,
-        };
         let expires_at = out.at.after_s(granted_s);
         let (at, mut news) = match known {
             Some(at) => (at, false),
@@ -403,7 +431,6 @@ impl Registration {
                     vias: usize::MAX,
                     listed_by: SmallVec::new(),
                     is_presumed: true,
-                    granted_of_s: None,
                 });
                 (self.held.len() - 1, true)
             }
@@ -411,10 +438,7 @@ impl Registration {
         let alone = self.held.len() == 1;
         let held = self.held.get_mut(at)?;
         held.listed_by(step.registrar);
-        held.is_presumed &= !is_answered;
-        if let Some(asked_s) = asked_s.filter(|_| is_answered) {
-            held.granted_of_s = Some((asked_s, granted_s));
-        }
+        held.is_presumed &= step.rule != Rule::Register200;
         if let Some((asked, as_asked)) = own {
             news = true;
             held.vias = asked.vias;
