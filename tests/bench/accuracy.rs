@@ -38,7 +38,7 @@ const LONGEST: usize = 25;
 
 const HOW: &str = "\
 User-time is the time of all users together; a status is right while terminal and session both are what the phones know to
-be so. Simulated: nine phones of seven users, a call every 12 s, 12 min a run; every other run with phones that speak TCP,
+be so. Simulated: nine phones of seven users, a call every 12 s, an hour a run; every other run with phones that speak TCP,
 that are challenged, that lose power. Each loses frames of its own; bursts hide 10 frames one behind the other.
 The bound is one who knows the whole truth about a user with each frame, be it any, that is shown of that user's phones or
 of a call that one of them has part in, who needs no frame for what no frame shows (a registration that runs out), and who

@@ -16,7 +16,7 @@ use crate::support::ladder::Link;
 use crate::support::wire::{self, Wrapping};
 
 /// As long as this the phones live in one run.
-const END_US: u64 = 720 * SECOND_US;
+const END_US: u64 = 3_600 * SECOND_US;
 
 /// Shares of user-time that were right.
 #[derive(Clone, Debug, Default)]
