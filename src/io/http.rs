@@ -5,18 +5,18 @@
 use std::error::Error;
 use std::fs;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use rustls::RootCertStore;
-use tokio::sync::Notify;
 
 use crate::config::WebhookSection;
 use crate::io::clock::{Clock, fresh_seed, wall_clock};
+use crate::io::mailbox::Mailbox;
 use crate::io::output::LineSink;
 use crate::io::tls::{self, TlsError};
 use crate::publish::{
@@ -69,8 +69,7 @@ struct Shared {
 
 struct Endpoint {
     name: String,
-    state: Mutex<EndpointState>,
-    wake: Notify,
+    mailbox: Mailbox<EndpointState>,
 }
 
 struct EndpointState {
@@ -87,13 +86,6 @@ enum Phase {
     Finishing,
     /// Nobody waits for anything any more.
     Abandoned,
-}
-
-impl Endpoint {
-    /// A panic of the other side leaves the state as whole as it was: the machine is changed in single steps.
-    fn state(&self) -> MutexGuard<'_, EndpointState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The capture side's end of the webhooks' thread. Dropped without [`Self::finish`], it leaves undelivered what is.
@@ -127,7 +119,7 @@ impl WebhookHandle {
                 last_failure: None,
                 phase: Phase::Delivering,
             };
-            endpoints.push(Endpoint { name, state: Mutex::new(state), wake: Notify::new() });
+            endpoints.push(Endpoint { name, mailbox: Mailbox::new(state) });
         }
         let shared = Arc::new(Shared { endpoints, clock: Clock::start() });
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -167,7 +159,7 @@ impl WebhookHandle {
     /// A sentence that an operator should read.
     pub fn poll_notice(&self) -> Option<String> {
         self.shared.endpoints.iter().find_map(|endpoint| {
-            let mut state = endpoint.state();
+            let mut state = endpoint.mailbox.open();
             let notice = state.webhook.poll_notice()?;
             Some(format!("{}: {}", endpoint.name, sentence(notice, state.last_failure.as_deref())))
         })
@@ -177,17 +169,16 @@ impl WebhookHandle {
     /// Whatever is not delivered then is not sent any more.
     pub fn finish(&mut self, timeout: Duration) -> Vec<WebhookReport> {
         for endpoint in &self.shared.endpoints {
-            let mut state = endpoint.state();
-            state.webhook.stop(self.shared.clock.now());
-            state.phase = Phase::Finishing;
-            drop(state);
-            endpoint.wake.notify_one();
+            endpoint.mailbox.put(|state| {
+                state.webhook.stop(self.shared.clock.now());
+                state.phase = Phase::Finishing;
+            });
         }
         // Its end or the timeout: the counters say which.
         let _ = self.thread.recv_timeout(timeout);
         self.abandon();
         let report = |endpoint: &Endpoint| {
-            let state = endpoint.state();
+            let state = endpoint.mailbox.open();
             WebhookReport {
                 name: endpoint.name.clone(),
                 counters: state.webhook.counters(),
@@ -199,8 +190,7 @@ impl WebhookHandle {
 
     fn abandon(&self) {
         for endpoint in &self.shared.endpoints {
-            endpoint.state().phase = Phase::Abandoned;
-            endpoint.wake.notify_one();
+            endpoint.mailbox.put(|state| state.phase = Phase::Abandoned);
         }
     }
 }
@@ -218,8 +208,7 @@ pub struct WebhookLines(Arc<Shared>);
 impl LineSink for WebhookLines {
     fn take(&mut self, line: &Line<'_>) -> io::Result<()> {
         for endpoint in &self.0.endpoints {
-            endpoint.state().webhook.handle_line(self.0.clock.now(), line);
-            endpoint.wake.notify_one();
+            endpoint.mailbox.put(|state| state.webhook.handle_line(self.0.clock.now(), line));
         }
         Ok(())
     }
@@ -270,7 +259,7 @@ fn client(name: &str, section: &WebhookSection) -> Result<Client, WebhookError> 
 async fn deliver(endpoint: &Endpoint, client: &Client, clock: &Clock) {
     loop {
         let (request, due) = {
-            let mut state = endpoint.state();
+            let mut state = endpoint.mailbox.open();
             match state.phase {
                 Phase::Delivering => {}
                 Phase::Finishing if !state.webhook.is_settled() => {}
@@ -290,13 +279,13 @@ async fn deliver(endpoint: &Endpoint, client: &Client, clock: &Clock) {
                 }
                 Err(why) => (WebhookAnswer::Failed, Some(why)),
             };
-            let mut state = endpoint.state();
+            let mut state = endpoint.mailbox.open();
             state.last_failure = failure;
             state.webhook.handle_answer(clock.now(), &id, answer);
         } else {
             let wait = due.unwrap_or(Duration::MAX);
             tokio::select! {
-                () = endpoint.wake.notified() => {}
+                () = endpoint.mailbox.called() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }

@@ -8,6 +8,7 @@ pub mod dns;
 pub mod http;
 pub mod interfaces;
 pub mod live;
+mod mailbox;
 pub mod output;
 pub mod presence_server;
 pub mod publisher;

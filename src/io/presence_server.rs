@@ -3,13 +3,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use super::clock::{Clock, fresh_key};
+use super::mailbox::Mailbox;
 use super::results::Ended;
 use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions};
 use super::stop;
@@ -38,28 +37,15 @@ pub enum PresenceServerError {
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    wake: Notify,
-}
-
-#[derive(Default)]
 struct State {
     /// To be over by then.
     stop: Option<Duration>,
     counters: PresenceServerCounters,
 }
 
-impl Shared {
-    /// A panic of the other side leaves the state as whole as it was: nothing in it depends on two steps.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A running presence server; dropped, it stops.
 pub struct PresenceServerHandle {
-    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox<State>>,
     listening: Vec<Listen>,
     thread: Option<JoinHandle<()>>,
 }
@@ -81,8 +67,8 @@ impl PresenceServerHandle {
         let endpoint =
             EndpointOptions { listens: section.listen.clone(), server_tls, ..EndpointOptions::default() };
         let options = config.presence_server_options(fresh_key()?);
-        let shared = Arc::new(Shared::default());
-        let (in_thread, limits) = (Arc::clone(&shared), limits.clone());
+        let mailbox = Arc::new(Mailbox::default());
+        let (in_thread, limits) = (Arc::clone(&mailbox), limits.clone());
         let begin = async move || {
             let endpoint = Endpoint::open(endpoint).await?;
             let listening = endpoint.listening().to_vec();
@@ -91,7 +77,7 @@ impl PresenceServerHandle {
         let (thread, listening) = worker::start("presence server", begin, async move |endpoint| {
             run(PresenceServer::new(options, &limits), endpoint, &in_thread).await;
         })?;
-        Ok(Self { shared, listening, thread: Some(thread) })
+        Ok(Self { mailbox, listening, thread: Some(thread) })
     }
 
     /// Says on standard error where it listens, and what should be known of that.
@@ -140,14 +126,15 @@ impl PresenceServerHandle {
 
     /// What it has counted, as of a second ago at most.
     pub fn counters(&self) -> PresenceServerCounters {
-        self.shared.state().counters.clone()
+        self.mailbox.open().counters.clone()
     }
 
     /// Tells watchers that their subscriptions are over, waits for that, at most for `timeout`, and stops; gives the
     /// last counters.
     pub fn finish(&mut self, timeout: Duration) -> PresenceServerCounters {
-        self.shared.state().stop.get_or_insert(timeout);
-        self.shared.wake.notify_one();
+        self.mailbox.put(|state| {
+            state.stop.get_or_insert(timeout);
+        });
         if let Some(thread) = self.thread.take() {
             // A panic over there has been told on stderr.
             let _ = thread.join();
@@ -162,14 +149,14 @@ impl Drop for PresenceServerHandle {
     }
 }
 
-async fn run(mut server: PresenceServer, mut endpoint: Endpoint, shared: &Shared) {
+async fn run(mut server: PresenceServer, mut endpoint: Endpoint, mailbox: &Mailbox<State>) {
     let clock = Clock::start();
     let mut counted_at = clock.now();
     let mut stopping: Option<Timestamp> = None;
     loop {
         let now = clock.now();
         server.handle_timeout(now);
-        let stop = shared.state().stop;
+        let stop = mailbox.open().stop;
         if let (None, Some(timeout)) = (stopping, stop) {
             server.stop(now);
             stopping = Some(now.after(timeout));
@@ -179,7 +166,7 @@ async fn run(mut server: PresenceServer, mut endpoint: Endpoint, shared: &Shared
         }
         let over = stopping.is_some_and(|until| until <= now || server.is_settled());
         if over || now.since(counted_at) >= COUNTED {
-            shared.state().counters = server.counters();
+            mailbox.open().counters = server.counters();
             counted_at = now;
         }
         if over {
@@ -192,7 +179,7 @@ async fn run(mut server: PresenceServer, mut endpoint: Endpoint, shared: &Shared
                 EndpointEvent::Failed { hop, .. } => server.handle_transport_error(clock.now(), hop),
             },
             () = tokio::time::sleep(due.map_or(COUNTED, |due| due.since(now))) => {}
-            () = shared.wake.notified() => {}
+            () = mailbox.called() => {}
         }
     }
 }

@@ -3,13 +3,12 @@
 //! nothing of captures.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use super::clock::{Clock, fresh_seed};
+use super::mailbox::{LastFailure, Mailbox};
 use super::sip_endpoint::EndpointEvent;
 use super::way::{Target, Way, WayError, failure};
 use super::worker::{self, WorkerError};
@@ -49,33 +48,10 @@ struct Inbox {
     outcomes_lost: u64,
     not_taken: u64,
     totals: Totals,
-    /// Why a server could not be reached last, while nothing was acknowledged since, and whether that was polled.
-    last_failure: Option<String>,
-    failure_is_new: bool,
+    /// Why a server could not be reached last, while nothing was acknowledged since.
+    failure: LastFailure,
     finish: Option<Duration>,
     abandoned: bool,
-}
-
-impl Inbox {
-    fn fail(&mut self, failure: String) {
-        if self.last_failure.as_ref() != Some(&failure) {
-            self.last_failure = Some(failure);
-            self.failure_is_new = true;
-        }
-    }
-}
-
-#[derive(Default)]
-struct Shared {
-    inbox: Mutex<Inbox>,
-    wake: Notify,
-}
-
-impl Shared {
-    /// A panic of the other side leaves the inbox as whole as it was: nothing in it depends on two steps.
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Outcomes that wait to be polled; older ones go first and are counted.
@@ -86,7 +62,7 @@ const STOP_TIME: Duration = Duration::from_secs(2);
 /// The capture side's end of the publisher's thread. Dropped without [`Self::finish`], it leaves what is published
 /// to expire.
 pub struct PublisherHandle {
-    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox<Inbox>>,
     most_presentities: usize,
     thread: Option<JoinHandle<()>>,
 }
@@ -98,65 +74,62 @@ impl PublisherHandle {
     /// # Errors
     /// [`PublishError`]. Later, when addresses can no longer be found, it goes on with those that it knows.
     pub fn start(target: Target, options: PublishOptions, limits: &Limits) -> Result<Self, PublishError> {
-        let shared = Arc::new(Shared::default());
-        let (in_thread, limits_there) = (Arc::clone(&shared), limits.clone());
+        let mailbox = Arc::new(Mailbox::default());
+        let (in_thread, limits_there) = (Arc::clone(&mailbox), limits.clone());
         let seed = if options.seed == 0 { fresh_seed() } else { options.seed };
         let options = PublishOptions { seed, ..options };
         let begin = async move || Ok::<_, PublishError>((find(target, seed).await?, ()));
         let (thread, ()) = worker::start("publisher", begin, async move |(way, servers)| {
             run(Publisher::new(options, &limits_there), way, servers, &in_thread).await;
         })?;
-        Ok(Self { shared, most_presentities: limits.presentities, thread: Some(thread) })
+        Ok(Self { mailbox, most_presentities: limits.presentities, thread: Some(thread) })
     }
 
     /// Hands over a change; never waits. Until the publisher has taken it, a newer one of the same presentity
     /// replaces it.
     pub fn send(&self, change: PresentityChange) {
-        let mut inbox = self.shared.inbox();
-        if let Some(waiting) = inbox.changes.get_mut(&change.aor) {
-            *waiting = change;
-        } else if inbox.changes.len() < self.most_presentities {
-            inbox.order.push_back(change.aor.clone());
-            inbox.changes.insert(change.aor.clone(), change);
-        } else {
-            inbox.not_taken += 1;
-        }
-        drop(inbox);
-        self.shared.wake.notify_one();
+        self.mailbox.put(|inbox| {
+            if let Some(waiting) = inbox.changes.get_mut(&change.aor) {
+                *waiting = change;
+            } else if inbox.changes.len() < self.most_presentities {
+                inbox.order.push_back(change.aor.clone());
+                inbox.changes.insert(change.aor.clone(), change);
+            } else {
+                inbox.not_taken += 1;
+            }
+        });
     }
 
     /// What became of an operation. Goes on giving what is left after [`Self::finish`].
     pub fn poll_outcome(&self) -> Option<PublicationOutcome> {
-        self.shared.inbox().outcomes.pop_front()
+        self.mailbox.open().outcomes.pop_front()
     }
 
     /// How the operations have gone so far.
     pub fn totals(&self) -> Totals {
-        self.shared.inbox().totals
+        self.mailbox.open().totals
     }
 
     /// Changes that were not taken because there were too many presentities, and outcomes that nobody polled in time.
     pub fn lost(&self) -> (u64, u64) {
-        let inbox = self.shared.inbox();
+        let inbox = self.mailbox.open();
         (inbox.not_taken, inbox.outcomes_lost)
     }
 
     /// Why a server could not be reached last, in words; `None` while all could.
     pub fn last_failure(&self) -> Option<String> {
-        self.shared.inbox().last_failure.clone()
+        self.mailbox.open().failure.words().map(str::to_owned)
     }
 
     /// The same, once each time that it became so.
     pub fn poll_failure(&self) -> Option<String> {
-        let mut inbox = self.shared.inbox();
-        std::mem::take(&mut inbox.failure_is_new).then(|| inbox.last_failure.clone()).flatten()
+        self.mailbox.open().failure.poll()
     }
 
     /// Waits until all is acknowledged, at most for `timeout`; then stops as [`PublishOptions::on_stop`] says and waits
     /// for that, in what is left of the time but at least 2 s.
     pub fn finish(&mut self, timeout: Duration) -> Totals {
-        self.shared.inbox().finish = Some(timeout);
-        self.shared.wake.notify_one();
+        self.mailbox.put(|inbox| inbox.finish = Some(timeout));
         if let Some(thread) = self.thread.take() {
             // A panic over there has been told on stderr; the totals say what was done.
             let _ = thread.join();
@@ -167,8 +140,7 @@ impl PublisherHandle {
 
 impl Drop for PublisherHandle {
     fn drop(&mut self) {
-        self.shared.inbox().abandoned = true;
-        self.shared.wake.notify_one();
+        self.mailbox.put(|inbox| inbox.abandoned = true);
     }
 }
 
@@ -191,14 +163,14 @@ enum Phase {
     Stopping(Timestamp),
 }
 
-async fn run(mut publisher: Publisher, mut way: Way, mut known: Vec<Server>, shared: &Shared) {
+async fn run(mut publisher: Publisher, mut way: Way, mut known: Vec<Server>, mailbox: &Mailbox<Inbox>) {
     let clock = Clock::start();
     let mut phase = Phase::Publishing;
     publisher.handle_servers(clock.now(), &known);
     // What is looked up anew while all goes on.
     let (located, mut looked_up) = tokio::sync::mpsc::channel(1);
     loop {
-        let (changes, finish, abandoned) = take(shared);
+        let (changes, finish, abandoned) = take(mailbox);
         for change in &changes {
             publisher.handle_change(clock.now(), change);
         }
@@ -222,10 +194,10 @@ async fn run(mut publisher: Publisher, mut way: Way, mut known: Vec<Server>, sha
                 let _ = located.send(look_up.await.unwrap_or_default()).await;
             });
         }
-        hand_over(&mut publisher, shared);
+        hand_over(&mut publisher, mailbox);
         let until = match phase {
             Phase::Stopping(until) if publisher.is_settled() || until <= clock.now() => {
-                shared.inbox().totals.settled = publisher.is_settled();
+                mailbox.open().totals.settled = publisher.is_settled();
                 return;
             }
             Phase::Settling(_) if publisher.is_settled() => continue,
@@ -241,7 +213,7 @@ async fn run(mut publisher: Publisher, mut way: Way, mut known: Vec<Server>, sha
         };
         let wait = due.map_or(Duration::from_secs(3_600), |due| due.since(clock.now()));
         tokio::select! {
-            () = shared.wake.notified() => {}
+            () = mailbox.called() => {}
             () = tokio::time::sleep(wait) => {}
             event = way.endpoint.next() => match event {
                 EndpointEvent::Message { hop, bytes } => publisher.handle_message(clock.now(), hop, &bytes),
@@ -249,7 +221,7 @@ async fn run(mut publisher: Publisher, mut way: Way, mut known: Vec<Server>, sha
                     // One that takes no TCP is asked over UDP: that is no trouble.
                     let is_way = |way: &Server| (way.hop.transport, way.hop.remote) == (hop.transport, hop.remote);
                     if known.iter().any(is_way) {
-                        shared.inbox().fail(failure(hop, &error, "publish.tls_ca_file"));
+                        mailbox.open().failure.fail(failure(hop, &error, "publish.tls_ca_file"));
                     }
                     publisher.handle_transport_error(clock.now(), hop);
                 }
@@ -267,19 +239,19 @@ async fn run(mut publisher: Publisher, mut way: Way, mut known: Vec<Server>, sha
 }
 
 /// The changes in the order in which their presentities first changed, and what else is asked.
-fn take(shared: &Shared) -> (Vec<PresentityChange>, Option<Duration>, bool) {
-    let mut inbox = shared.inbox();
+fn take(mailbox: &Mailbox<Inbox>) -> (Vec<PresentityChange>, Option<Duration>, bool) {
+    let mut inbox = mailbox.open();
     let inbox = &mut *inbox;
     let changes = inbox.order.drain(..).filter_map(|aor| inbox.changes.remove(&aor)).collect();
     (changes, inbox.finish, inbox.abandoned)
 }
 
-fn hand_over(publisher: &mut Publisher, shared: &Shared) {
-    let mut inbox = shared.inbox();
+fn hand_over(publisher: &mut Publisher, mailbox: &Mailbox<Inbox>) {
+    let mut inbox = mailbox.open();
     while let Some(outcome) = publisher.poll_outcome() {
         if outcome.acknowledged {
             inbox.totals.acknowledged += 1;
-            inbox.last_failure = None;
+            inbox.failure.mend();
         } else {
             inbox.totals.failed += 1;
         }

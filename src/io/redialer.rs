@@ -6,15 +6,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::clock::{Clock, fresh_seed};
 use super::dns;
+use super::mailbox::{LastFailure, Mailbox};
 use super::silence::{Silence, SilenceSockets};
 use super::sip_endpoint::{Endpoint, EndpointError, EndpointEvent, EndpointOptions};
 use super::way::{Target, Way, WayError, failure};
@@ -54,9 +54,8 @@ enum Request {
 struct Inbox {
     requests: VecDeque<Request>,
     events: VecDeque<(AskId, AskEvent)>,
-    /// Why something could not be sent last, until it is polled.
-    failure: Option<String>,
-    failed_last: Option<String>,
+    /// Why something could not be sent last.
+    failure: LastFailure,
     /// To be over by then.
     stop: Option<Duration>,
 }
@@ -68,26 +67,6 @@ impl Inbox {
             return;
         }
         self.events.push_back((id, event));
-    }
-
-    fn fail(&mut self, failure: String) {
-        if self.failed_last.as_ref() != Some(&failure) {
-            self.failure = Some(failure.clone());
-            self.failed_last = Some(failure);
-        }
-    }
-}
-
-#[derive(Default)]
-struct Shared {
-    inbox: Mutex<Inbox>,
-    wake: Notify,
-}
-
-impl Shared {
-    /// A panic of the other side leaves the inbox as whole as it was: nothing in it depends on two steps.
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,7 +81,7 @@ const ADDRESSES_BELIEVED: Duration = Duration::from_secs(300);
 
 /// The capture side's end of the thread. Dropped, it stops at once.
 pub struct RedialHandle {
-    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox<Inbox>>,
     way: String,
     listening: Vec<Listen>,
     thread: Option<JoinHandle<()>>,
@@ -131,8 +110,8 @@ impl RedialHandle {
             || "phones are asked where their REGISTERs come from".to_owned(),
             |server| format!("phones are asked through {server}"),
         );
-        let (shared, limits) = (Arc::new(Shared::default()), limits.clone());
-        let (in_thread, local, ca_file) = (Arc::clone(&shared), section.local, section.tls_ca_file);
+        let (mailbox, limits) = (Arc::new(Mailbox::default()), limits.clone());
+        let (in_thread, local, ca_file) = (Arc::clone(&mailbox), section.local, section.tls_ca_file);
         let begin = async move || {
             let mut road = Road::open(server, ca_file, seed).await?;
             road.listen(local).await?;
@@ -149,12 +128,12 @@ impl RedialHandle {
                 silence: Silence::new(seed),
                 sockets,
                 clock: Clock::start(),
-                shared: in_thread,
+                mailbox: in_thread,
                 located,
             };
             voice.run(looked_up).await;
         })?;
-        Ok(Self { shared, way, listening, thread: Some(thread) })
+        Ok(Self { mailbox, way, listening, thread: Some(thread) })
     }
 
     /// By which way phones are asked, in words.
@@ -170,40 +149,39 @@ impl RedialHandle {
 
     /// Hands over an order; never waits.
     pub fn ask(&self, order: AskOrder) {
-        let mut inbox = self.shared.inbox();
-        if inbox.requests.len() < MOST_ORDERS {
-            inbox.requests.push_back(Request::Ask(order));
-        } else {
-            inbox.tell(order.id, AskEvent::Ended(AskEnd::Undeliverable));
-        }
-        drop(inbox);
-        self.shared.wake.notify_one();
+        self.mailbox.put(|inbox| {
+            if inbox.requests.len() < MOST_ORDERS {
+                inbox.requests.push_back(Request::Ask(order));
+            } else {
+                inbox.tell(order.id, AskEvent::Ended(AskEnd::Undeliverable));
+            }
+        });
     }
 
     /// An asking is to be given up; never waits.
     pub fn withdraw(&self, id: AskId) {
-        let mut inbox = self.shared.inbox();
-        if inbox.requests.len() < MOST_REQUESTS {
-            inbox.requests.push_back(Request::Withdraw(id));
-        }
-        drop(inbox);
-        self.shared.wake.notify_one();
+        self.mailbox.put(|inbox| {
+            if inbox.requests.len() < MOST_REQUESTS {
+                inbox.requests.push_back(Request::Withdraw(id));
+            }
+        });
     }
 
     /// What became of an asking. Goes on giving what is left after [`Self::finish`].
     pub fn poll_event(&self) -> Option<(AskId, AskEvent)> {
-        self.shared.inbox().events.pop_front()
+        self.mailbox.open().events.pop_front()
     }
 
     /// Why something could not be sent, once each time that it is another reason.
     pub fn poll_failure(&self) -> Option<String> {
-        self.shared.inbox().failure.take()
+        self.mailbox.open().failure.poll()
     }
 
     /// Ends all askings and waits until no phone is left ringing, at most for `timeout`.
     pub fn finish(&mut self, timeout: Duration) {
-        self.shared.inbox().stop.get_or_insert(timeout);
-        self.shared.wake.notify_one();
+        self.mailbox.put(|inbox| {
+            inbox.stop.get_or_insert(timeout);
+        });
         if let Some(thread) = self.thread.take() {
             // A panic over there has been told on stderr.
             let _ = thread.join();
@@ -356,7 +334,7 @@ struct Voice {
     silence: Silence,
     sockets: SilenceSockets,
     clock: Clock,
-    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox<Inbox>>,
     located: Sender<Vec<dns::Server>>,
 }
 
@@ -367,7 +345,7 @@ impl Voice {
             self.take_requests();
             let now = self.clock.now();
             self.asker.handle_timeout(now);
-            let stop = self.shared.inbox().stop;
+            let stop = self.mailbox.open().stop;
             if let (None, Some(timeout)) = (stopping, stop) {
                 self.asker.stop(now);
                 stopping = Some(now.after(timeout));
@@ -383,7 +361,7 @@ impl Voice {
                 .min()
                 .map_or(Duration::from_secs(3_600), |due| due.since(self.clock.now()));
             tokio::select! {
-                () = self.shared.wake.notified() => {}
+                () = self.mailbox.called() => {}
                 () = tokio::time::sleep(wait) => {}
                 event = self.road.endpoint().next() => self.heard(event),
                 Some(found) = looked_up.recv() => self.road.found(found),
@@ -392,7 +370,7 @@ impl Voice {
     }
 
     fn take_requests(&mut self) {
-        let requests = std::mem::take(&mut self.shared.inbox().requests);
+        let requests = std::mem::take(&mut self.mailbox.open().requests);
         for request in requests {
             match request {
                 Request::Ask(order) => self.ask(order),
@@ -409,7 +387,7 @@ impl Voice {
             Some(((hop, request_uri), media)) => {
                 self.asker.handle_order(self.clock.now(), order, Reach { request_uri, hop, media });
             }
-            None => self.shared.inbox().tell(order.id, AskEvent::Ended(AskEnd::Undeliverable)),
+            None => self.mailbox.open().tell(order.id, AskEvent::Ended(AskEnd::Undeliverable)),
         }
     }
 
@@ -434,7 +412,7 @@ impl Voice {
         match event {
             EndpointEvent::Message { hop, bytes } => self.asker.handle_message(now, hop, &bytes),
             EndpointEvent::Failed { hop, error } => {
-                self.shared.inbox().fail(failure(hop, &error, "redial.tls_ca_file"));
+                self.mailbox.open().failure.fail(failure(hop, &error, "redial.tls_ca_file"));
                 self.road.failed(hop);
                 self.asker.handle_transport_error(now, hop);
             }
@@ -454,7 +432,7 @@ impl Voice {
         while let Some((remote, packet)) = self.silence.poll_packet() {
             self.sockets.send(remote, &packet);
         }
-        let mut inbox = self.shared.inbox();
+        let mut inbox = self.mailbox.open();
         while let Some((id, event)) = self.asker.poll_event() {
             inbox.tell(id, event);
         }

@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, BufWriter, IsTerminal};
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use super::clock::{Clock, fresh_seed};
+use super::mailbox::{LastFailure, Mailbox};
 use super::output::{JsonLines, Outlet, Sources, Style, ToldLines};
 use super::results::{Ended, Format};
 use super::sip_endpoint::EndpointEvent;
@@ -63,7 +62,7 @@ struct Inbox {
     told_lost: u64,
     /// Nobody is watched any more, and nobody will be.
     in_vain: bool,
-    last_failure: Option<String>,
+    failure: LastFailure,
     finish: Option<Duration>,
     abandoned: bool,
     settled: bool,
@@ -71,16 +70,9 @@ struct Inbox {
 
 #[derive(Default)]
 struct Shared {
-    inbox: Mutex<Inbox>,
-    wake: Notify,
+    mailbox: Mailbox<Inbox>,
+    /// Something was told, or never will be.
     came: Condvar,
-}
-
-impl Shared {
-    /// A panic of the other side leaves the inbox as whole as it was: nothing in it depends on two steps.
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Told things that wait to be polled; older ones go first and are counted.
@@ -127,18 +119,17 @@ impl WatcherHandle {
             return;
         }
         self.asked.insert(aor.clone());
-        self.shared.inbox().wanted.push_back(aor.clone());
-        self.shared.wake.notify_one();
+        self.shared.mailbox.put(|inbox| inbox.wanted.push_back(aor.clone()));
     }
 
     /// What was told. Goes on giving what is left after [`Self::finish`].
     pub fn poll_told(&self) -> Option<Told> {
-        self.shared.inbox().told.pop_front()
+        self.shared.mailbox.open().told.pop_front()
     }
 
     /// Waits for what is told next, at most so long.
     pub fn wait_told(&self, most: Duration) -> Option<Told> {
-        let inbox = self.shared.inbox();
+        let inbox = self.shared.mailbox.open();
         let nothing = |inbox: &mut Inbox| inbox.told.is_empty() && !inbox.in_vain;
         let waited = self.shared.came.wait_timeout_while(inbox, most, nothing);
         waited.unwrap_or_else(PoisonError::into_inner).0.told.pop_front()
@@ -146,35 +137,33 @@ impl WatcherHandle {
 
     /// There is nothing to wait for: the server refused or ended all that was asked for, for good.
     pub fn is_in_vain(&self) -> bool {
-        self.shared.inbox().in_vain
+        self.shared.mailbox.open().in_vain
     }
 
     /// Why the server could not be reached last, in words; `None` while it could.
     pub fn last_failure(&self) -> Option<String> {
-        self.shared.inbox().last_failure.clone()
+        self.shared.mailbox.open().failure.words().map(str::to_owned)
     }
 
     /// Told things that nobody polled in time.
     pub fn lost(&self) -> u64 {
-        self.shared.inbox().told_lost
+        self.shared.mailbox.open().told_lost
     }
 
     /// Ends all subscriptions and waits for that, at most for `timeout`. `true`: all are ended.
     pub fn finish(&mut self, timeout: Duration) -> bool {
-        self.shared.inbox().finish = Some(timeout);
-        self.shared.wake.notify_one();
+        self.shared.mailbox.put(|inbox| inbox.finish = Some(timeout));
         if let Some(thread) = self.thread.take() {
             // A panic over there has been told on stderr; what is settled says what was done.
             let _ = thread.join();
         }
-        self.shared.inbox().settled
+        self.shared.mailbox.open().settled
     }
 }
 
 impl Drop for WatcherHandle {
     fn drop(&mut self) {
-        self.shared.inbox().abandoned = true;
-        self.shared.wake.notify_one();
+        self.shared.mailbox.put(|inbox| inbox.abandoned = true);
     }
 }
 
@@ -217,7 +206,7 @@ async fn run(mut watcher: Watcher, mut way: Way, events: &[EventPackage], shared
         if let Some(until) = stopping
             && (watcher.is_settled() || until <= now)
         {
-            shared.inbox().settled = watcher.is_settled();
+            shared.mailbox.open().settled = watcher.is_settled();
             return;
         }
         if abandoned {
@@ -226,12 +215,12 @@ async fn run(mut watcher: Watcher, mut way: Way, events: &[EventPackage], shared
         let due = [watcher.poll_timeout(), stopping].into_iter().flatten().min();
         let wait = due.map_or(LONG, |due| due.since(clock.now()));
         tokio::select! {
-            () = shared.wake.notified() => {}
+            () = shared.mailbox.called() => {}
             () = tokio::time::sleep(wait) => {}
             event = way.endpoint.next() => match event {
                 EndpointEvent::Message { hop, bytes } => watcher.handle_message(clock.now(), hop, &bytes),
                 EndpointEvent::Failed { hop, error } => {
-                    shared.inbox().last_failure = Some(failure(hop, &error, "publish.tls_ca_file"));
+                    shared.mailbox.open().failure.fail(failure(hop, &error, "publish.tls_ca_file"));
                     watcher.handle_transport_error(clock.now(), hop);
                 }
             },
@@ -240,12 +229,12 @@ async fn run(mut watcher: Watcher, mut way: Way, events: &[EventPackage], shared
 }
 
 fn take(shared: &Shared) -> (VecDeque<Aor>, Option<Duration>, bool) {
-    let mut inbox = shared.inbox();
+    let mut inbox = shared.mailbox.open();
     (std::mem::take(&mut inbox.wanted), inbox.finish, inbox.abandoned)
 }
 
 fn hand_over(watcher: &mut Watcher, shared: &Shared) {
-    let mut inbox = shared.inbox();
+    let mut inbox = shared.mailbox.open();
     while let Some(told) = watcher.poll_told() {
         if inbox.told.len() >= TOLD_KEPT {
             inbox.told.pop_front();
