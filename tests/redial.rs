@@ -36,6 +36,8 @@ const CALL: &str = "101.000 [call] alice -> pbx -> bob INVITE\n101.100 [call] bo
 
 const ACCEPTED: AskEvent = AskEvent::Accepted { status: 202 };
 const FOLLOWED: AskEvent = AskEvent::Ended(AskEnd::Followed { status: Some(200) });
+const BLIND: CaptureChange = CaptureChange::Blind { why: Blindness::Drops, since: Timestamp::EPOCH };
+
 fn live() -> RedialOptions {
     RedialOptions::default()
 }
@@ -314,8 +316,7 @@ fn one_that_never_registered_counts_as_unregistered_after_a_404_or_when_all_must
     assert_eq!(told_by(live(), &late, nobody_asks, 3_701.0), ["3700.005 alice>bob wished refused 480"]);
     // The capture was blind meanwhile: Bob may have registered then.
     let mut story = Story::new(live(), nobody_asks);
-    let blind = CaptureChange::Blind { why: Blindness::Drops, since: Timestamp::EPOCH };
-    story.hear(&late, &[(1_000.0, blind), (1_010.0, CaptureChange::Seeing)], 3_701.0);
+    story.hear(&late, &[(1_000.0, BLIND), (1_010.0, CaptureChange::Seeing)], 3_701.0);
     assert_eq!(story.told, [""; 0]);
 }
 
@@ -558,6 +559,48 @@ fn limits_hold() {
 }
 
 #[test]
+fn what_finds_a_table_full_is_counted() {
+    let heard = |limits: Limits, calls: &str| {
+        let mut story = Story::new(live(), nobody_asks);
+        story.redialer = Redialer::new(live(), &limits);
+        story.hear(calls, &[], 60.0);
+        let counters = story.redialer.counters();
+        (counters.wished, counters.table_full)
+    };
+    let roomy = Limits::default;
+    let two = Limits { presentities: 2, ..roomy() };
+    let alices = format!("{BOB_LEFT}{IN_VAIN}");
+    assert_eq!(heard(roomy(), &alices), (1, 0));
+    assert_eq!(heard(two.clone(), &alices), (0, 1), "Alice and Carol are there: no room for Bob");
+    let carol_left = format!("0.050 carol unregisters\n{alices}");
+    assert_eq!(heard(two, &carol_left), (1, 1), "Carol is forgotten for Bob");
+    // One of them is still on its way when the other begins.
+    let both = alices.clone()
+        + &IN_VAIN.replace("alice", "carol").replace("vain", "carols").replace("2.000", "2.005");
+    assert_eq!(heard(roomy(), &both), (2, 0));
+    assert_eq!(heard(Limits { calls: 1, ..roomy() }, &both), (1, 1), "one attempt at once");
+    assert_eq!(heard(Limits { calls: 0, ..roomy() }, &alices), (0, 1), "no end at all");
+    let many = |count: usize| {
+        let call = |number| {
+            let call = IN_VAIN.replace("vain", &format!("call{number}"));
+            call.replace("2.010", "3.010")
+                .replace("2.012", "3.012")
+                .replace("2.000", &format!("2.{number:03}"))
+        };
+        BOB_LEFT.to_owned() + &(1..=count).map(call).collect::<String>()
+    };
+    assert_eq!(heard(roomy(), &many(32)), (1, 0));
+    assert_eq!(heard(roomy(), &many(33)), (1, 1), "nobody is in more calls at once");
+    let mut redialer = Redialer::new(live(), &roomy());
+    for number in (0..300).chain([0]) {
+        let interface = format!("span{number}").into();
+        let counts = FrameCounts::default();
+        redialer.handle_capture(&CaptureEvent { at: at(1.0), interface, what: BLIND, counts });
+    }
+    assert_eq!(redialer.counters().table_full, 300 - 256, "interfaces of which it is known");
+}
+
+#[test]
 fn a_code_during_the_asking_gives_it_up() {
     let options =
         RedialOptions { cancel_codes: vec!["sip:77@*".to_owned()], way: WayWanted::Recall, ..live() };
@@ -712,11 +755,10 @@ fn a_call_that_comes_in_during_a_recall_counts_as_a_call() {
 fn of_several_interfaces_all_must_see() {
     let late =
         "3000.000 alice registers\n3700.000 [a] alice -> pbx INVITE bob\n3700.005 [a] pbx -> alice 480\n";
-    let blind = CaptureChange::Blind { why: Blindness::Drops, since: Timestamp::EPOCH };
     let mut story = Story::new(live(), nobody_asks);
     story.hear_at(
         late,
-        &[(0.5, "span1", blind), (0.6, "span2", blind), (0.7, "span2", CaptureChange::Seeing)],
+        &[(0.5, "span1", BLIND), (0.6, "span2", BLIND), (0.7, "span2", CaptureChange::Seeing)],
         3_701.0,
     );
     assert_eq!(story.told, [""; 0]);

@@ -46,11 +46,12 @@ pub(super) struct Attempts {
     attempts: HashMap<EndId, Attempt>,
     deadlines: Deadlines<EndId>,
     most: usize,
+    times_full: u64,
 }
 
 impl Attempts {
     pub(super) fn new(most: usize) -> Self {
-        Self { attempts: HashMap::new(), deadlines: Deadlines::new(), most }
+        Self { attempts: HashMap::new(), deadlines: Deadlines::new(), most, times_full: 0 }
     }
 
     /// It is on its way already; from now on it is this caller's, as whom its end may turn out to be late.
@@ -65,7 +66,14 @@ impl Attempts {
     pub(super) fn begin(&mut self, end: EndId, attempt: Attempt) {
         if self.attempts.len() < self.most {
             self.attempts.insert(end, attempt);
+        } else {
+            self.times_full += 1;
         }
+    }
+
+    /// How often an attempt was left out, because there were too many.
+    pub(super) const fn times_full(&self) -> u64 {
+        self.times_full
     }
 
     /// It was answered: [`Self::pop_answered`] gives it a little later.

@@ -41,12 +41,13 @@ pub(super) struct Ends {
     ends: HashMap<EndId, LiveEnd>,
     by_aor: HashMap<Aor, SmallVec<[EndId; 2]>>,
     most: usize,
+    times_full: u64,
 }
 
 impl Ends {
     /// Nobody calls; at most so many ends are remembered.
     pub(super) fn new(most: usize) -> Self {
-        Self { ends: HashMap::new(), by_aor: HashMap::new(), most }
+        Self { ends: HashMap::new(), by_aor: HashMap::new(), most, times_full: 0 }
     }
 
     /// Takes in a fact about an end. `rung` says that we are ringing this AOR's phone just now, and that this was not seen yet:
@@ -65,11 +66,9 @@ impl Ends {
             (end.engagement, end.weak) = (fact.engagement, attributed.weak);
             return EndChange::Went;
         }
-        if self.ends.len() >= self.most {
-            return EndChange::Went;
-        }
         let ids = self.by_aor.get(&attributed.aor).map_or(0, SmallVec::len);
-        if ids >= MOST_PER_AOR {
+        if self.ends.len() >= self.most || ids >= MOST_PER_AOR {
+            self.times_full += 1;
             return EndChange::Went;
         }
         let ours = (rung && fact.side == Side::Called) || fact.call_id.starts_with(OWN_RECALL_PREFIX);
@@ -90,6 +89,11 @@ impl Ends {
             (false, true) => EndChange::BeganForUs,
             (false, false) => EndChange::Began,
         }
+    }
+
+    /// How often an end was left out, because there were too many.
+    pub(super) const fn times_full(&self) -> u64 {
+        self.times_full
     }
 
     fn remove(&mut self, id: EndId) {

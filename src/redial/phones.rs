@@ -44,6 +44,7 @@ pub(super) struct Phones {
     known: HashMap<Aor, Phone>,
     domains: HashSet<Arc<str>>,
     most: usize,
+    times_full: u64,
     /// Since when the capture shows everything; `None` while it does not.
     seeing_since: Option<Timestamp>,
     longest_granted: Duration,
@@ -56,6 +57,7 @@ impl Phones {
             known: HashMap::new(),
             domains: HashSet::new(),
             most,
+            times_full: 0,
             seeing_since: None,
             longest_granted: LEAST_WATCHED,
         }
@@ -72,11 +74,8 @@ impl Phones {
         match fact.event {
             BindingEvent::Registered { expires_at } => {
                 self.longest_granted = self.longest_granted.max(expires_at.since(at));
-                if let Some(domain) = binding.aor.domain()
-                    && self.domains.len() < MOST_DOMAINS
-                    && !self.domains.contains(domain)
-                {
-                    self.domains.insert(Arc::from(domain));
+                if let Some(domain) = binding.aor.domain() {
+                    self.learn_domain(domain);
                 }
                 self.registered(at, binding)
             }
@@ -84,8 +83,20 @@ impl Phones {
         }
     }
 
+    fn learn_domain(&mut self, domain: &str) {
+        if self.domains.contains(domain) {
+            return;
+        }
+        if self.domains.len() < MOST_DOMAINS {
+            self.domains.insert(Arc::from(domain));
+        } else {
+            self.times_full += 1;
+        }
+    }
+
     fn registered(&mut self, at: Timestamp, binding: &Arc<Binding>) -> Change {
         if self.known.len() >= self.most && !self.known.contains_key(&binding.aor) {
+            self.times_full += 1;
             // Who is gone makes room for who is there.
             self.known.retain(|_, phone| !phone.bindings.is_empty());
             if self.known.len() >= self.most {
@@ -116,6 +127,11 @@ impl Phones {
         let was_there = phone.is_there(now);
         phone.there_until = Some(until);
         if was_there { Change::Same } else { Change::Appeared }
+    }
+
+    /// How often somebody, or a domain, was left out, or those who are gone were forgotten, because there were too many.
+    pub(super) const fn times_full(&self) -> u64 {
+        self.times_full
     }
 
     /// It registered at some time.

@@ -37,6 +37,9 @@ pub struct RedialCounters {
     pub open: u64,
     /// Wishes that ended, by outcome, those that occurred.
     pub outcomes: Vec<(&'static str, u64)>,
+    /// Times that a table was full, so that something was left out or forgotten: of phones, calls, pauses, kinds of phones. A wish
+    /// that had to make room is among the outcomes.
+    pub table_full: u64,
 }
 
 /// An asking that has not ended.
@@ -88,6 +91,8 @@ pub struct Redialer {
     pub(super) wished: u64,
     pub(super) asked: u64,
     pub(super) outcomes: BTreeMap<&'static str, u64>,
+    /// Of the tables here.
+    pub(super) times_full: u64,
 }
 
 impl Running {
@@ -136,6 +141,7 @@ impl Redialer {
             wished: 0,
             asked: 0,
             outcomes: BTreeMap::new(),
+            times_full: 0,
             options,
         }
     }
@@ -187,15 +193,21 @@ impl Redialer {
     pub fn handle_capture(&mut self, event: &CaptureEvent) {
         self.handle_timeout(event.at);
         match event.what {
-            CaptureChange::Blind { .. } if self.blind.len() < MOST_BLIND => {
-                self.blind.insert(Arc::clone(&event.interface));
-            }
+            CaptureChange::Blind { .. } => self.note_blind(&event.interface),
             CaptureChange::Began | CaptureChange::Seeing => {
                 self.blind.remove(&event.interface);
             }
             _ => return,
         }
         self.phones.seeing(self.blind.is_empty().then_some(self.now));
+    }
+
+    fn note_blind(&mut self, interface: &Arc<str>) {
+        if self.blind.len() < MOST_BLIND {
+            self.blind.insert(Arc::clone(interface));
+        } else if !self.blind.contains(interface) {
+            self.times_full += 1;
+        }
     }
 
     /// Takes in what became of an asking.
@@ -286,6 +298,10 @@ impl Redialer {
             asked: self.asked,
             open: self.wishes.len() as u64,
             outcomes: self.outcomes.iter().map(|(name, count)| (*name, *count)).collect(),
+            table_full: self.times_full
+                + self.ends.times_full()
+                + self.attempts.times_full()
+                + self.phones.times_full(),
         }
     }
 

@@ -128,9 +128,14 @@ impl Redialer {
         if self.pauses.len() >= MOST_PAUSES {
             self.pauses.retain(|_, pause| pause.until > now);
         }
-        let longer = self.pauses.get(callee).is_none_or(|known| known.until < pause.until);
-        if longer && (self.pauses.len() < MOST_PAUSES || self.pauses.contains_key(callee)) {
-            self.pauses.insert(callee.clone(), pause);
+        let has_room = self.pauses.len() < MOST_PAUSES;
+        match self.pauses.get_mut(callee) {
+            Some(known) if known.until < pause.until => *known = pause,
+            Some(_) => {}
+            None if has_room => {
+                self.pauses.insert(callee.clone(), pause);
+            }
+            None => self.times_full += 1,
         }
     }
 
@@ -139,7 +144,12 @@ impl Redialer {
         if self.referred.len() >= MOST_PAUSES {
             self.referred.retain(|_, until| *until >= now);
         }
-        self.referred.insert((caller.clone(), callee.clone()), now.after(REFERRED_WITHIN));
+        let pair = (caller.clone(), callee.clone());
+        if self.referred.len() < MOST_PAUSES || self.referred.contains_key(&pair) {
+            self.referred.insert(pair, now.after(REFERRED_WITHIN));
+        } else {
+            self.times_full += 1;
+        }
     }
 
     /// Looks whether the callee's last contact answers; one wish does so for all that wait for it.
@@ -230,10 +240,18 @@ impl Redialer {
         if !self.wishes.get(running.wish).is_some_and(|wish| matches!(wish.state, State::Asking(_))) {
             return false;
         }
-        if let Some(agent) = running.user_agent.as_ref().filter(|_| self.refusing.len() < MOST_AGENTS) {
-            self.refusing.insert(Arc::clone(agent));
+        if let Some(agent) = &running.user_agent {
+            self.note_refusing(agent);
         }
         true
+    }
+
+    fn note_refusing(&mut self, agent: &Arc<str>) {
+        if self.refusing.len() < MOST_AGENTS {
+            self.refusing.insert(Arc::clone(agent));
+        } else if !self.refusing.contains(agent) {
+            self.times_full += 1;
+        }
     }
 
     fn probed(&mut self, callee: &Aor, end: AskEnd) {
@@ -254,5 +272,53 @@ const fn never_rang(status: Option<u16>) -> Outcome {
         // Busy, declined, not to be disturbed.
         Some(480 | 486 | 487 | 600 | 603) => Outcome::NotPickedUp,
         Some(status) => Outcome::Refused { status },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Limits;
+
+    /// How often a table was full, when so many were noted in it, and one of them once more; and how many it holds.
+    fn noted(
+        count: usize,
+        note: impl Fn(&mut Redialer, &str),
+        held: impl Fn(&Redialer) -> usize,
+    ) -> (u64, usize) {
+        let mut redialer = Redialer::new(RedialOptions::default(), &Limits::default());
+        for number in (0..count).chain([0]) {
+            note(&mut redialer, &format!("user{number}"));
+        }
+        (redialer.counters().table_full, held(&redialer))
+    }
+
+    #[test]
+    fn pauses_calls_to_come_and_kinds_of_phones_are_bounded_and_it_is_counted_what_finds_no_room() {
+        let aor = |user: &str| Aor::from_uri(format!("sip:{user}@example.com").as_bytes()).unwrap();
+        let pause = |redialer: &mut Redialer, user: &str| {
+            let until = redialer.now.after_s(1);
+            redialer.pause(&aor(user), Pause { until, why: WaitsFor::Turn, wish: None });
+        };
+        let refer = |redialer: &mut Redialer, user: &str| redialer.note_referred(&aor(user), &aor("bob"));
+        let refuse = |redialer: &mut Redialer, agent: &str| redialer.note_refusing(&Arc::from(agent));
+        for more in [0, 2] {
+            let times = more as u64;
+            assert_eq!(noted(MOST_PAUSES + more, pause, |held| held.pauses.len()), (times, MOST_PAUSES));
+            assert_eq!(noted(MOST_PAUSES + more, refer, |held| held.referred.len()), (times, MOST_PAUSES));
+            assert_eq!(noted(MOST_AGENTS + more, refuse, |held| held.refusing.len()), (times, MOST_AGENTS));
+        }
+    }
+
+    #[test]
+    fn pauses_that_are_over_make_room() {
+        let aor = |user: &str| Aor::from_uri(format!("sip:{user}@example.com").as_bytes()).unwrap();
+        let pause = |redialer: &mut Redialer, user: &str| {
+            redialer.now = redialer.now.after_s(1);
+            let until = redialer.now.after_s(1);
+            redialer.pause(&aor(user), Pause { until, why: WaitsFor::Turn, wish: None });
+        };
+        let (times, held) = noted(MOST_PAUSES + 1, pause, |held| held.pauses.len());
+        assert_eq!((times, held), (0, 2));
     }
 }

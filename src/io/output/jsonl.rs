@@ -541,7 +541,7 @@ mod tests {
         };
         lines.summary(&summary).unwrap();
         let outcomes = vec![("talked", 1)];
-        let counters = RedialCounters { wished: 3, asked: 2, open: 2, outcomes };
+        let counters = RedialCounters { wished: 3, asked: 2, open: 2, outcomes, table_full: 0 };
         let redial = Some(RedialCounts { counters, dry_run: false });
         lines.summary(&Summary { redial, ..summary }).unwrap();
         assert_eq!(

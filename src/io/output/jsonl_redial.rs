@@ -21,7 +21,7 @@ pub struct RedialLine<'a> {
     #[serde(flatten)]
     facts: Facts,
     until: Timestamp,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
     dry_run: bool,
     because: Because<'a>,
 }
@@ -43,9 +43,9 @@ struct Facts {
     outcome: Option<&'static str>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
-const fn is_false(value: &bool) -> bool {
-    !*value
+/// `false`, or nothing counted.
+fn is_default<Value: Default + PartialEq>(value: &Value) -> bool {
+    *value == Value::default()
 }
 
 impl<'a> RedialLine<'a> {
@@ -98,14 +98,16 @@ pub struct RedialSummary<'a> {
     open: u64,
     #[serde(serialize_with = "as_object")]
     outcomes: &'a [(&'static str, u64)],
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_default")]
+    table_full: u64,
+    #[serde(skip_serializing_if = "is_default")]
     dry_run: bool,
 }
 
 impl<'a> From<&'a RedialCounts> for RedialSummary<'a> {
     fn from(counts: &'a RedialCounts) -> Self {
-        let RedialCounters { wished, asked, open, outcomes } = &counts.counters;
-        Self { wished: *wished, asked: *asked, open: *open, outcomes, dry_run: counts.dry_run }
+        let RedialCounters { wished, asked, open, ref outcomes, table_full } = counts.counters;
+        Self { wished, asked, open, outcomes, table_full, dry_run: counts.dry_run }
     }
 }
 

@@ -116,6 +116,10 @@ pub(super) fn counts_in_words(counts: &RedialCounts) -> String {
         words.push_str(if place == 0 { "; " } else { ", " });
         words.push_str(&format!("{} {count}", outcome.replace('-', " ")));
     }
+    if counters.table_full > 0 {
+        let times = counted(counters.table_full, "time");
+        words.push_str(&format!("; {times} a table was full, and something was left out or forgotten"));
+    }
     words.push('.');
     words
 }
@@ -176,7 +180,7 @@ mod tests {
     fn what_was_counted_is_one_sentence() {
         let outcomes = vec![("not-picked-up", 1), ("talked", 1)];
         let mut counts = RedialCounts {
-            counters: RedialCounters { wished: 2, asked: 1, open: 0, outcomes },
+            counters: RedialCounters { wished: 2, asked: 1, open: 0, outcomes, table_full: 0 },
             dry_run: false,
         };
         assert_eq!(
@@ -185,5 +189,8 @@ mod tests {
         );
         counts.dry_run = true;
         assert!(counts_in_words(&counts).starts_with("Redial (dry run: no phone was asked): 2 wishes"));
+        counts.counters.table_full = 3;
+        let end = "talked 1; 3 times a table was full, and something was left out or forgotten.";
+        assert!(counts_in_words(&counts).ends_with(end));
     }
 }
