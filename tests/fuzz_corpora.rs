@@ -125,4 +125,4 @@ macro_rules! corpora {
     };
 }
 
-corpora! { capture config decode publisher scan sdp server stream tap values xml }
+corpora! { capture config decode publisher redialer scan sdp server stream tap values xml }

@@ -161,7 +161,8 @@ impl Redialer {
         let is_first = self.wishes.for_callee(callee).iter().find(|id| waits(id)) == Some(&id);
         let is_running = self.running.values().any(|running| running.phone == *callee);
         let probes = self.running.values().filter(|running| running.manner == Manner::Probe).count();
-        if is_first && !is_running && probes < MOST_PROBES && self.phones.has_left(callee, self.now) {
+        let may_probe = !self.stopped && !is_running && probes < MOST_PROBES;
+        if is_first && may_probe && self.phones.has_left(callee, self.now) {
             self.order(id, Manner::Probe, callee, callee);
         }
     }

@@ -8,6 +8,7 @@ pub mod config;
 pub mod decode;
 pub mod input;
 pub mod publisher;
+pub mod redialer;
 pub mod scan;
 pub mod sdp;
 pub mod server;
@@ -35,6 +36,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: config::target, must_reach: config::MUST_REACH },
     Target { name: "decode", run: decode::target, must_reach: decode::MUST_REACH },
     Target { name: "publisher", run: publisher::target, must_reach: publisher::MUST_REACH },
+    Target { name: "redialer", run: redialer::target, must_reach: redialer::MUST_REACH },
     Target { name: "scan", run: scan::target, must_reach: scan::MUST_REACH },
     Target { name: "sdp", run: sdp::target, must_reach: sdp::MUST_REACH },
     Target { name: "server", run: server::target, must_reach: server::MUST_REACH },
