@@ -24,8 +24,6 @@ pub(super) struct Redialing {
     voice: Option<RedialHandle>,
     /// Steps whose place among the tap's results has not come.
     waiting: VecDeque<RedialTold>,
-    /// Of the last thing that the tap said.
-    moment: Timestamp,
 }
 
 impl Redialing {
@@ -48,12 +46,7 @@ impl Redialing {
 
     fn new(options: RedialOptions, rules: &Rules, voice: Option<RedialHandle>) -> Self {
         let options = RedialOptions { domains: rules.domains.clone(), ..options };
-        Self {
-            redialer: Redialer::new(options, &Limits::default()),
-            voice,
-            waiting: VecDeque::new(),
-            moment: Timestamp::EPOCH,
-        }
+        Self { redialer: Redialer::new(options, &Limits::default()), voice, waiting: VecDeque::new() }
     }
 
     /// Hands on all that the tap says, with the steps of wishes in their places; `last` is how far the capture has come. Says
@@ -81,21 +74,12 @@ impl Redialing {
     /// Something of this time is about to be said: what was before comes first. A timer comes before what it falls
     /// together with, what follows from a frame after all else that follows from it.
     fn before(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<()> {
-        if at > self.moment {
-            self.moment = at;
-            self.decide();
-        }
-        while self.waiting.front().is_some_and(|told| told.at < at) {
+        let of_a_frame = self.waiting.back().is_some_and(|told| told.at >= at);
+        self.redialer.handle_timeout(at);
+        self.collect();
+        while self.waiting.front().is_some_and(|told| told.at < at || !of_a_frame) {
             let Some(told) = self.waiting.pop_front() else { break };
             sink.redial(&told)?;
-        }
-        if self.redialer.poll_timeout().is_some_and(|due| due <= at) {
-            let are_of_now = !self.waiting.is_empty();
-            self.redialer.handle_timeout(at);
-            self.collect();
-            if !are_of_now {
-                self.tell(sink)?;
-            }
         }
         Ok(())
     }
@@ -119,10 +103,8 @@ impl Redialing {
     /// The tap has said all up to this time. Says whether there was anything to tell.
     fn reach(&mut self, at: Timestamp, sink: &mut dyn Sink) -> io::Result<bool> {
         self.decide();
-        if self.redialer.poll_timeout().is_some_and(|due| due <= at) {
-            self.redialer.handle_timeout(at);
-            self.decide();
-        }
+        self.redialer.handle_timeout(at);
+        self.collect();
         self.tell(sink)
     }
 

@@ -61,7 +61,6 @@ pub(super) struct Running {
 pub struct Redialer {
     pub(super) options: RedialOptions,
     pub(super) now: Timestamp,
-    pub(super) began: bool,
     pub(super) phones: Phones,
     pub(super) ends: Ends,
     pub(super) attempts: Attempts,
@@ -118,7 +117,6 @@ impl Redialer {
     pub fn new(options: RedialOptions, limits: &Limits) -> Self {
         Self {
             now: Timestamp::EPOCH,
-            began: false,
             phones: Phones::new(limits.presentities),
             ends: Ends::new(limits.calls.saturating_mul(2)),
             attempts: Attempts::new(limits.calls),
@@ -149,6 +147,7 @@ impl Redialer {
     /// Takes back what a store kept, in its order. Whoever was asked before is not asked again; what expired meanwhile is
     /// told so with the next thing that happens.
     pub fn restore(&mut self, now: Timestamp, records: impl IntoIterator<Item = WishRecord>) {
+        self.begin(now);
         self.now = self.now.max(now);
         let mut kept = BTreeMap::new();
         for record in records {
@@ -247,12 +246,9 @@ impl Redialer {
 
     /// Fires what is due, each thing at its own time.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.begin(now);
         if now > self.now {
             self.flush();
-        }
-        if !self.began {
-            self.began = true;
-            self.phones.seeing(Some(now));
         }
         while let Some(at) = self.poll_timeout().filter(|&at| at <= now) {
             self.now = self.now.max(at);
@@ -264,6 +260,13 @@ impl Redialer {
             self.flush();
         }
         self.now = self.now.max(now);
+    }
+
+    /// A capture that does not say when it began did so with what it shows first.
+    fn begin(&mut self, now: Timestamp) {
+        if self.now == Timestamp::EPOCH {
+            self.phones.seeing(Some(now));
+        }
     }
 
     /// When something is due next.
