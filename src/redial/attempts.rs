@@ -1,11 +1,14 @@
 //! Calls that may turn out to be in vain.
-//! In: facts about calling ends. Out: how each attempt ended, once that is known. Knows nothing of wishes, phones.
+//! In: facts about calling ends, who is registered, who is in a call. Out: what each attempt came to, once that is known. Knows
+//! nothing of wishes, askings.
 
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
 use super::Why;
+use super::ends::Ends;
+use super::phones::Phones;
 use crate::base::{Deadlines, Timestamp};
 use crate::sip::Aor;
 use crate::track::{DialogFact, EndId, EndReason, Evidence};
@@ -105,8 +108,55 @@ impl Attempts {
     }
 }
 
+/// What an attempt came to, where that is of any consequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The caller wishes to call again.
+    InVain(Why),
+    /// So did the phone that was asked for it.
+    FailedAgain,
+}
+
+/// Judges attempts by what is known when they end.
+pub(super) struct Judge<'a> {
+    pub phones: &'a Phones,
+    pub ends: &'a Ends,
+    pub now: Timestamp,
+    /// A busy callee is waited for as one that is not registered is.
+    pub busy: bool,
+}
+
+impl Judge<'_> {
+    /// A call without a 2xx is over.
+    pub(super) fn failed(&self, attempt: &Attempt, fact: &DialogFact) -> Option<Verdict> {
+        if attempt.referred {
+            return Some(Verdict::FailedAgain);
+        }
+        let Attempt { callee, unregistered, .. } = attempt;
+        let unregistered = *unregistered || self.phones.is_unregistered(callee, fact.final_status, self.now);
+        match (in_vain(fact), was_busy(fact)) {
+            (Some(why), _) if unregistered => Some(Verdict::InVain(why)),
+            // Who refuses a call with 486 though it is in none does not want it.
+            (_, Some(why)) if self.busy && self.ends.is_engaged(callee) => Some(Verdict::InVain(why)),
+            _ => None,
+        }
+    }
+
+    /// A call was answered: by the callee, or by somebody else in its place.
+    pub(super) fn answered(&self, attempt: &Attempt) -> Option<Verdict> {
+        let Attempt { caller, callee, .. } = attempt;
+        // Of one that never registered it is not known whose answer would be its own.
+        let unregistered =
+            self.phones.knows(callee) && (attempt.unregistered || self.phones.has_left(callee, self.now));
+        if !unregistered || self.ends.talk(caller, callee) {
+            return None;
+        }
+        Some(if attempt.referred { Verdict::FailedAgain } else { Verdict::InVain(Why::AnsweredElsewhere) })
+    }
+}
+
 /// What an attempt's end without a 2xx says, if the callee was not registered.
-pub(super) const fn in_vain(fact: &DialogFact) -> Option<Why> {
+const fn in_vain(fact: &DialogFact) -> Option<Why> {
     match (fact.ended, fact.final_status) {
         (_, Some(status @ (404 | 408 | 430 | 480 | 503))) => Some(Why::Status(status)),
         (Some(EndReason::Cancelled | EndReason::NoResponse), _) => Some(Why::Unanswered),
@@ -115,7 +165,7 @@ pub(super) const fn in_vain(fact: &DialogFact) -> Option<Why> {
 }
 
 /// It was refused because the callee is in a call.
-pub(super) const fn was_busy(fact: &DialogFact) -> Option<Why> {
+const fn was_busy(fact: &DialogFact) -> Option<Why> {
     match fact.final_status {
         Some(status @ (486 | 600)) => Some(Why::Busy(status)),
         _ => None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::attempts::{Attempt, Attempts, in_vain, was_busy};
+use super::attempts::{Attempt, Attempts, Judge, Verdict};
 use super::ends::{EndChange, Ends};
 use super::pace::Pace;
 use super::phones::{Change, Phones};
@@ -253,7 +253,7 @@ impl Redialer {
         while let Some(at) = self.poll_timeout().filter(|&at| at <= now) {
             self.now = self.now.max(at);
             if let Some((_, attempt, evidence)) = self.attempts.pop_answered(at) {
-                self.judge_answered(&attempt, &evidence);
+                self.judged(&attempt, self.judge().answered(&attempt), &evidence);
             } else if let Some((_, id)) = self.wishes.pop_due(at) {
                 self.wake(id);
             }
@@ -412,8 +412,12 @@ impl Redialer {
             }
             DialogState::Confirmed => self.attempts.answered(fact.end, self.now, evidence),
             DialogState::Terminated => match self.attempts.end(fact.end) {
-                Some((attempt, Some(answered))) => self.judge_answered(&attempt, &answered),
-                Some((attempt, None)) => self.judge_failed(&attempt, fact, evidence),
+                Some((attempt, Some(answered))) => {
+                    self.judged(&attempt, self.judge().answered(&attempt), &answered);
+                }
+                Some((attempt, None)) => {
+                    self.judged(&attempt, self.judge().failed(&attempt, fact), evidence);
+                }
                 None => {}
             },
         }
@@ -448,37 +452,16 @@ impl Redialer {
         matches_any(&self.options.cancel_codes, texts.into_iter().flatten())
     }
 
-    /// A call without a 2xx is over.
-    fn judge_failed(&mut self, attempt: &Attempt, fact: &DialogFact, evidence: &Evidence) {
-        let callee = &attempt.callee;
-        let unregistered =
-            attempt.unregistered || self.phones.is_unregistered(callee, fact.final_status, self.now);
-        let why = match (in_vain(fact), was_busy(fact)) {
-            (Some(why), _) if unregistered => Some(why),
-            // Who refuses a call with 486 though it is in none does not want it.
-            (_, Some(why)) if self.options.busy && self.ends.is_engaged(callee) => Some(why),
-            _ => None,
-        };
-        if attempt.referred {
-            self.failed_again(attempt, evidence);
-        } else if let Some(why) = why {
-            self.wish(attempt, why, evidence);
-        }
+    const fn judge(&self) -> Judge<'_> {
+        Judge { phones: &self.phones, ends: &self.ends, now: self.now, busy: self.options.busy }
     }
 
-    /// A call was answered: by the callee, or by somebody else in its place.
-    fn judge_answered(&mut self, attempt: &Attempt, evidence: &Evidence) {
-        let Attempt { caller, callee, .. } = attempt;
-        // Of one that never registered it is not known whose answer would be its own.
-        let unregistered =
-            self.phones.knows(callee) && (attempt.unregistered || self.phones.has_left(callee, self.now));
-        if !unregistered || self.ends.talk(caller, callee) {
-            return;
-        }
-        if attempt.referred {
-            self.failed_again(attempt, evidence);
-        } else {
-            self.wish(attempt, Why::AnsweredElsewhere, evidence);
+    /// What follows from what an attempt came to.
+    fn judged(&mut self, attempt: &Attempt, verdict: Option<Verdict>, evidence: &Evidence) {
+        match verdict {
+            Some(Verdict::InVain(why)) => self.wish(attempt, why, evidence),
+            Some(Verdict::FailedAgain) => self.failed_again(attempt, evidence),
+            None => {}
         }
     }
 

@@ -204,7 +204,10 @@ impl Redialer {
                 None
             }
             // It is recalled as soon as nothing is in the way.
-            _ if self.refuses_refer(running, end) => {
+            _ if self.was_refer_refused(running, end) => {
+                if let Some(agent) = &running.user_agent {
+                    self.note_refusing(agent);
+                }
                 let pair = self.wishes.edit(id, |wish| {
                     (wish.state, wish.refuses_refer) = (State::Ready, true);
                     (wish.caller.clone(), wish.callee.clone())
@@ -230,23 +233,18 @@ impl Redialer {
         self.look_at_wishes_of(&running.phone);
     }
 
-    /// Phones of its kind do not take REFER outside a dialog; `true` if this one is to be recalled now.
-    fn refuses_refer(&mut self, running: &Running, end: AskEnd) -> bool {
+    /// The phone does not take REFER outside a dialog, and may be recalled instead.
+    fn was_refer_refused(&self, running: &Running, end: AskEnd) -> bool {
         let refuses =
             matches!(end, AskEnd::Silent | AskEnd::Refused { status: 403 | 405 | 408 | 489 | 501 | 603 });
-        if !refuses || running.manner != Manner::Refer || self.options.way != WayWanted::Auto {
-            return false;
-        }
         // What we took back ourselves was not refused.
-        if !self.wishes.get(running.wish).is_some_and(|wish| matches!(wish.state, State::Asking(_))) {
-            return false;
-        }
-        if let Some(agent) = &running.user_agent {
-            self.note_refusing(agent);
-        }
-        true
+        let was_wanted =
+            self.wishes.get(running.wish).is_some_and(|wish| matches!(wish.state, State::Asking(_)));
+        let is_refer = running.manner == Manner::Refer && self.options.way == WayWanted::Auto;
+        refuses && was_wanted && is_refer
     }
 
+    /// Phones of this kind are recalled at once from now on.
     fn note_refusing(&mut self, agent: &Arc<str>) {
         if self.refusing.len() < MOST_AGENTS {
             self.refusing.insert(Arc::clone(agent));
