@@ -320,6 +320,22 @@ fn one_that_never_registered_counts_as_unregistered_after_a_404_or_when_all_must
     assert_eq!(story.told, [""; 0]);
 }
 
+/// The phone's registration is seen while it calls: the call is not of whom its From names.
+#[test]
+fn a_call_is_judged_as_whose_it_turns_out_to_be_even_after_its_answer() {
+    let call = "phone desk 192.0.2.14 aor=sip:dave@example.com\n\
+                2.000 [a] desk -> pbx -> voicemail INVITE bob from=sip:sales@example.com\n\
+                2.100 [a] voicemail -> pbx -> desk 180\n2.200 [a] voicemail -> pbx -> desk 200\n\
+                2.210 [a] desk -> pbx -> voicemail ACK\n";
+    for registers in ["2.150", "2.200", "2.500"] {
+        let judged = format!("{BOB_LEFT}{call}{registers} desk registers\n");
+        let told = told_by(live(), &judged, nobody_asks, 50.0);
+        assert_eq!(told, ["3.200 dave>bob wished answered-elsewhere"], "registers at {registers}");
+    }
+    let hung_up = format!("{BOB_LEFT}{call}2.500 desk registers\n2.800 [a] desk -> pbx -> voicemail BYE\n");
+    assert_eq!(told_by(live(), &hung_up, nobody_asks, 50.0), ["2.800 dave>bob wished answered-elsewhere"]);
+}
+
 #[test]
 fn strangers_and_whoever_is_not_let_have_no_wishes() {
     let calls = format!("{BOB_LEFT}{IN_VAIN}{BACK}");

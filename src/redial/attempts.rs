@@ -27,8 +27,8 @@ pub(super) struct Attempt {
     pub unregistered: bool,
     /// The phone was asked for this call.
     pub referred: bool,
-    /// It was answered, and who did so is not judged yet.
-    answered: Option<Evidence>,
+    /// It was answered, and when it is to be judged who did so.
+    answered: Option<(Timestamp, Evidence)>,
     deadline: Option<Timestamp>,
 }
 
@@ -47,6 +47,8 @@ impl Attempt {
 /// The calls that are on their way.
 pub(super) struct Attempts {
     attempts: HashMap<EndId, Attempt>,
+    /// Of ends that turned out not to be whose they were taken for, until the frame is over: it may say whose they are.
+    adrift: Vec<(EndId, Attempt)>,
     deadlines: Deadlines<EndId>,
     most: usize,
     times_full: u64,
@@ -54,11 +56,34 @@ pub(super) struct Attempts {
 
 impl Attempts {
     pub(super) fn new(most: usize) -> Self {
-        Self { attempts: HashMap::new(), deadlines: Deadlines::new(), most, times_full: 0 }
+        Self {
+            attempts: HashMap::new(),
+            adrift: Vec::new(),
+            deadlines: Deadlines::new(),
+            most,
+            times_full: 0,
+        }
     }
 
-    /// It is on its way already; from now on it is this caller's, as whom its end may turn out to be late.
-    pub(super) fn is_of(&mut self, end: EndId, caller: &Aor) -> bool {
+    /// The end is not whose it was taken for.
+    pub(super) fn cast_off(&mut self, end: EndId) {
+        if let Some(mut attempt) = self.attempts.remove(&end) {
+            self.deadlines.set(&mut attempt.deadline, end, None);
+            self.adrift.push((end, attempt));
+        }
+    }
+
+    /// The frame is over: what is adrift is nobody's.
+    pub(super) fn forget_adrift(&mut self) {
+        self.adrift.clear();
+    }
+
+    /// The end is this caller's, as whom it may turn out to be late. Says whether its attempt is on its way already.
+    pub(super) fn goes_on_as(&mut self, end: EndId, caller: &Aor) -> bool {
+        if let Some(place) = self.adrift.iter().position(|(adrift, _)| *adrift == end) {
+            let (_, attempt) = self.adrift.swap_remove(place);
+            self.begin(end, attempt);
+        }
         let Some(attempt) = self.attempts.get_mut(&end) else { return false };
         if attempt.caller != *caller {
             attempt.caller = caller.clone();
@@ -66,8 +91,10 @@ impl Attempts {
         true
     }
 
-    pub(super) fn begin(&mut self, end: EndId, attempt: Attempt) {
+    pub(super) fn begin(&mut self, end: EndId, mut attempt: Attempt) {
         if self.attempts.len() < self.most {
+            let judged_at = attempt.answered.as_ref().map(|(at, _)| *at);
+            self.deadlines.set(&mut attempt.deadline, end, judged_at);
             self.attempts.insert(end, attempt);
         } else {
             self.times_full += 1;
@@ -82,8 +109,9 @@ impl Attempts {
     /// It was answered: [`Self::pop_answered`] gives it a little later.
     pub(super) fn answered(&mut self, end: EndId, now: Timestamp, evidence: &Evidence) {
         if let Some(attempt) = self.attempts.get_mut(&end).filter(|attempt| attempt.answered.is_none()) {
-            attempt.answered = Some(evidence.clone());
-            self.deadlines.set(&mut attempt.deadline, end, Some(now.after(WHO_ANSWERED)));
+            let judged_at = now.after(WHO_ANSWERED);
+            attempt.answered = Some((judged_at, evidence.clone()));
+            self.deadlines.set(&mut attempt.deadline, end, Some(judged_at));
         }
     }
 
@@ -92,19 +120,19 @@ impl Attempts {
         let mut attempt = self.attempts.remove(&end)?;
         self.deadlines.set(&mut attempt.deadline, end, None);
         let answered = attempt.answered.take();
-        Some((attempt, answered))
+        Some((attempt, answered.map(|(_, evidence)| evidence)))
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         self.deadlines.next()
     }
 
-    /// One that was answered, and when that is to be judged.
-    pub(super) fn pop_answered(&mut self, now: Timestamp) -> Option<(Timestamp, Attempt, Evidence)> {
-        let (at, end) = self.deadlines.pop_due(now)?;
+    /// One that was answered a little ago, and what showed that.
+    pub(super) fn pop_answered(&mut self, now: Timestamp) -> Option<(Attempt, Evidence)> {
+        let (_, end) = self.deadlines.pop_due(now)?;
         let mut attempt = self.attempts.remove(&end)?;
-        let answered = attempt.answered.take()?;
-        Some((at, attempt, answered))
+        let (_, evidence) = attempt.answered.take()?;
+        Some((attempt, evidence))
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::base::{CaptureChange, CaptureEvent, FrameId, Limits, Timestamp, matches_pattern};
 use crate::identity::{Attributed, leaves_out};
 use crate::sip::Aor;
-use crate::track::{DialogFact, DialogState, EndId, Engagement, Evidence, Fact, Rule, Side};
+use crate::track::{DialogFact, DialogState, Engagement, Evidence, Fact, Rule, Side};
 
 /// Interfaces of which it is known that they are blind.
 const MOST_BLIND: usize = 256;
@@ -75,8 +75,6 @@ pub struct Redialer {
     pub(super) referred: HashMap<(Aor, Aor), Timestamp>,
     /// Kinds of phones that refuse REFER outside a dialog.
     pub(super) refusing: HashSet<Arc<str>>,
-    /// Calling ends that turned out not to be whose they were taken for, until the frame is over.
-    adrift: Vec<(EndId, Attempt)>,
     /// Interfaces that do not show all.
     blind: BTreeSet<Arc<str>>,
     /// Nobody is asked any more.
@@ -127,7 +125,6 @@ impl Redialer {
             pauses: HashMap::new(),
             referred: HashMap::new(),
             refusing: HashSet::new(),
-            adrift: Vec::new(),
             blind: BTreeSet::new(),
             stopped: false,
             last_wish: 0,
@@ -233,7 +230,7 @@ impl Redialer {
 
     /// The frame or moment is over: whoever can be asked is asked.
     pub fn flush(&mut self) {
-        self.adrift.clear();
+        self.attempts.forget_adrift();
         for id in std::mem::take(&mut self.touched) {
             self.consider(id);
         }
@@ -252,7 +249,7 @@ impl Redialer {
         }
         while let Some(at) = self.poll_timeout().filter(|&at| at <= now) {
             self.now = self.now.max(at);
-            if let Some((_, attempt, evidence)) = self.attempts.pop_answered(at) {
+            if let Some((attempt, evidence)) = self.attempts.pop_answered(at) {
                 self.judged(&attempt, self.judge().answered(&attempt), &evidence);
             } else if let Some((_, id)) = self.wishes.pop_due(at) {
                 self.wake(id);
@@ -371,10 +368,7 @@ impl Redialer {
             }
         }
         match (fact.side, attributed.withdrawn) {
-            (Side::Caller, true) => {
-                let attempt = self.attempts.end(fact.end);
-                self.adrift.extend(attempt.map(|(attempt, _)| (fact.end, attempt)));
-            }
+            (Side::Caller, true) => self.attempts.cast_off(fact.end),
             (Side::Caller, false) => self.calling(attributed, fact, change, evidence),
             (Side::Called, _) => {}
         }
@@ -397,19 +391,12 @@ impl Redialer {
         change: EndChange,
         evidence: &Evidence,
     ) {
+        let goes_on = self.attempts.goes_on_as(fact.end, &attributed.aor);
         match fact.state {
-            DialogState::Trying | DialogState::Early => {
-                if let Some(place) = self.adrift.iter().position(|(end, _)| *end == fact.end) {
-                    let (end, attempt) = self.adrift.swap_remove(place);
-                    self.attempts.begin(end, attempt);
-                }
-                if self.attempts.is_of(fact.end, &attributed.aor) {
-                    return;
-                }
-                if change == EndChange::Began {
-                    self.attempt_begins(&attributed.aor, fact, evidence);
-                }
+            DialogState::Trying | DialogState::Early if !goes_on && change == EndChange::Began => {
+                self.attempt_begins(&attributed.aor, fact, evidence);
             }
+            DialogState::Trying | DialogState::Early => {}
             DialogState::Confirmed => self.attempts.answered(fact.end, self.now, evidence),
             DialogState::Terminated => match self.attempts.end(fact.end) {
                 Some((attempt, Some(answered))) => {
@@ -525,7 +512,8 @@ impl Redialer {
     /// Both are let, the caller is known by its registration, and the callee is of a domain that is managed.
     fn may_wish(&self, caller: &Aor, callee: &Aor) -> bool {
         let RedialOptions { allow, deny, domains, .. } = &self.options;
-        let denied = matches_any(deny, [caller.as_str(), callee.as_str()].into_iter());
+        // A caller may turn out to be whom it calls.
+        let denied = caller == callee || matches_any(deny, [caller.as_str(), callee.as_str()].into_iter());
         let allowed = allow.is_empty() || matches_any(allow, std::iter::once(caller.as_str()));
         let managed = match domains.is_empty() {
             true => self.phones.has_domain_of(callee),
