@@ -13,10 +13,10 @@ mod workload;
 
 use std::fmt::Write as _;
 
-use offhook::base::{FrameId, Limits, LinkType, Timestamp};
-use offhook::decode::Frame;
+use offhook::base::Limits;
 use offhook::presence::ChangesWanted;
 use offhook::tap::{Tap, TapOptions};
+use support::heard;
 use support::ladder::Ladder;
 use support::wire::{self, CapturedFrame};
 use workload::{Kind, Workload};
@@ -189,13 +189,7 @@ impl Listener {
     fn hear(&mut self, frames: &[CapturedFrame]) {
         for frame in frames {
             self.frames += 1;
-            self.tap.handle(&Frame {
-                at: Timestamp::from_nanos(frame.at_us * 1_000),
-                id: FrameId::new(0, self.frames),
-                link: LinkType(1),
-                bytes: &frame.bytes,
-                wire_length: frame.bytes.len(),
-            });
+            self.tap.handle(&heard::captured(self.frames, frame));
             while self.tap.poll_output().is_some() {}
         }
     }

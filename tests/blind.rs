@@ -5,14 +5,11 @@
 
 mod support;
 
-use offhook::base::{
-    Blindness, CaptureChange, CaptureEvent, FrameCounts, FrameId, Limits, LinkType, Timestamp,
-};
-use offhook::decode::Frame;
+use offhook::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, Limits, Timestamp};
 use offhook::presence::ChangeKind;
 use offhook::tap::{Tap, TapOptions, TapOutput};
 use support::ladder::{Ladder, START_US};
-use support::wire;
+use support::{heard, wire};
 
 const PARTIES: &str = "phone alice 192.0.2.11\nphone bob 192.0.2.12\nproxy pbx 192.0.2.1\n";
 
@@ -36,13 +33,7 @@ fn told(calls: &str, events: &[CaptureEvent], until: f64) -> Vec<String> {
     let mut told = Vec::new();
     let mut events = events.iter().peekable();
     for (number, captured) in (1..).zip(&frames) {
-        let frame = Frame {
-            at: Timestamp::from_nanos(captured.at_us * 1_000),
-            id: FrameId::new(0, number),
-            link: LinkType(1),
-            bytes: &captured.bytes,
-            wire_length: captured.bytes.len(),
-        };
+        let frame = heard::captured(number, captured);
         while let Some(event) = events.next_if(|event| event.at <= frame.at) {
             tap.handle_capture(event);
             drain(&mut tap, &mut told);

@@ -7,15 +7,15 @@ mod support;
 
 use std::net::SocketAddr;
 
-use offhook::base::{FrameId, Hop, Limits, LinkType, Rules, Timestamp, Transport};
+use offhook::base::{Hop, Limits, Rules, Timestamp, Transport};
 use offhook::compositor::{PresenceServer, PresenceServerOptions};
-use offhook::decode::Frame;
 use offhook::presence::dialog_info_read::{self, DialogElement};
 use offhook::presence::pidf_read;
 use offhook::publish::{PublishOptions, Publisher, Server};
 use offhook::sip::{Method, Scanner, write};
 use offhook::tap::{Tap, TapOptions, TapOutput};
 use offhook::track::DialogState;
+use support::heard;
 use support::ladder::Ladder;
 use support::wire::{self, CapturedFrame};
 
@@ -118,8 +118,7 @@ impl Chain {
     fn frame(&mut self, number: u64, frame: &CapturedFrame) {
         let at = Timestamp::from_nanos(frame.at_us * 1_000);
         self.pass(at);
-        let (id, bytes) = (FrameId::new(0, number), &frame.bytes[..]);
-        self.tap.handle(&Frame { at, id, link: LinkType(1), bytes, wire_length: bytes.len() });
+        self.tap.handle(&heard::captured(number, frame));
         self.publish(at);
     }
 }
@@ -222,9 +221,7 @@ fn statuses(ladder: &str) -> Vec<String> {
     let ladder = Ladder::parse("lamp", ladder).unwrap();
     let mut statuses = Vec::new();
     for (number, frame) in (1..).zip(&wire::frames(&ladder).unwrap()) {
-        let (id, bytes) = (FrameId::new(0, number), &frame.bytes[..]);
-        let at = Timestamp::from_nanos(frame.at_us * 1_000);
-        tap.handle(&Frame { at, id, link: LinkType(1), bytes, wire_length: bytes.len() });
+        tap.handle(&heard::captured(number, frame));
         while let Some(output) = tap.poll_output() {
             let TapOutput::Change(change) = output else { continue };
             let state = &change.state;

@@ -7,17 +7,14 @@ mod support;
 
 use std::collections::VecDeque;
 
-use offhook::base::{
-    Blindness, CaptureChange, CaptureEvent, FrameCounts, FrameId, Limits, LinkType, Timestamp,
-};
-use offhook::decode::Frame;
+use offhook::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, Limits, Timestamp};
 use offhook::redial::{
     AskEnd, AskEvent, AskId, AskOrder, Manner, RedialOptions, RedialTold, Redialer, Step, Until, WayWanted,
     WishRecord,
 };
 use offhook::tap::{Tap, TapOptions, TapOutput};
 use support::ladder::{Ladder, START_US};
-use support::wire;
+use support::{heard, wire};
 
 /// Alice and Carol call, Bob is the one who is away, the PBX is registrar and proxy.
 const PARTIES: &str = "phone alice 192.0.2.11\nphone bob 192.0.2.12\nphone carol 192.0.2.13\nproxy pbx 192.0.2.1\n\
@@ -99,13 +96,7 @@ impl<'a> Story<'a> {
         let ladder = Ladder::parse("redial", &format!("{PARTIES}{calls}")).unwrap();
         let mut events = events.iter().peekable();
         for (number, captured) in (1..).zip(&wire::frames(&ladder).unwrap()) {
-            let frame = Frame {
-                at: Timestamp::from_nanos(captured.at_us * 1_000),
-                id: FrameId::new(0, number),
-                link: LinkType(1),
-                bytes: &captured.bytes,
-                wire_length: captured.bytes.len(),
-            };
+            let frame = heard::captured(number, captured);
             while let Some((when, interface, what)) = events.next_if(|(when, ..)| at(*when) <= frame.at) {
                 self.happens(at(*when), interface, *what);
             }

@@ -7,23 +7,14 @@ mod support;
 
 use std::path::Path;
 
-use offhook::base::{FrameId, Limits, LinkType, Oddities, Oddity, Timestamp};
+use offhook::base::{Limits, Oddities, Oddity};
 use offhook::decode::{Decoder, Frame, Payload};
 use offhook::tap::{Tap, TapOptions, TapOutput};
+use support::heard::captured as frame;
 use support::ladder::{Ladder, Link};
 use support::mirror::Mirror;
 use support::tunnels::Tunnel;
 use support::wire::{self, CapturedFrame};
-
-fn frame(number: u64, captured: &CapturedFrame) -> Frame<'_> {
-    Frame {
-        at: Timestamp::from_nanos(captured.at_us * 1_000),
-        id: FrameId::new(0, number),
-        link: LinkType(1),
-        bytes: &captured.bytes,
-        wire_length: captured.bytes.len(),
-    }
-}
 
 /// The frames of all Ethernet ladders.
 fn ladders() -> Vec<(String, Vec<CapturedFrame>)> {

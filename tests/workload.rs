@@ -10,10 +10,10 @@ mod workload;
 
 use std::collections::BTreeMap;
 
-use offhook::base::{FrameId, Limits, LinkType, Timestamp};
-use offhook::decode::Frame;
+use offhook::base::Limits;
 use offhook::presence::ChangeKind;
 use offhook::tap::{Counters, Tap, TapOptions, TapOutput};
+use support::heard;
 use support::wire;
 use workload::{Kind, Workload, Written};
 
@@ -37,13 +37,7 @@ fn hear(file: &[u8]) -> Heard {
     let mut tap = Tap::new(TapOptions::default(), Limits::default());
     let mut rules = BTreeMap::new();
     for (number, frame) in (1..).zip(wire::frames_of_pcap(file)) {
-        tap.handle(&Frame {
-            at: Timestamp::from_nanos(frame.at_us * 1_000),
-            id: FrameId::new(0, number),
-            link: LinkType(1),
-            bytes: &frame.bytes,
-            wire_length: frame.bytes.len(),
-        });
+        tap.handle(&heard::captured(number, &frame));
         while let Some(output) = tap.poll_output() {
             if let TapOutput::Change(change) = output
                 && change.kind == ChangeKind::Status

@@ -10,11 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use offhook::base::{
-    Blindness, CaptureChange, CaptureEvent, FrameCounts, FrameId, Hop, Limits, LinkType, Random, Rules,
-    Timestamp, Transmit, Transport,
+    Blindness, CaptureChange, CaptureEvent, FrameCounts, Hop, Limits, Random, Rules, Timestamp, Transmit,
+    Transport,
 };
 use offhook::compositor::{PresenceServer, PresenceServerOptions};
-use offhook::decode::Frame;
 use offhook::io::output::{JsonLines, Outlet, PublicationCounts, Sources, Summary};
 use offhook::presence::{ChangeKind, DialogView, EventPackage, PresentityChange, Session, Terminal};
 use offhook::publish::{PublishOptions, Publisher, Server};
@@ -27,6 +26,7 @@ use offhook::watch::{PresenceTold, WatchOptions, Watcher, What};
 
 use super::mirror::Shown;
 use super::world::{USERS, aor};
+use crate::support::heard;
 use crate::support::ladder::START_US;
 
 /// What the presence server does with what arrives.
@@ -274,14 +274,7 @@ impl Listener {
         self.run_until(at);
         self.frames += 1;
         self.seen.push(shown.clone());
-        let frame = Frame {
-            at,
-            id: FrameId::new(0, self.frames),
-            link: LinkType(1),
-            bytes: &shown.bytes,
-            wire_length: shown.bytes.len(),
-        };
-        self.tap.handle(&frame);
+        self.tap.handle(&heard::frame(self.frames, at, &shown.bytes));
         self.drain();
         self.register_seen |= holds(&shown.bytes, b" REGISTER\r\n");
     }

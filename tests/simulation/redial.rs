@@ -3,8 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offhook::base::{FrameId, Limits, LinkType, Random};
-use offhook::decode::Frame;
+use offhook::base::{Limits, Random};
 use offhook::presence::{Session, Terminal};
 use offhook::redial::{BackBy, Outcome, RedialOptions, RedialTold, Redialer, Step, Until, Why, WishRecord};
 use offhook::tap::{Tap, TapOptions, TapOutput};
@@ -15,6 +14,7 @@ use super::pbx::Manner;
 use super::truth::Moment;
 use super::world::{SECOND_US, Setting, USERS, World, aor};
 use super::{LAG_US, shape_of};
+use crate::support::heard;
 use crate::support::ladder::Link;
 use crate::support::wire::{self, Wrapping};
 
@@ -77,13 +77,7 @@ pub fn run(seed: u64, lost_per_mille: u64) -> Redialled {
         if restart_us.take_if(|at_us| *at_us <= frame.at_us).is_some() {
             beside.restart(options.clone(), frame.at_us);
         }
-        tap.handle(&Frame {
-            at: timestamp(frame.at_us),
-            id: FrameId::new(0, number),
-            link: LinkType(1),
-            bytes: &frame.bytes,
-            wire_length: frame.bytes.len(),
-        });
+        tap.handle(&heard::frame(number, timestamp(frame.at_us), &frame.bytes));
         beside.hear(&mut tap, frame.at_us);
     }
     tap.handle_timeout(timestamp(END_US));
