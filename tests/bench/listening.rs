@@ -6,11 +6,10 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
 
 use crate::callgrind::{self, ALLOCATOR, BYTES, ELSEWHERE, Profile, ROOMS};
 use crate::child::{self, Took};
-use crate::report::{Table, median, written};
+use crate::report::{Bound, Goal, Table, median, written};
 use crate::workload::{Kind, MESSAGES_PER_USER, RTP_PER_MESSAGE, Workload, Written};
 
 /// How much is done.
@@ -60,54 +59,6 @@ impl Size {
         counted: 50,
         counted_kinds: COUNTED_KINDS.split_at(1).0,
     };
-}
-
-/// What is to be reached.
-pub struct Goal {
-    what: &'static str,
-    measured: Option<f64>,
-    bound: Bound,
-}
-
-enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-impl Goal {
-    fn is_met(&self) -> Option<bool> {
-        let measured = self.measured?;
-        Some(match self.bound {
-            Bound::AtLeast(bound) => measured >= bound,
-            Bound::AtMost(bound) => measured <= bound,
-        })
-    }
-
-    /// A line for people.
-    pub fn line(&self) -> String {
-        let (sign, bound) = match self.bound {
-            Bound::AtLeast(bound) => ("≥", bound),
-            Bound::AtMost(bound) => ("≤", bound),
-        };
-        let decimals = if bound < 10.0 { 2 } else { 0 };
-        let (measured, bound) = (written(self.measured, decimals), written(Some(bound), decimals));
-        let word = match self.is_met() {
-            Some(true) => "met",
-            Some(false) => "not met",
-            None => "not measured",
-        };
-        format!("{word:>12}  {}: {measured} (goal {sign} {bound})", self.what)
-    }
-
-    /// The same for programs.
-    pub fn json(&self) -> Value {
-        let (at_least, at_most) = match self.bound {
-            Bound::AtLeast(bound) => (Some(bound), None),
-            Bound::AtMost(bound) => (None, Some(bound)),
-        };
-        json!({ "what": self.what, "measured": self.measured, "at_least": at_least, "at_most": at_most,
-            "met": self.is_met() })
-    }
 }
 
 /// All that was measured.

@@ -53,7 +53,7 @@ use live::memory;
 use live::office::{Office, now_s};
 use live::verdict::{Changes, Seconds, changes, seconds};
 use live::view::View;
-use report::{Column, Run, Shape, Table, median, percentile_ms};
+use report::{Column, Options, Run, Table, median, percentile_ms};
 use testbed::program::Program;
 use testbed::{PRESENCE, Testbed, truth};
 
@@ -61,15 +61,8 @@ use testbed::{PRESENCE, Testbed, truth};
 #[derive(Parser)]
 #[command(name = "bench live", version)]
 struct Arguments {
-    /// Half a minute: shows that the bench works, not how fast anything is.
-    #[arg(long)]
-    quick: bool,
-    /// One JSON object in place of tables.
-    #[arg(long, conflicts_with = "markdown")]
-    json: bool,
-    /// Tables for a README.
-    #[arg(long)]
-    markdown: bool,
+    #[command(flatten)]
+    options: Options,
     /// Phones of the office.
     #[arg(long, default_value_t = 300)]
     phones: usize,
@@ -91,9 +84,6 @@ struct Arguments {
     /// The program.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_offhook"), hide = true)]
     offhook: PathBuf,
-    /// Given by `cargo bench`; without it, as `cargo test` does, it is quick.
-    #[arg(long, hide = true)]
-    bench: bool,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -138,18 +128,7 @@ struct Size {
 }
 
 fn main() -> Result<()> {
-    // Test runners ask what tests there are; this has none.
-    if std::env::args().any(|argument| argument == "--list") {
-        return Ok(());
-    }
-    let mut words: Vec<_> = std::env::args_os().collect();
-    // `cargo bench` puts its flag behind everything.
-    let is_bench = words.last().is_some_and(|last| last == "--bench");
-    if is_bench {
-        words.pop();
-    }
-    let mut arguments = Arguments::parse_from(words);
-    arguments.bench |= is_bench;
+    let Some(arguments) = report::arguments::<Arguments>() else { return Ok(()) };
     match &arguments.role {
         Some(Role::Counter { interface }) => live::flood::count(interface),
         None => measure(&arguments),
@@ -157,8 +136,8 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    let is_quick = arguments.quick || !arguments.bench;
-    let size = if is_quick {
+    let run = Run::begin(arguments.options, cpu::machine(), cpu::load());
+    let size = if run.is_quick() {
         Size {
             phones: arguments.phones.min(40),
             lives: Duration::from_secs(15),
@@ -181,7 +160,6 @@ fn measure(arguments: &Arguments) -> Result<()> {
             soak: Duration::from_secs(arguments.soak),
         }
     };
-    let (machine, load) = (cpu::machine(), cpu::load());
     let mut tables = Vec::new();
     if matches!(arguments.only, None | Some(Part::Office)) {
         let Some(day) = office(arguments, &size)? else { return Ok(()) };
@@ -194,8 +172,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         }
         tables.push(soak(&flooded));
     }
-    let shape = Shape::of(arguments.json, arguments.markdown);
-    report::show(&tables, shape, Run { machine: &machine, load, is_quick });
+    run.show(&tables, &[], 1);
     Ok(())
 }
 

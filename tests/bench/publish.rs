@@ -25,25 +25,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use serde_json::json;
 
 use part::Part;
-use report::{Table, median};
+use report::{Options, Run, Table, median};
 use sender::{Sent, Work};
 
 /// Measures publications: the sender, and presence servers.
 #[derive(Parser)]
 #[command(name = "bench publish", version)]
 struct Arguments {
-    /// A few seconds and small counts: shows that the bench works, not how fast anything is.
-    #[arg(long)]
-    quick: bool,
-    /// One JSON object in place of tables.
-    #[arg(long)]
-    json: bool,
-    /// Given by `cargo bench`; without it, as `cargo test` does, it is quick.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    options: Options,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -112,11 +104,7 @@ impl Size {
 }
 
 fn main() -> Result<()> {
-    // Test runners ask what tests there are; this has none.
-    if std::env::args().any(|argument| argument == "--list") {
-        return Ok(());
-    }
-    let arguments = Arguments::parse();
+    let Some(arguments) = report::arguments::<Arguments>() else { return Ok(()) };
     match arguments.role {
         Some(Role::Answerer) => answerer::run(),
         Some(Role::Sender { kind, server, presentities, calls }) => {
@@ -134,31 +122,11 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    let is_quick = arguments.quick || !arguments.bench;
-    let size = if is_quick { Size::QUICK } else { Size::FULL };
-    let (machine, load) = (cpu::machine(), cpu::load());
+    let run = Run::begin(arguments.options, cpu::machine(), cpu::load());
+    let size = if run.is_quick() { Size::QUICK } else { Size::FULL };
     let mut tables = vec![senders(&size)?];
     tables.extend(servers::measure(&size)?);
-    if arguments.json {
-        let tables: Vec<_> = tables.iter().map(Table::json).collect();
-        let report = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "machine": machine,
-            "load_before": load,
-            "quick": is_quick,
-            "tables": tables,
-        });
-        println!("{report}");
-        return Ok(());
-    }
-    println!("offhook {}, {machine}, median of {} runs", env!("CARGO_PKG_VERSION"), size.runs);
-    println!("Load average before it began: {load:.2}. Other work on the machine disturbs delays most.");
-    if is_quick {
-        println!("Quick: this shows that the bench works, not how fast anything is.");
-    }
-    for table in &tables {
-        println!("\n{table}");
-    }
+    run.show(&tables, &[], size.runs);
     Ok(())
 }
 

@@ -39,7 +39,7 @@ use serde_json::Value;
 use ear::{Ear, Place};
 use redial::heard::{Count, Heard, Log, Moments};
 use redial::pair::{self, Following, Script, Waited, Watching};
-use report::{Column, Run, Shape, Table, percentile_ms};
+use report::{Column, Options, Run, Table, percentile_ms};
 use testbed::program::Program;
 use testbed::{PBX, Testbed};
 
@@ -47,15 +47,8 @@ use testbed::{PBX, Testbed};
 #[derive(Parser)]
 #[command(name = "bench redial", version)]
 struct Arguments {
-    /// Half a minute: shows that the bench works, not how fast anything is.
-    #[arg(long)]
-    quick: bool,
-    /// One JSON object in place of tables.
-    #[arg(long, conflicts_with = "markdown")]
-    json: bool,
-    /// Tables for a README.
-    #[arg(long)]
-    markdown: bool,
+    #[command(flatten)]
+    options: Options,
     /// Waits whose end is timed.
     #[arg(long, default_value_t = 200)]
     redials: usize,
@@ -65,9 +58,6 @@ struct Arguments {
     /// The program.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_offhook"), hide = true)]
     offhook: PathBuf,
-    /// Given by `cargo bench`; without it, as `cargo test` does, it is quick.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 /// What the presence server receives and sends.
@@ -86,22 +76,15 @@ const LONG_SUBSCRIPTION_S: u64 = 600;
 const LAST_ANSWER: Duration = Duration::from_millis(500);
 
 fn main() -> Result<()> {
-    // Test runners ask what tests there are; this has none.
-    if std::env::args().any(|argument| argument == "--list") {
-        return Ok(());
-    }
-    let arguments = Arguments::parse();
-    let is_quick = arguments.quick || !arguments.bench;
-    let (timed, watched) = if is_quick {
+    let Some(arguments) = report::arguments::<Arguments>() else { return Ok(()) };
+    let run = Run::begin(arguments.options, cpu::machine(), cpu::load());
+    let (timed, watched) = if run.is_quick() {
         (arguments.redials.min(40), arguments.watched.min(6))
     } else {
         (arguments.redials, arguments.watched)
     };
-    let (machine, load) = (cpu::machine(), cpu::load());
     let Some(day) = day(&arguments, timed, watched)? else { return Ok(()) };
-    let tables = [delays(&day)?, messages(&day)?];
-    let shape = Shape::of(arguments.json, arguments.markdown);
-    report::show(&tables, shape, Run { machine: &machine, load, is_quick });
+    run.show(&[delays(&day)?, messages(&day)?], &[], 1);
     Ok(())
 }
 

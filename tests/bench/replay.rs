@@ -29,7 +29,6 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
-use serde_json::json;
 
 use offhook::base::{FrameId, Limits, LinkType, Timestamp};
 use offhook::decode::Frame;
@@ -37,8 +36,8 @@ use offhook::tap::{Tap, TapOptions};
 
 use child::Took;
 use floor::Floor;
-use listening::{Bench, Goal, Measured, Size};
-use report::Table;
+use listening::{Bench, Measured, Size};
+use report::{Options, Run};
 use workload::{Kind, MESSAGES_PER_USER, Workload};
 
 /// The floors and offhook's machine in their loop have what the program has.
@@ -49,15 +48,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[derive(Parser)]
 #[command(name = "bench replay", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// A few seconds and small counts: shows that the bench works, not how fast anything is.
-    #[arg(long)]
-    quick: bool,
-    /// One JSON object in place of tables.
-    #[arg(long, conflicts_with = "markdown")]
-    json: bool,
-    /// Tables for a README.
-    #[arg(long)]
-    markdown: bool,
+    #[command(flatten)]
+    options: Options,
     /// Users of what is measured; also measured with a tenth and with ten times of them.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..10_000_000))]
     users: u32,
@@ -76,9 +68,6 @@ struct Arguments {
     /// Where captures are written, up to 8 GB at a time.
     #[arg(long, value_name = "DIRECTORY", default_value_os_t = std::env::temp_dir())]
     directory: PathBuf,
-    /// Given by `cargo bench`; without it, as `cargo test` does, it is quick.
-    #[arg(long, hide = true)]
-    bench: bool,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -155,18 +144,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    // Test runners ask what tests there are; this has none.
-    if std::env::args().any(|argument| argument == "--list") {
-        return Ok(());
-    }
-    let mut words: Vec<_> = std::env::args_os().collect();
-    // `cargo bench` puts its flag behind everything.
-    let is_bench = words.last().is_some_and(|last| last == "--bench");
-    if is_bench {
-        words.pop();
-    }
-    let mut arguments = Arguments::parse_from(words);
-    arguments.bench |= is_bench;
+    let Some(arguments) = report::arguments::<Arguments>() else { return Ok(()) };
     match &arguments.role {
         None => act(&arguments),
         Some(Role::Write(what)) => write(what),
@@ -190,44 +168,13 @@ fn act(arguments: &Arguments) -> Result<()> {
     if arguments.bless {
         return instructions::bless(&arguments.offhook, directory.path());
     }
-    let is_quick = arguments.quick || !arguments.bench;
-    let size = if is_quick { Size::QUICK } else { Size::full(arguments.users, usize::from(arguments.runs)) };
-    let (machine, load, runs) = (cpu::machine(), cpu::load(), size.runs);
+    let run = Run::begin(arguments.options, cpu::machine(), cpu::load());
+    let size =
+        if run.is_quick() { Size::QUICK } else { Size::full(arguments.users, usize::from(arguments.runs)) };
+    let runs = size.runs;
     let bench = Bench { program: arguments.offhook.clone(), directory: directory.path().to_owned(), size };
     let Measured { tables, goals } = bench.measure()?;
-    if arguments.json {
-        let tables: Vec<_> = tables.iter().map(Table::json).collect();
-        let goals: Vec<_> = goals.iter().map(Goal::json).collect();
-        let report = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "machine": machine,
-            "load_before": load,
-            "quick": is_quick,
-            "tables": tables,
-            "goals": goals,
-        });
-        println!("{report}");
-        return Ok(());
-    }
-    if arguments.markdown {
-        println!("On {machine}, median of {runs} runs:\n");
-        for table in &tables {
-            println!("{}", table.markdown());
-        }
-        return Ok(());
-    }
-    println!("offhook {}, {machine}, median of {runs} runs", env!("CARGO_PKG_VERSION"));
-    println!("Load average before it began: {load:.2}. Compare within one run; instructions hardly drift.");
-    if is_quick {
-        println!("Quick: this shows that the bench works, not how fast anything is.");
-    }
-    for table in &tables {
-        println!("\n{table}");
-    }
-    println!("\nGoals");
-    for goal in &goals {
-        println!("{}", goal.line());
-    }
+    run.show(&tables, &goals, runs);
     Ok(())
 }
 

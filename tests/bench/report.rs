@@ -74,67 +74,136 @@ fn width(title: &str) -> usize {
     title.chars().count().max(6)
 }
 
-/// For whom it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// People at a terminal.
-    Text,
-    /// Programs: one JSON object.
-    Json,
-    /// A README.
-    Markdown,
+/// What is to be reached.
+pub struct Goal {
+    /// Of what, with its unit.
+    pub what: &'static str,
+    /// If it was.
+    pub measured: Option<f64>,
+    /// How it is met.
+    pub bound: Bound,
 }
 
-impl Shape {
-    /// As options say it; at most one of them is given.
-    pub const fn of(is_json: bool, is_markdown: bool) -> Self {
-        match (is_json, is_markdown) {
-            (true, _) => Self::Json,
-            (false, true) => Self::Markdown,
-            (false, false) => Self::Text,
-        }
+/// Where a goal is met.
+pub enum Bound {
+    /// From here on.
+    AtLeast(f64),
+    /// Up to here.
+    AtMost(f64),
+}
+
+impl Goal {
+    fn is_met(&self) -> Option<bool> {
+        let measured = self.measured?;
+        Some(match self.bound {
+            Bound::AtLeast(bound) => measured >= bound,
+            Bound::AtMost(bound) => measured <= bound,
+        })
+    }
+
+    /// A line for people.
+    fn line(&self) -> String {
+        let (sign, bound) = match self.bound {
+            Bound::AtLeast(bound) => ("≥", bound),
+            Bound::AtMost(bound) => ("≤", bound),
+        };
+        let decimals = if bound < 10.0 { 2 } else { 0 };
+        let (measured, bound) = (written(self.measured, decimals), written(Some(bound), decimals));
+        let word = match self.is_met() {
+            Some(true) => "met",
+            Some(false) => "not met",
+            None => "not measured",
+        };
+        format!("{word:>12}  {}: {measured} (goal {sign} {bound})", self.what)
+    }
+
+    /// The same for programs.
+    fn json(&self) -> Value {
+        let (at_least, at_most) = match self.bound {
+            Bound::AtLeast(bound) => (Some(bound), None),
+            Bound::AtMost(bound) => (None, Some(bound)),
+        };
+        json!({ "what": self.what, "measured": self.measured, "at_least": at_least, "at_most": at_most,
+            "met": self.is_met() })
     }
 }
 
-/// Under which circumstances it was measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
-    /// Processor and the like, in words.
-    pub machine: &'a str,
-    /// The load average before it began.
-    pub load: f64,
-    /// Too little was done to say how fast anything is.
-    pub is_quick: bool,
+/// What every bench can be asked.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Options {
+    /// Little is done, in a short time: shows that the bench works, not how fast anything is.
+    #[arg(long)]
+    quick: bool,
+    /// One JSON object in place of tables.
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+    /// Tables for a README.
+    #[arg(long)]
+    markdown: bool,
+    /// Given by `cargo bench`, behind everything, so that subcommands take it, too; without it, as `cargo test` does, it is quick.
+    #[arg(long, hide = true, global = true)]
+    bench: bool,
 }
 
-/// Writes it all on standard output.
-pub fn show(tables: &[Table], shape: Shape, run: Run<'_>) {
-    let version = env!("CARGO_PKG_VERSION");
-    let Run { machine, load, is_quick } = run;
-    match shape {
-        Shape::Json => {
+/// The command line; `None`: a test runner asks what tests there are, and a bench has none.
+pub fn arguments<Arguments: clap::Parser>() -> Option<Arguments> {
+    (!std::env::args().any(|argument| argument == "--list")).then(Arguments::parse)
+}
+
+/// How a bench is run, and under which circumstances.
+pub struct Run {
+    options: Options,
+    /// Processor and the like, in words.
+    machine: String,
+    /// The load average before it began.
+    load: f64,
+}
+
+impl Run {
+    /// Before anything is done: `load` is the load average.
+    pub const fn begin(options: Options, machine: String, load: f64) -> Self {
+        Self { options, machine, load }
+    }
+
+    /// Too little is done to say how fast anything is.
+    pub const fn is_quick(&self) -> bool {
+        self.options.quick || !self.options.bench
+    }
+
+    /// Writes it all on standard output. `runs`: figures are medians of so many.
+    pub fn show(&self, tables: &[Table], goals: &[Goal], runs: usize) {
+        let (version, machine, load) = (env!("CARGO_PKG_VERSION"), &self.machine, self.load);
+        let medians = if runs > 1 { format!(", median of {runs} runs") } else { String::new() };
+        if self.options.json {
             let tables: Vec<_> = tables.iter().map(Table::json).collect();
+            let goals: Vec<_> = goals.iter().map(Goal::json).collect();
             let report = json!({
-                "version": version, "machine": machine, "load_before": load, "quick": is_quick, "tables": tables,
+                "version": version, "machine": machine, "load_before": load, "quick": self.is_quick(), "tables": tables,
+                "goals": goals,
             });
             println!("{report}");
-        }
-        Shape::Markdown => {
-            println!("On {machine}:\n");
+        } else if self.options.markdown {
+            println!("On {machine}{medians}:\n");
             for table in tables {
                 println!("{}", table.markdown());
             }
-        }
-        Shape::Text => {
-            println!("offhook {version}, {machine}");
+        } else {
+            println!("offhook {version}, {machine}{medians}");
             println!(
-                "Load average before it began: {load:.2}. Other work on the machine disturbs delays most."
+                "Load average before it began: {load:.2}. Other work on the machine disturbs what is measured, delays most: \
+                 compare within one run."
             );
-            if is_quick {
+            if self.is_quick() {
                 println!("Quick: this shows that the bench works, not how fast anything is.");
             }
             for table in tables {
                 println!("\n{table}");
+            }
+            if !goals.is_empty() {
+                println!("\nGoals");
+            }
+            for goal in goals {
+                println!("{}", goal.line());
             }
         }
     }

@@ -134,6 +134,16 @@ struct Dialog {
     cseq: u32,
 }
 
+/// A request, but for what its dialog says.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    method: &'a str,
+    /// Further header fields, each with the end of its line.
+    more: &'a str,
+    /// The body's type, and the body; both empty without one.
+    content: (&'a str, &'a str),
+}
+
 /// One phone, which does one thing at a time.
 struct Phone {
     user: String,
@@ -191,7 +201,8 @@ impl Phone {
         dialog.call_id = format!("register-{user}@{}", self.address.ip());
         dialog.cseq = self.register_cseq;
         let more = format!("Contact: <sip:{user}@{}>;expires={expires_s}\r\n", self.address);
-        let answer = self.ask(&mut dialog, "REGISTER", &more, ("", ""))?;
+        let request = Request { method: "REGISTER", more: &more, content: ("", "") };
+        let answer = self.ask(&mut dialog, request)?;
         self.register_cseq = dialog.cseq;
         expect("REGISTER", &answer, 200)
     }
@@ -203,7 +214,9 @@ impl Phone {
             "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n\
              a=rtpmap:0 PCMU/8000\r\n"
         );
-        let answer = self.ask(&mut dialog, "INVITE", &self.contact(), ("application/sdp", &body))?;
+        let content = ("application/sdp", body.as_str());
+        let request = Request { method: "INVITE", more: &self.contact(), content };
+        let answer = self.ask(&mut dialog, request)?;
         expect("INVITE", &answer, 480)
     }
 
@@ -219,38 +232,28 @@ impl Phone {
         let contact = self.contact();
         let more =
             format!("{contact}Event: presence\r\nAccept: application/pidf+xml\r\nExpires: {expires_s}\r\n");
-        let answer = self.ask(dialog, "SUBSCRIBE", &more, ("", ""))?;
+        let answer = self.ask(dialog, Request { method: "SUBSCRIBE", more: &more, content: ("", "") })?;
         ensure!(matches!(status(&answer), Some(200 | 202)), "SUBSCRIBE: {}", first_line(&answer));
         Ok(answer)
     }
 
     /// A request, with credentials if it is challenged. Gives its final response.
-    fn ask(
-        &mut self,
-        dialog: &mut Dialog,
-        method: &str,
-        more: &str,
-        content: (&str, &str),
-    ) -> Result<Vec<u8>> {
-        let answer = self.exchange(dialog, method, more, content)?;
+    fn ask(&mut self, dialog: &mut Dialog, request: Request<'_>) -> Result<Vec<u8>> {
+        let answer = self.exchange(dialog, request)?;
         if !matches!(status(&answer), Some(401 | 407)) {
             return Ok(answer);
         }
         let mut scanner = Scanner::new(&Limits::default());
         let challenge: SipMessage<'_> = scanner.scan(&answer)?;
-        let words = (method, dialog.target.as_str());
+        let words = (request.method, dialog.target.as_str());
         let credentials = credentials(&challenge, &self.user, words, &mut self.random);
-        let more = format!("{more}{}", credentials.context("a challenge that nobody can answer")?);
-        self.exchange(dialog, method, &more, content)
+        let credentials = credentials.context("a challenge that nobody can answer")?;
+        let more = format!("{}{credentials}", request.more);
+        self.exchange(dialog, Request { more: &more, ..request })
     }
 
-    fn exchange(
-        &mut self,
-        dialog: &mut Dialog,
-        method: &str,
-        more: &str,
-        content: (&str, &str),
-    ) -> Result<Vec<u8>> {
+    fn exchange(&mut self, dialog: &mut Dialog, request: Request<'_>) -> Result<Vec<u8>> {
+        let Request { method, more, content } = request;
         dialog.cseq += 1;
         let branch = format!("z9hG4bK{}", self.random.token());
         let head = dialog.head(method, &dialog.remote, more);
@@ -311,7 +314,8 @@ impl Phone {
             while let Some((mut dialog, state, line)) = self.to_notify.pop_front() {
                 let more = format!("{}Event: refer\r\nSubscription-State: {state}\r\n", self.contact());
                 let content = ("message/sipfrag;version=2.0", line);
-                let answer = self.exchange(&mut dialog, "NOTIFY", &more, content)?;
+                let answer =
+                    self.exchange(&mut dialog, Request { method: "NOTIFY", more: &more, content })?;
                 expect("NOTIFY", &answer, 200)?;
             }
             if is_enough(self) {
