@@ -191,7 +191,29 @@ fn silence_that_may_have_been_broken_unseen_proves_less() {
 }
 
 #[test]
-fn nothing_that_a_spell_may_have_hidden_matters_after_four_hours() {
+fn that_a_phone_unregistered_unseen_is_possible_until_it_registers_again_however_long_that_takes() {
+    let calls = "
+0.000 alice registers granted=86400
+0.100 bob registers granted=86400
+20000.000 alice -> pbx -> bob INVITE
+20005.000 bob -> pbx -> alice 200
+20005.100 alice -> pbx -> bob ACK
+20006.000 alice registers granted=86400
+20010.000 alice -> pbx -> bob BYE
+20010.100 bob -> pbx -> alice 200
+";
+    let of_both = |events: &[CaptureEvent]| {
+        let told = told(calls, events, 20_011.0);
+        ["alice", "bob"].map(|who| of(who, &told).pop().unwrap_or_default())
+    };
+    let end = |who: &str, confidence: &str| format!("20010 {who} online/idle bye {confidence}");
+    assert_eq!(of_both(&[]), [end("alice", "full"), end("bob", "full")]);
+    let spell = [event(10.0, "eth1", BLIND), event(12.0, "eth1", SEEING)];
+    assert_eq!(of_both(&spell), [end("alice", "full"), end("bob", "degraded")]);
+}
+
+#[test]
+fn no_session_that_a_spell_may_have_hidden_matters_after_four_hours() {
     let events = [event(10.0, "eth1", BLIND), event(12.0, "eth1", SEEING)];
     let registrations = "
 0.000 alice registers granted=60

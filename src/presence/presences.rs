@@ -14,7 +14,7 @@ use super::{ChangeKind, ChangesWanted, PresentityChange, Terminal};
 use crate::base::{Deadlines, Limits, Oddities, Oddity, Places, Rules, Timestamp};
 use crate::identity::Attributed;
 use crate::sip::Aor;
-use crate::track::{Evidence, RegistrationId, Rule};
+use crate::track::{DialogFact, Evidence, RegistrationId, Rule};
 
 /// So many are looked at for one that may go when the table is full.
 const FEW: usize = 32;
@@ -175,7 +175,6 @@ impl Presences {
             };
             aor(one).cmp(&aor(other))
         });
-        let was_seen = |then| self.sight.shows_all_since(then, at);
         for (id, because) in touched.drain(..) {
             let Some(presentity) = self.presentities.get_mut(id) else {
                 continue;
@@ -208,8 +207,8 @@ impl Presences {
             let types = &self.session_types;
             // The line about a new address tells one of those that documents list.
             let wanted = if moved { ChangesWanted::All } else { self.wanted };
-            let state =
-                Arc::new(presentity.state(wanted, &was_seen, |fact| types.of(fact.dialled.as_deref())));
+            let session_type = |fact: &DialogFact| types.of(fact.dialled.as_deref());
+            let state = Arc::new(presentity.state(wanted, self.sight, at, session_type));
             presentity.settle();
             for kind in kinds {
                 self.queue.push_back(PresentityChange {
@@ -266,7 +265,7 @@ fn because<'t>(
 mod tests {
     use super::*;
     use crate::base::FrameId;
-    use crate::track::{Confidence, DialogFact, DialogState, EndId, Engagement, Fact, Observation, Side};
+    use crate::track::{Confidence, DialogState, EndId, Engagement, Fact, Observation, Side};
 
     fn call(user: u32, engagement: Engagement) -> Attributed {
         let over = engagement == Engagement::None;

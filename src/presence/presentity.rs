@@ -8,6 +8,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::rules::{Stored, Update, apply};
+use super::sight::Sight;
 use super::{BindingView, ChangesWanted, DialogView, PresentityState, Session, Terminal};
 use crate::base::Timestamp;
 use crate::identity::Attributed;
@@ -298,12 +299,13 @@ impl Presentity {
         known.binding.user_agent.clone()
     }
 
-    /// All that is now true of it; what only documents list stays away where nobody wants those. `was_seen` says whether
-    /// the capture shows all since a moment.
+    /// All that is now true of it; what only documents list stays away where nobody wants those. `sight` is what the
+    /// capture shows.
     pub(super) fn state(
         &mut self,
         wanted: ChangesWanted,
-        was_seen: &dyn Fn(Option<Timestamp>) -> bool,
+        sight: Sight,
+        now: Timestamp,
         session_type: impl FnOnce(&DialogFact) -> Arc<str>,
     ) -> PresentityState {
         let (terminal, session, watching) = self.status();
@@ -312,7 +314,7 @@ impl Presentity {
         let contact = contact.or(self.newest_contact()).cloned();
         let user_agent =
             self.user_agent_of(contact.as_ref()).or_else(|| engaged.and_then(|end| end.user_agent.clone()));
-        let confidence = self.confidence(engaged, was_seen);
+        let confidence = self.confidence(engaged, sight, now);
         let state = PresentityState {
             terminal,
             registered: self.stored.registered(),
@@ -355,20 +357,21 @@ impl Presentity {
     }
 
     /// The worst of the evidence that holds the status.
-    fn confidence(&self, engaged: Option<&End>, was_seen: &dyn Fn(Option<Timestamp>) -> bool) -> Confidence {
-        let or_degraded = |confidence, at| if was_seen(at) { confidence } else { Confidence::Degraded };
-        let registered = |known: &Registered| or_degraded(known.confidence, Some(known.at));
+    fn confidence(&self, engaged: Option<&End>, sight: Sight, now: Timestamp) -> Confidence {
+        let or_degraded = |is_sure, confidence| if is_sure { confidence } else { Confidence::Degraded };
+        let if_seen = |confidence, at| or_degraded(sight.shows_all_since(at), confidence);
+        let registered = |known: &Registered| if_seen(known.confidence, known.at);
         let terminal = match self.bindings.iter().map(registered).min() {
             Some(confidence) => confidence,
             None if self.stored.registered() == Terminal::Unknown => self.offline_confidence,
-            None => or_degraded(self.offline_confidence, Some(self.offline_at)),
+            None => if_seen(self.offline_confidence, self.offline_at),
         };
         let session = match engaged {
-            Some(end) if end.weak => or_degraded(end.fact.confidence.max(Confidence::Weak), Some(end.at)),
-            Some(end) => or_degraded(end.fact.confidence, Some(end.at)),
+            Some(end) if end.weak => if_seen(end.fact.confidence.max(Confidence::Weak), end.at),
+            Some(end) => if_seen(end.fact.confidence, end.at),
             None => self.idle_confidence,
         };
-        let start = or_degraded(Confidence::Full, self.set_up_seen_at);
+        let start = or_degraded(sight.hides_no_session(self.set_up_seen_at, now), Confidence::Full);
         let domain = if self.supported || self.given { Confidence::Full } else { Confidence::Weak };
         terminal.max(session).max(start).max(domain)
     }

@@ -4,8 +4,9 @@
 
 use crate::base::Timestamp;
 
-/// So long after the capture began or saw again, whatever was before is taken to be over.
-const BEFORE_MATTERS_S: u32 = 4 * 3_600;
+/// So long after the capture began or saw again, every session from before is taken to be over. A registration may have
+/// been granted any time: of those, only what was seen tells.
+const SESSIONS_MATTER_S: u32 = 4 * 3_600;
 
 /// Since when the capture shows all.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,10 +31,16 @@ impl Sight {
         (self.since, self.is_blind) = (Some(at), false);
     }
 
-    /// Whether what was seen `then` still holds `now` unless something else was seen since. `None`: nothing was seen.
-    pub(super) fn shows_all_since(self, then: Option<Timestamp>, now: Timestamp) -> bool {
-        let is_old = || self.since.is_some_and(|since| now >= since.after_s(BEFORE_MATTERS_S));
-        !self.is_blind && (then.is_some_and(|then| self.since.is_none_or(|since| then >= since)) || is_old())
+    /// Whether what was seen `then` still holds unless something else was seen since.
+    pub(super) fn shows_all_since(self, then: Timestamp) -> bool {
+        !self.is_blind && self.since.is_none_or(|since| then >= since)
+    }
+
+    /// Whether there is `now` no session but those that it showed, of one whose session was seen to be set up, or to end,
+    /// at that time last. `None`: never.
+    pub(super) fn hides_no_session(self, set_up_seen_at: Option<Timestamp>, now: Timestamp) -> bool {
+        let is_old = || self.since.is_some_and(|since| now >= since.after_s(SESSIONS_MATTER_S));
+        set_up_seen_at.is_some_and(|then| self.shows_all_since(then)) || !self.is_blind && is_old()
     }
 }
 
@@ -41,20 +48,34 @@ impl Sight {
 mod tests {
     use super::*;
 
+    const fn at(second: u64) -> Timestamp {
+        Timestamp::from_secs(second)
+    }
+
     #[test]
-    fn what_was_seen_before_a_blind_spell_is_no_longer_sure_for_four_hours() {
-        let at = Timestamp::from_secs;
+    fn what_was_seen_before_a_blind_spell_is_not_sure_until_it_is_seen_anew() {
         let mut sight = Sight::default();
         sight.began(at(100));
         sight.began(at(200));
-        assert!(sight.shows_all_since(Some(at(100)), at(150)));
-        assert!(!sight.shows_all_since(None, at(150)), "nothing was seen since the beginning");
-        assert!(sight.shows_all_since(None, at(100 + 14_400)));
+        assert!(sight.shows_all_since(at(100)));
         sight.blind();
-        assert!(!sight.shows_all_since(Some(at(300)), at(300)), "blind now");
+        assert!(!sight.shows_all_since(at(300)), "blind now");
         sight.seeing(at(400));
-        assert!(!sight.shows_all_since(Some(at(399)), at(500)));
-        assert!(sight.shows_all_since(Some(at(400)), at(500)));
-        assert!(sight.shows_all_since(Some(at(100)), at(400 + 14_400)));
+        assert!(!sight.shows_all_since(at(399)));
+        assert!(sight.shows_all_since(at(400)));
+    }
+
+    #[test]
+    fn of_a_session_that_may_have_begun_unseen_nothing_is_left_after_four_hours() {
+        let mut sight = Sight::default();
+        sight.began(at(100));
+        assert!(sight.hides_no_session(Some(at(100)), at(150)));
+        assert!(!sight.hides_no_session(None, at(14_499)), "nothing was seen since the beginning");
+        assert!(sight.hides_no_session(None, at(14_500)));
+        sight.blind();
+        assert!(!sight.hides_no_session(Some(at(300)), at(20_000)), "blind now");
+        sight.seeing(at(20_000));
+        assert!(!sight.hides_no_session(Some(at(300)), at(34_399)));
+        assert!(sight.hides_no_session(Some(at(300)), at(34_400)));
     }
 }
