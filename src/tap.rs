@@ -127,6 +127,8 @@ struct Spine {
     trace_messages: bool,
     trace_observations: bool,
     sip_messages: u64,
+    /// Those that are not an offhook's own.
+    of_phones: u64,
 }
 
 impl Tap {
@@ -149,6 +151,7 @@ impl Tap {
                 trace_messages,
                 trace_observations,
                 sip_messages: 0,
+                of_phones: 0,
             },
             blind: Vec::new(),
             frames: 0,
@@ -255,6 +258,11 @@ impl Tap {
         self.spine.output.pop_front()
     }
 
+    /// SIP messages of which a status may come: all but those between an offhook and a presence server.
+    pub const fn messages_of_phones(&self) -> u64 {
+        self.spine.of_phones
+    }
+
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
         let spine = &self.spine;
@@ -295,6 +303,7 @@ impl Spine {
         // What an offhook sends to a presence server, and the answers, say nothing of phones: that server is no
         // registrar, and the publisher's digest user is nobody's phone.
         if !message.call_id().starts_with(OWN_CALL_ID_PREFIX.as_bytes()) {
+            self.of_phones += 1;
             self.tracker.handle(&heard, oddities);
             self.drain(oddities);
         }

@@ -187,6 +187,15 @@ impl Tap {
         })
     }
 
+    /// Waits until it has said this on standard error; gives all that was said until then.
+    fn wait_for_complaint(&mut self, words: &str) -> String {
+        let mut said = String::new();
+        while !said.contains(words) {
+            assert_ne!(self.complaints.read_line(&mut said).unwrap(), 0, "{words}: {said}");
+        }
+        said
+    }
+
     fn wait_for_capture(&mut self, event: &str) -> Value {
         self.wait_for(event, |line| line["kind"] == "capture" && line["event"] == event)
     }
@@ -347,6 +356,29 @@ fn an_interface_that_goes_and_comes_back_is_waited_for_and_what_it_hid_is_not_cl
         assert!(said.contains(words), "{words}: {said}");
     }
     assert_eq!(replayed(&[&file]), comparable(&lines));
+}
+
+#[test]
+fn an_interface_that_nobody_named_blinds_only_if_phones_were_heard_there() {
+    let Some(net) = Net::new(2) else { return };
+    let mut tap = net.tap(&[]);
+    net.ip("link set in1 down");
+    tap.wait_for_complaint("span1 has no link; waiting");
+    let frames = frames_of("unnamed", REGISTER_AND_CALL);
+    let (talk, bye) = frames.split_at(frames.len() - 4);
+    net.send("in0", talk);
+    assert_eq!(tap.wait_for_status("bob", "online", "talking")["confidence"], "full");
+    assert!(tap.seen.iter().all(|line| line["kind"] != "capture"), "{:#?}", tap.seen);
+
+    net.ip("link del in0");
+    let blind = tap.wait_for_capture("blind_began");
+    assert!(["in0", "span0"].iter().any(|name| blind["interface"] == *name), "{blind}");
+    net.plug(0);
+    tap.wait_for_capture("blind_ended");
+    tap.wait_for_capture("blind_ended");
+    net.send("in0", bye);
+    assert_eq!(tap.wait_for_status("bob", "online", "idle")["confidence"], "degraded");
+    tap.end();
 }
 
 #[test]

@@ -124,7 +124,9 @@ impl Live {
                 Captured::Frame(frame) => {
                     let tap_at = run.last().unwrap_or_default();
                     keep(&|recording| recording.frame(&frame, tap_at));
-                    run.frame(&frame, sink)?;
+                    if run.frame(&frame, sink)? {
+                        interfaces.relied_on(source);
+                    }
                 }
                 Captured::Event(event) => {
                     keep(&|recording| recording.event(source, &event));

@@ -215,7 +215,9 @@ impl Replay {
                 break;
             }
             match captured {
-                Captured::Frame(frame) => run.frame(&frame, sink)?,
+                Captured::Frame(frame) => {
+                    run.frame(&frame, sink)?;
+                }
                 Captured::Event(event) => run.capture(&event, sink)?,
             }
         }

@@ -56,12 +56,14 @@ impl Run {
         Self { tap, redial, visible, last: None, counts: BTreeMap::new(), refused: 0 }
     }
 
-    /// Takes in one frame.
-    pub(super) fn frame(&mut self, frame: &Frame<'_>, sink: &mut dyn Sink) -> io::Result<()> {
+    /// Takes in one frame. Says whether it completed a message of which a status may come.
+    pub(super) fn frame(&mut self, frame: &Frame<'_>, sink: &mut dyn Sink) -> io::Result<bool> {
         // Merged inputs may still step back a little: the tap counts that, the end must not.
         self.last = self.last.max(Some(frame.at));
+        let before = self.tap.messages_of_phones();
         self.tap.handle(frame);
-        self.drain(sink).map(|_| ())
+        self.drain(sink)?;
+        Ok(self.tap.messages_of_phones() > before)
     }
 
     /// No frame from before this moment is still to come: what is due up to then is fired, each thing at its own time.

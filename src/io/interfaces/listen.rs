@@ -47,8 +47,8 @@ pub(super) struct Listening {
     /// Its place among the interfaces.
     pub source: u16,
     pub name: Arc<str>,
-    /// Somebody named it; else it was there.
-    pub is_named: bool,
+    /// Somebody named it, or it showed something of which a status came; else it was there, and no more.
+    pub is_relied_on: Arc<AtomicBool>,
     pub filter: Option<String>,
     pub section: CaptureSection,
     /// Raised when all are to stop.
@@ -280,10 +280,7 @@ impl Listener {
         }
         let fault = link::fault(&self.listening.name).or(self.opened.is_none().then_some(Blindness::Down));
         self.tell(fault);
-        // Nobody waits for one that nobody named: nothing is missing when it has gone.
-        let hides = |fault: &Blindness| self.listening.is_named || *fault != Blindness::Removed;
-        let fault = fault.filter(hides);
-        self.judge(now, fault);
+        self.judge(now, fault.filter(|_| self.listening.is_relied_on.load(Ordering::Relaxed)));
     }
 
     fn judge(&mut self, now: Timestamp, fault: Option<Blindness>) {
@@ -399,7 +396,7 @@ mod tests {
         let listening = Listening {
             source: 0,
             name: "any".into(),
-            is_named: true,
+            is_relied_on: Arc::new(AtomicBool::new(true)),
             filter: None,
             section: CaptureSection::default(),
             stop: Arc::default(),

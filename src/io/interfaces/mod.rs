@@ -41,14 +41,15 @@ pub struct Interfaces {
     merge: Merge,
     counts: Vec<FrameCounts>,
     refused: Vec<u64>,
+    relied_on: Vec<Arc<AtomicBool>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Interfaces {
     /// Opens them all, and begins to listen: to those of that name, or without any to all that are up and have a link, but
-    /// for the loopback: of these, one that cannot be opened is left out, and one that goes away takes no sight with it.
-    /// One that is down is waited for.
+    /// for the loopback: of these, one that cannot be opened is left out, and one that goes down or away takes sight with it
+    /// only if it was relied on: see [`Self::relied_on`]. One that is down is waited for.
     ///
     /// # Errors
     /// One cannot be listened to: see [`InterfaceError`].
@@ -66,17 +67,18 @@ impl Interfaces {
         };
         let (out, shown) = sync_channel(BATCHES);
         let stop = Arc::new(AtomicBool::new(false));
-        let mut threads = Vec::new();
+        let (mut threads, mut relied_on) = (Vec::new(), Vec::new());
         for (source, (name, opened)) in names.iter().zip(opened).enumerate() {
             let listening = Listening {
                 source: u16::try_from(source).unwrap_or(u16::MAX),
                 name: name.as_str().into(),
-                is_named: are_named,
+                is_relied_on: Arc::new(AtomicBool::new(are_named)),
                 filter: filter.map(str::to_owned),
                 section: section.clone(),
                 stop: Arc::clone(&stop),
                 out: out.clone(),
             };
+            relied_on.push(Arc::clone(&listening.is_relied_on));
             let listen = move || Listener::new(listening, opened, began).run();
             let thread = thread::Builder::new().name(format!("listen {name}")).spawn(listen);
             threads.push(thread.map_err(|error| InterfaceError::Unopenable {
@@ -88,6 +90,7 @@ impl Interfaces {
             merge: Merge::new(names.len()),
             counts: vec![FrameCounts::default(); names.len()],
             refused: vec![0; names.len()],
+            relied_on,
             names,
             shown,
             stop,
@@ -108,6 +111,14 @@ impl Interfaces {
     /// Frames of all of them that were refused at the first look: media.
     pub fn refused(&self) -> u64 {
         self.refused.iter().sum()
+    }
+
+    /// A status may have come of what this interface showed: from now on nothing is surely seen without it. One that
+    /// somebody named is relied on from the beginning.
+    pub fn relied_on(&self, source: u16) {
+        if let Some(is_relied_on) = self.relied_on.get(usize::from(source)) {
+            is_relied_on.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Waits until some interface shows something, or says how far it is, at most so long.
