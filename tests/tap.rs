@@ -417,6 +417,36 @@ fn the_tag_that_the_kernel_took_off_is_put_back() {
 }
 
 #[test]
+fn of_frames_with_two_tags_that_a_filter_does_not_look_behind_it_tells_what_filter_would() {
+    let Some(net) = Net::new(1) else { return };
+    let filter = "udp port 5060";
+    let better = format!("({filter}) or (vlan and vlan and ({filter}))");
+    let mut tap = net.tap(&["-i", "span0", filter]);
+    let mut enlightened = net.tap(&["-i", "span0", &better]);
+    // One tag the kernel takes off before the filter looks: no word of that.
+    net.send("in0", &frames_of("one tag", "vlan 10\n0.000 alice registers\n"));
+    tap.wait_for_status("alice", "online", "idle");
+    let mut frames = frames_of("two tags", "vlan 10\n0.000 bob registers\n0.010 bob registers\n");
+    for frame in &mut frames {
+        frame.bytes.splice(12..12, [0x88, 0xa8, 0, 20]);
+    }
+    net.send("in0", &frames);
+    enlightened.wait_for_status("bob", "online", "idle");
+    let said = tap.wait_for_complaint("offhook: ");
+    assert_eq!(
+        said,
+        format!(
+            "offhook: span0 shows frames with two VLAN tags, which the filter \"{filter}\" does not look behind; \
+             \"{better}\" would\n"
+        )
+    );
+    let (lines, said) = tap.end();
+    assert_eq!((lines.last().unwrap()["frames"].as_u64(), said.as_str()), (Some(2), ""), "told once");
+    let (lines, said) = enlightened.end();
+    assert_eq!((lines.last().unwrap()["frames"].as_u64(), said.as_str()), (Some(6), ""));
+}
+
+#[test]
 fn two_interfaces_are_merged_and_named() {
     let Some(net) = Net::new(2) else { return };
     let folder = tempfile::tempdir().unwrap();

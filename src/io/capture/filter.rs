@@ -51,16 +51,15 @@ impl Filter {
         self.programs.push((link, program));
         Ok(())
     }
+}
 
-    /// Whether the expression says anything of VLAN tags. One that does not looks for IP right behind the MAC
-    /// addresses only.
-    pub fn knows_tags(&self) -> bool {
-        self.expression.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "vlan")
-    }
+/// Whether the expression says anything of VLAN tags. One that does not looks for IP right behind the MAC addresses only.
+pub(in crate::io) fn knows_tags(expression: &str) -> bool {
+    expression.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "vlan")
 }
 
 /// Whether a VLAN tag follows the link header.
-pub(super) fn is_tagged(link: LinkType, bytes: &[u8]) -> bool {
+pub(in crate::io) fn is_tagged(link: LinkType, bytes: &[u8]) -> bool {
     let ether_type_at = match link.0 {
         1 => 12,
         113 => 14,

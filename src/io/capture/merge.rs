@@ -156,7 +156,8 @@ impl MergedCapture {
                 input.state = State::Ready;
                 return Ok(());
             };
-            if !self.warned_of_tags && filter::is_tagged(record.link, record.bytes) && !filter.knows_tags() {
+            let is_tagged = || filter::is_tagged(record.link, record.bytes);
+            if !self.warned_of_tags && is_tagged() && !filter::knows_tags(filter.expression()) {
                 self.warned_of_tags = true;
                 self.warnings.push(format!(
                     "{}: record {} has a VLAN tag, which the filter \"{}\" does not look behind; \"vlan and ({})\" would",

@@ -16,6 +16,7 @@ mod tests;
 
 pub use error::{CaptureError, Compression, Place};
 pub(in crate::io) use event_text::comment;
+pub(in crate::io) use filter::{is_tagged, knows_tags};
 pub use merge::MergedCapture;
 pub use reader::{CaptureReader, Record};
 

@@ -26,6 +26,7 @@ use super::link;
 use super::media::is_media;
 use super::open::{Opened, open, reason};
 use super::sight::Sight;
+use super::tags::Tagged;
 use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, Timestamp};
 use crate::config::CaptureSection;
 use crate::io::clock::{Jump, WatchedClock};
@@ -78,6 +79,8 @@ pub(super) struct Listener {
     batch: Batch,
     /// That it cannot be opened again was said.
     told: bool,
+    /// So it was that its filter does not look behind tags.
+    told_of_tags: bool,
 }
 
 impl Listener {
@@ -107,6 +110,7 @@ impl Listener {
             reached: began,
             batch,
             told: false,
+            told_of_tags: false,
         }
     }
 
@@ -276,6 +280,7 @@ impl Listener {
         self.looked_at = Instant::now();
         if let Some(mut opened) = self.opened.take() {
             self.read_counts(&mut opened);
+            self.warn_of_tags(&mut opened.tagged);
             self.opened = Some(opened);
         }
         let fault = link::fault(&self.listening.name).or(self.opened.is_none().then_some(Blindness::Down));
@@ -302,6 +307,15 @@ impl Listener {
     fn read_counts(&mut self, opened: &mut Opened) {
         if let Ok(stat) = opened.handle.stats() {
             self.counts = sum(self.counts_before, self.counts, stat);
+        }
+    }
+
+    /// Says once that there are frames which the filter hides for their tags, and looks for them no more.
+    fn warn_of_tags(&mut self, tagged: &mut Option<Tagged>) {
+        let Some(words) = tagged.as_mut().and_then(Tagged::met) else { return };
+        *tagged = None;
+        if !std::mem::replace(&mut self.told_of_tags, true) {
+            eprintln!("offhook: {words}");
         }
     }
 

@@ -14,6 +14,7 @@ mod media;
 mod merge;
 mod open;
 mod sight;
+mod tags;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,6 +4,7 @@
 use pcap::{Active, Capture, Linktype, Precision};
 
 use super::link;
+use super::tags::Tagged;
 use crate::base::LinkType;
 use crate::config::CaptureSection;
 use crate::decode::is_known_link;
@@ -83,6 +84,8 @@ pub enum InterfaceError {
 pub(super) struct Opened {
     pub handle: Capture<Active>,
     pub link: LinkType,
+    /// Waits for frames that the filter does not look behind.
+    pub tagged: Option<Tagged>,
 }
 
 /// Opens it: promiscuous, with a large ring, stamps in nanoseconds.
@@ -121,7 +124,7 @@ pub(super) fn open(
             reason: reason(error),
         })?;
     }
-    Ok(Opened { handle, link })
+    Ok(Opened { handle, link, tagged: Tagged::watch(name, link, filter) })
 }
 
 /// Whether a filter can be used at all: for an interface that is not up yet, which is taken for an Ethernet.
