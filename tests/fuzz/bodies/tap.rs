@@ -59,6 +59,7 @@ pub const MUST_REACH: &[&str] = &[
     "copy-ended",
     "dialog-cap",
     "blind",
+    "between two runs",
     "evicted",
     "subscribe-200",
     "unsubscribed",
@@ -223,6 +224,8 @@ struct Watch {
     bindings: BTreeMap<u64, (u64, Aor, BindingEvent)>,
     /// Interfaces that do not show all.
     blind: BTreeSet<&'static str>,
+    /// What is told now happened between two runs of the capture.
+    is_between_runs: bool,
     status_changes: u64,
     /// All that was told, for a comparison.
     log: Option<Vec<String>>,
@@ -272,6 +275,7 @@ impl Watch {
             ends: BTreeMap::new(),
             bindings: BTreeMap::new(),
             blind: BTreeSet::new(),
+            is_between_runs: false,
             status_changes: 0,
             log: log.then(Vec::new),
             reached: Reached::default(),
@@ -295,22 +299,35 @@ impl Watch {
         self.check();
     }
 
-    /// Something happens to the capture.
-    fn happens(&mut self, choice: u8) {
+    /// Something happens to the capture. A run begins at that time, after one that showed nothing since now.
+    fn happens(&mut self, choice: u8, begins: Timestamp) {
         let interface = ["eth1", "eth2"][usize::from(choice & 1)];
-        let what = match choice >> 1 {
+        let what = match choice {
             0 => CaptureChange::Reached,
-            1 | 2 => CaptureChange::Blind { why: Blindness::Drops, since: self.now },
+            1 => CaptureChange::Continues,
+            2 | 3 => CaptureChange::Blind { why: Blindness::Drops, since: self.now },
+            4 | 5 => CaptureChange::Began,
             _ => CaptureChange::Seeing,
         };
         match what {
-            CaptureChange::Blind { .. } => self.blind.insert(interface),
-            CaptureChange::Seeing => self.blind.remove(interface),
-            _ => false,
-        };
+            CaptureChange::Blind { .. } => {
+                self.blind.insert(interface);
+            }
+            CaptureChange::Began => {
+                self.now = begins;
+                self.is_between_runs = true;
+            }
+            CaptureChange::Seeing => {
+                self.blind.remove(interface);
+            }
+            _ => {}
+        }
         let counts = FrameCounts::default();
         self.tap.handle_capture(&CaptureEvent { at: self.now, interface: interface.into(), what, counts });
         self.drain();
+        if std::mem::take(&mut self.is_between_runs) {
+            self.blind.remove(interface);
+        }
         self.check();
     }
 
@@ -401,8 +418,10 @@ impl Watch {
         self.proves(&change.because);
         let state = &change.state;
         let status = (state.terminal, state.session);
-        assert!(self.blind.is_empty() || state.confidence == Confidence::Degraded, "{change:?}");
+        let is_blind = !self.blind.is_empty() || self.is_between_runs;
+        assert!(!is_blind || state.confidence == Confidence::Degraded, "{change:?}");
         self.reached.note_if(!self.blind.is_empty(), "blind");
+        self.reached.note_if(self.is_between_runs, "between two runs");
         match change.kind {
             ChangeKind::Status => {
                 self.status_changes += 1;
@@ -601,7 +620,7 @@ fn steps(mut input: Input<'_>, watch: &mut Watch) {
             5 => {
                 let until = Timestamp::from_nanos(watch.now.as_nanos() + input.pick(&WAITS_MS) * 1_000_000);
                 if what >> 3 & 3 == 3 {
-                    watch.happens(what >> 5);
+                    watch.happens(what >> 5, until);
                 }
                 watch.pass(until);
                 None
