@@ -76,7 +76,8 @@ fn live(count: usize, seed: u64, stop: &AtomicBool) -> Result<Lives> {
                 phone.rest(now);
             }
             if phone.next_s() <= now {
-                phone.handle_time(now);
+                // The others took their time.
+                phone.handle_time(now_s());
                 send(socket, phone);
             }
             next_s = next_s.min(phone.next_s());

@@ -43,6 +43,14 @@ enum State {
     Talking,
 }
 
+/// The 200 to an INVITE, until its ACK comes.
+struct Unacknowledged {
+    answer: Vec<u8>,
+    again_at_s: f64,
+    /// Nobody waits for the ACK any longer.
+    until_s: f64,
+}
+
 struct Call {
     state: State,
     call_id: String,
@@ -56,11 +64,17 @@ struct Call {
     branch: String,
     /// That was received.
     invite: Vec<u8>,
-    /// The 200 to it, until its ACK comes.
-    unacknowledged: Option<(Vec<u8>, f64)>,
+    unacknowledged: Option<Unacknowledged>,
     is_challenged: bool,
     /// When it does the next thing: answers, hangs up, gives up.
     due_s: f64,
+}
+
+impl Call {
+    /// Who was called hangs up when the ACK has come, and no sooner: RFC 3261 section 15.
+    fn due_s(&self) -> f64 {
+        self.unacknowledged.as_ref().map_or(self.due_s, |waiting| self.due_s.max(waiting.until_s))
+    }
 }
 
 enum Registration {
@@ -120,11 +134,13 @@ impl Phone {
         }
     }
 
-    /// It ends its call and begins none any more; it stays registered.
+    /// It ends its call and begins none any more; it stays registered. Where it rings nobody answers.
     pub fn rest(&mut self, now_s: f64) {
         self.resting = true;
-        if let Some(call) = self.call.as_mut().filter(|call| call.state != State::Cancelling) {
-            call.due_s = call.due_s.min(now_s);
+        match self.call.as_mut() {
+            Some(call) if call.state == State::Ringing => call.due_s = f64::MAX,
+            Some(call) if call.state != State::Cancelling => call.due_s = call.due_s.min(now_s),
+            _ => {}
         }
     }
 
@@ -156,8 +172,8 @@ impl Phone {
         }
         match &self.call {
             Some(call) => {
-                let again_s = call.unacknowledged.as_ref().map_or(f64::MAX, |(_, again_s)| *again_s);
-                next_s.min(call.due_s).min(again_s)
+                let again_s = call.unacknowledged.as_ref().map_or(f64::MAX, |waiting| waiting.again_at_s);
+                next_s.min(call.due_s()).min(again_s)
             }
             None => next_s.min(self.calls_at_s),
         }
@@ -167,7 +183,7 @@ impl Phone {
     pub fn handle_time(&mut self, now_s: f64) {
         self.send_again(now_s);
         self.keep_registered(now_s);
-        let due = self.call.as_ref().filter(|call| call.due_s <= now_s).map(|call| call.state);
+        let due = self.call.as_ref().filter(|call| call.due_s() <= now_s).map(|call| call.state);
         match due {
             Some(State::Calling) => self.give_up(now_s),
             Some(State::Cancelling) => {
@@ -198,11 +214,11 @@ impl Phone {
         }
         self.pending.retain(|pending| !given_up.contains(&pending.branch));
         if let Some(call) = &mut self.call
-            && let Some((answer, again_s)) = &mut call.unacknowledged
-            && *again_s <= now_s
+            && let Some(waiting) = &mut call.unacknowledged
+            && waiting.again_at_s <= now_s
         {
-            *again_s = now_s + 1.0;
-            self.out.push_back(answer.clone());
+            waiting.again_at_s = now_s + 1.0;
+            self.out.push_back(waiting.answer.clone());
         }
     }
 
@@ -337,7 +353,11 @@ impl Phone {
             self.user, self.address
         );
         let answer = response(&call.invite, "200 OK", &call.local, &more, &body);
-        call.unacknowledged = Some((answer.clone(), now_s + 1.0));
+        call.unacknowledged = Some(Unacknowledged {
+            answer: answer.clone(),
+            again_at_s: now_s + 1.0,
+            until_s: now_s + 64.0 * T1_S,
+        });
         self.out.push_back(answer);
         self.does(now_s, Session::Talking);
     }

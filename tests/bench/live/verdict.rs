@@ -130,7 +130,11 @@ pub fn changes(told: &Lives, truth: &Lives) -> Changes {
         changes.spurious += said.len() as u64;
         for moment in said.iter().take(2) {
             if changes.spurious <= 10 {
-                eprintln!("Spurious: {name} became {} at {:.3}", moment.status, moment.at_s);
+                let itself = at(&was, moment.at_s);
+                eprintln!(
+                    "Spurious: {name} became {} at {:.3}, and was {itself} to itself",
+                    moment.status, moment.at_s
+                );
             }
         }
     }
