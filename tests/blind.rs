@@ -14,6 +14,8 @@ use support::{heard, wire};
 const PARTIES: &str = "phone alice 192.0.2.11\nphone bob 192.0.2.12\nproxy pbx 192.0.2.1\n";
 
 const BLIND: CaptureChange = CaptureChange::Blind { why: Blindness::Drops, since: Timestamp::EPOCH };
+/// Of that time no frame is shown.
+const DOWN: CaptureChange = CaptureChange::Blind { why: Blindness::Down, since: Timestamp::EPOCH };
 const SEEING: CaptureChange = CaptureChange::Seeing;
 
 fn at(second: f64) -> Timestamp {
@@ -32,11 +34,16 @@ fn told(calls: &str, events: &[CaptureEvent], until: f64) -> Vec<String> {
     let mut tap = Tap::new(TapOptions::default(), Limits::default());
     let mut told = Vec::new();
     let mut events = events.iter().peekable();
+    let mut is_down = false;
     for (number, captured) in (1..).zip(&frames) {
         let frame = heard::captured(number, captured);
         while let Some(event) = events.next_if(|event| event.at <= frame.at) {
+            is_down = event.what == DOWN;
             tap.handle_capture(event);
             drain(&mut tap, &mut told);
+        }
+        if is_down {
+            continue;
         }
         tap.handle(&frame);
         drain(&mut tap, &mut told);
@@ -145,6 +152,43 @@ fn during_a_blind_spell_everything_is_degraded_and_one_seeing_interface_does_not
     let statuses = blinded.iter().filter(|line| !line.contains("eth")).collect::<Vec<_>>();
     assert_eq!(statuses.len(), 11);
     assert!(statuses.iter().all(|line| line.ends_with("degraded")), "{statuses:#?}");
+}
+
+#[test]
+fn who_called_and_who_rang_go_on_in_the_call_whose_answer_a_spell_has_hidden() {
+    let spell = [event(2.0, "eth1", DOWN), event(4.0, "eth1", SEEING)];
+    for holds in [["alice", "bob"], ["bob", "alice"]] {
+        let [one, other] = holds;
+        let calls = format!(
+            "
+0.000 alice registers
+0.100 bob registers
+1.000 alice -> pbx -> bob INVITE
+1.500 bob -> pbx -> alice 180
+3.000 bob -> pbx -> alice 200
+3.100 alice -> pbx -> bob ACK
+5.000 {one} -> pbx -> {other} INVITE sdp=sendonly
+5.100 {other} -> pbx -> {one} 200
+5.200 {one} -> pbx -> {other} ACK
+9.000 alice -> pbx -> bob BYE
+9.100 bob -> pbx -> alice 200
+"
+        );
+        assert_eq!(
+            told(&calls, &spell, 400.0).get(2..).unwrap_or_default(),
+            [
+                "1 alice online/calling invite full",
+                "1 bob online/ringing invite-180 full",
+                "2 blind eth1",
+                "4 seeing eth1",
+                "5 alice online/held hold degraded",
+                "5 bob online/held hold degraded",
+                "9 alice online/idle bye degraded",
+                "9 bob online/idle bye degraded",
+            ],
+            "{one} holds the call"
+        );
+    }
 }
 
 const EXPIRING: &str = "

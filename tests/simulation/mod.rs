@@ -141,8 +141,7 @@ pub fn run(seed: u64, kind: Kind, sabotage: Sabotage) -> Report {
         shape,
         manner,
         lost_per_mille: if kind == Kind::Rough && pick(2) { 30 } else { 0 },
-        // A stream has to find its place again after a spell, which is for other runs to judge.
-        some_tcp: pick(2) && kind != Kind::Spells,
+        some_tcp: pick(2),
         accidents: true,
         between_calls_us: 12 * SECOND_US,
         calls_until_us: match kind {
@@ -323,7 +322,7 @@ fn handed_on(kind: Kind, user: usize, told: &[Told], heard: &Heard, end_us: u64)
         .map(|it| (it.at_us, if it.publishable { (it.terminal, it.session) } else { Status::default() }))
         .collect();
     let (held, lamp) = (&heard.held[user], &heard.lamp[user]);
-    if !matches!(kind, Kind::Rough | Kind::Spells) {
+    if kind != Kind::Rough {
         let mut breaches = judge::follows("the server holds", user, held, &published, HANDED_ON_US, end_us);
         breaches.extend(judge::follows("the lamp was told", user, lamp, held, HANDED_ON_US, end_us));
         return breaches;

@@ -12,7 +12,7 @@ use super::call::{Answering, Answers, Branch, Call, Dialog, Early, Ending, HopMa
 use super::legs::LegNews;
 use super::media::{Description, held};
 use super::{ACK_PRESUMED_S, Context, T2_S, TIMER_B_S};
-use crate::base::TalkingOn;
+use crate::base::{FrameId, TalkingOn};
 
 impl Call {
     /// A 2xx to INVITE: there is a dialog. `at` is its branch, when its INVITE was seen on this hop.
@@ -235,10 +235,7 @@ impl Call {
         context: &mut Context<'_>,
     ) -> usize {
         let message = heard.message;
-        let rang = self.ringing_as(attempt, tag);
-        let wrong = rang.filter(|&rang| self.was_told_over(rang));
-        let revoked_ends = wrong.map_or(0, |rang| self.replace(rang, heard.frame));
-        let rings = rang.filter(|_| wrong.is_none());
+        let (rings, revoked_ends) = self.answers_as(attempt, tag, heard.frame);
         let identity = EndIdentity {
             flow: Some(heard.source_flow()),
             neighbour: Some(heard.destination.into()),
@@ -262,6 +259,20 @@ impl Call {
             fact.confidence = Confidence::Weak;
         }
         called
+    }
+
+    /// The end that rings under this tag, which is now known to have answered; where documents say that it was over, another
+    /// one goes on in its place, and this is how often that was so.
+    pub(super) fn answers_as(
+        &mut self,
+        attempt: Option<usize>,
+        tag: &str,
+        frame: FrameId,
+    ) -> (Option<usize>, u32) {
+        match self.ringing_as(attempt, tag) {
+            Some(rang) if self.was_told_over(rang) => (None, self.replace(rang, frame)),
+            rang => (rang, 0),
+        }
     }
 
     /// The phone that rings under this tag.
@@ -313,7 +324,12 @@ impl Call {
     }
 
     /// The call is answered: what still rings elsewhere has 64·T1 left (RFC 3261 section 13.2.2.4).
-    fn settle_attempt(&mut self, attempt: Option<usize>, at: Option<usize>, heard: &Heard<'_, '_>) {
+    pub(super) fn settle_attempt(
+        &mut self,
+        attempt: Option<usize>,
+        at: Option<usize>,
+        heard: &Heard<'_, '_>,
+    ) {
         let until = Some((heard.at.after_s(TIMER_B_S), heard.frame));
         for (here, branch) in self.branches.iter_mut().enumerate() {
             if Some(branch.attempt) == attempt && Some(here) != at && branch.lost_at.is_none() {

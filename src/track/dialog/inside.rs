@@ -536,35 +536,58 @@ impl Call {
         self.engage(at, Rule::InDialog200, heard.frame);
     }
 
-    /// A re-INVITE or INFO was answered in a dialog whose beginning was not seen: the call is up.
+    /// A re-INVITE or INFO was answered in a dialog whose 2xx was not seen: the call is up. Who called with one of its tags
+    /// and who rang with the other go on in it; of who did neither the beginning was not seen.
     fn join(&mut self, pending: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) -> Option<usize> {
         if self.dialogs.len() >= context.branches_per_call {
             return None;
         }
         let pending = self.pending.get(pending)?;
-        let (from_tag, to_tag) = (Arc::clone(&pending.from_tag), Arc::clone(&pending.to_tag));
+        let mut tags = [Arc::clone(&pending.from_tag), Arc::clone(&pending.to_tag)];
         let answered = |identity: &EndIdentity| EndIdentity { answered: true, ..identity.clone() };
         let mut receiver = answered(&pending.receiver);
         receiver.contact = heard.contact().or(receiver.contact.take());
-        let parties = [(Side::Caller, answered(&pending.sender)), (Side::Called, receiver)];
-        let media = Description::of(heard).sdp().map_or_else(Arc::default, |sdp| context.media.of(&sdp));
-        let [from, to] =
-            [heard.message.from(), heard.message.to()].map(|who| heard.aor(&who).map(|aor| aor.to_text()));
-        let mut ends = Vec::new();
-        for (side, identity) in parties {
-            let end = self.new_end(side, identity, context);
-            if let Some(end) = self.ends.get_mut(end) {
-                let fact = end.edit();
-                fact.peer = if side == Side::Caller { to.clone() } else { from.clone() };
-                fact.confidence = Confidence::Weak;
-                fact.whole = false;
-            }
-            ends.push(end);
+        let mut identities = [answered(&pending.sender), receiver];
+        let mut peers =
+            [heard.message.to(), heard.message.from()].map(|who| heard.aor(&who).map(|aor| aor.to_text()));
+        let attempt = self.attempts.iter().rposition(|attempt| tags.contains(&attempt.from_tag));
+        let calls = attempt.and_then(|at| self.attempts.get(at));
+        if calls.is_some_and(|attempt| Some(&attempt.from_tag) == tags.get(1)) {
+            // It is the one who was called that asks.
+            tags.reverse();
+            identities.reverse();
+            peers.reverse();
         }
+        let cseq = calls.map_or(0, |attempt| attempt.cseq);
+        let calling = calls.filter(|attempt| !attempt.bound && !attempt.over).map(|attempt| attempt.caller);
+        let [caller_tag, called_tag] = tags;
+        let (ringing, revoked_ends) = self.answers_as(attempt, &called_tag, heard.frame);
+        if let Some(attempt) = attempt.and_then(|at| self.attempts.get_mut(at)) {
+            (attempt.bound, attempt.retry_until, attempt.refused_below_until) = (true, None, None);
+        }
+        self.settle_attempt(attempt, None, heard);
+        let media = Description::of(heard).sdp().map_or_else(Arc::default, |sdp| context.media.of(&sdp));
+        let [of_caller, of_called] = identities;
+        let [called_uri, caller_uri] = peers;
+        let parties = [
+            (Side::Caller, calling, of_caller, called_uri, 0),
+            (Side::Called, ringing, of_called, caller_uri, revoked_ends),
+        ];
+        let ends = parties.map(|(side, known, identity, peer, revoked_ends)| {
+            let at = known.unwrap_or_else(|| self.new_end(side, identity, context));
+            if let Some(end) = self.ends.get_mut(at) {
+                let fact = end.edit();
+                fact.confidence = Confidence::Weak;
+                if known.is_none() {
+                    (fact.peer, fact.revoked_ends, fact.whole) = (peer, revoked_ends, false);
+                }
+            }
+            at
+        });
         self.dialogs.reserve_exact(1);
-        let mut dialog = Dialog::confirmed(from_tag, to_tag, heard.frame, context);
-        dialog.caller = ends.first().copied();
-        dialog.called = ends.get(1).copied();
+        let mut dialog = Dialog::confirmed(caller_tag, called_tag, heard.frame, context);
+        dialog.cseq = cseq;
+        (dialog.caller, dialog.called) = (ends.first().copied(), ends.last().copied());
         (dialog.talking, dialog.acked) = (true, true);
         dialog.hops.push(HopMark::of(heard));
         self.dialogs.push(dialog);
@@ -574,20 +597,6 @@ impl Call {
             debug_assert!(self.ends.get(end).is_some_and(|end| end.state == DialogState::Confirmed));
         }
         self.engage(at, Rule::InDialog200, heard.frame);
-        // Whoever was calling with one of these tags has been answered, though that was not seen.
-        for attempt in 0..self.attempts.len() {
-            let answered = self.attempts.get(attempt).is_some_and(|attempt| {
-                let dialog = self.dialogs.get(at);
-                !attempt.bound
-                    && dialog.is_some_and(|dialog| {
-                        [&dialog.caller_tag, &dialog.called_tag].contains(&&attempt.from_tag)
-                    })
-            });
-            if answered {
-                let ending = Ending::new(EndReason::CopyEnded, Rule::InDialog200, heard.frame);
-                self.end_attempt(attempt, ending, context);
-            }
-        }
         Some(at)
     }
 }
