@@ -9,6 +9,7 @@ use offhook::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, Limits,
 use offhook::presence::ChangeKind;
 use offhook::tap::{Tap, TapOptions, TapOutput};
 use support::ladder::{Ladder, START_US};
+use support::wire::CapturedFrame;
 use support::{heard, wire};
 
 const PARTIES: &str = "phone alice 192.0.2.11\nphone bob 192.0.2.12\nproxy pbx 192.0.2.1\n";
@@ -302,4 +303,43 @@ fn a_run_that_ended_blind_does_not_make_the_next_one_blind() {
     let began = |second| event(second, "eth1", CaptureChange::Began);
     let alice = of("alice", &told(SHORT_CALL, &[began(0.0), event(1.0, "eth1", BLIND), began(2.0)], 10.0));
     assert_eq!(alice.last().unwrap(), "6 alice online/idle bye full");
+}
+
+#[test]
+fn while_the_clock_that_was_set_back_has_not_caught_up_times_stand_still_and_no_timer_fires() {
+    let calls = "
+0.000 alice registers granted=20
+12.000 bob registers granted=60
+15.000 bob registers granted=60
+";
+    let ladder = Ladder::parse("set back", &format!("{PARTIES}{calls}")).unwrap();
+    let frames = wire::frames(&ladder).unwrap();
+    let (before, after) = frames.split_at(frames.len() / 3);
+    let mut tap = Tap::new(TapOptions::default(), Limits::default());
+    let mut lines = Vec::new();
+    for (number, captured) in (1..).zip(before) {
+        tap.handle(&heard::captured(number, captured));
+    }
+    let jumped = CaptureChange::Blind { why: Blindness::ClockJump, since: at(9.8) };
+    tap.handle_capture(&event(10.0, "eth1", jumped));
+    // A minute back: what came at 12 s bears a stamp of 48 s before the beginning.
+    for (number, captured) in (10..).zip(after) {
+        let captured = CapturedFrame { at_us: captured.at_us - 60_000_000, ..captured.clone() };
+        tap.handle(&heard::captured(number, &captured));
+        tap.handle_timeout(heard::captured(number, &captured).at);
+    }
+    tap.handle_capture(&event(11.0, "eth1", SEEING));
+    tap.handle_timeout(at(25.0));
+    drain(&mut tap, &mut lines);
+    assert_eq!(
+        lines,
+        [
+            "0 alice online/idle register-200 degraded",
+            "10 blind eth1",
+            "10 bob online/idle register-200 degraded",
+            "11 seeing eth1",
+            "20 alice offline/idle register-expired degraded",
+        ]
+    );
+    assert_eq!(tap.counters().oddities, [("time_went_back", after.len() as u64)]);
 }
