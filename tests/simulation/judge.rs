@@ -9,7 +9,9 @@ use offhook::track::{Confidence, DialogState};
 use super::listener::{Status, Told};
 use super::mirror::Shown;
 use super::truth::Moment;
-use super::world::{SECOND_US, USERS};
+use super::world::{SECOND_US, USERS, aor};
+use crate::support::ladder::START_US;
+use crate::support::phones::WireMessage;
 
 /// A claim that outlives what it was about, while the mirror hides how it ended.
 pub struct Window {
@@ -247,13 +249,54 @@ pub fn safe(
     breaches
 }
 
+/// A registration as its registrar granted it.
+pub struct Granted {
+    /// Its phone: the Call-ID of its REGISTERs.
+    phone: String,
+    from_us: u64,
+    until_us: u64,
+    /// In a blind spell.
+    unseen: bool,
+}
+
+/// What was granted to a user's phones.
+pub fn granted(user: usize, sent: &[WireMessage], spells: &[(u64, u64)]) -> Vec<Granted> {
+    let to = format!("<{}>", aor(user));
+    let of_answer = |message: &WireMessage| {
+        let text = std::str::from_utf8(&message.bytes).ok()?;
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+        if !text.starts_with("SIP/2.0 200")
+            || !field("CSeq: ")?.ends_with("REGISTER")
+            || !field("To: ")?.contains(&to)
+        {
+            return None;
+        }
+        let seconds =
+            |line: &str| line.split(";expires=").nth(1)?.split([';', ',']).next()?.parse::<u64>().ok();
+        let contacts = text.lines().filter(|line| line.starts_with("Contact: "));
+        let from_us = message.at_us.checked_sub(START_US)?;
+        let until_us = from_us + contacts.filter_map(seconds).max().unwrap_or(0) * SECOND_US;
+        let unseen = spells.iter().any(|&(from, to)| (from..to).contains(&from_us));
+        Some(Granted { phone: field("Call-ID: ")?.to_owned(), from_us, until_us, unseen })
+    };
+    sent.iter().filter_map(of_answer).collect()
+}
+
+/// A phone is registered of which all that was seen has run out.
+fn has_an_unseen_phone(granted: &[Granted], at_us: u64) -> bool {
+    let holds = |it: &&Granted| it.from_us <= at_us && at_us < it.until_us;
+    let seen = |phone: &str| granted.iter().filter(holds).any(|it| it.phone == phone && !it.unseen);
+    granted.iter().filter(holds).any(|it| it.unseen && !seen(&it.phone))
+}
+
 /// What a line says surely is true when it says so. What is said between the frames of one moment is not looked at. And
 /// SPEC section 11 takes one call that is seen for all that there are: what somebody did in a blind spell and still does
-/// beside it is not known.
+/// beside it is not known, nor what is done on a phone of which only a blind spell has shown that it is theirs.
 pub fn honest(
     user: usize,
     truth: &[Moment],
     told: &[Told],
+    granted: &[Granted],
     spells: &[(u64, u64)],
     lag_us: u64,
 ) -> Vec<String> {
@@ -269,7 +312,8 @@ pub fn honest(
         let dark_us = spells.iter().map(|(_, to_us)| *to_us).rfind(|&to_us| to_us <= it.at_us).unwrap_or(0);
         let from_the_dark =
             doing(it.at_us).iter().any(|(_, peer)| doing(dark_us).iter().any(|(_, before)| before == peer));
-        if !from_the_dark && !around.iter().any(|(.., truly)| *truly == status) {
+        let is_known = !from_the_dark && !has_an_unseen_phone(granted, it.at_us);
+        if is_known && !around.iter().any(|(.., truly)| *truly == status) {
             breaches.push(format!(
                 "{:.3} s: {} is surely {}, by {} in frame {}; the truth is {}",
                 it.at_us as f64 / 1e6,

@@ -298,7 +298,8 @@ fn judged(
         let lag_us = if kind == Kind::Rough { 8 * SECOND_US } else { SECOND_US };
         breaches.extend(judge::safe(user, truth, told, end_us, lag_us, &windows));
         if kind == Kind::Spells {
-            breaches.extend(judge::honest(user, truth, told, spells, LAG_US));
+            let granted = judge::granted(user, &world.sent, spells);
+            breaches.extend(judge::honest(user, truth, told, &granted, spells, LAG_US));
         }
         breaches.extend(judge::final_ends(user, told, &byes, end_us, LAG_US));
         let share_until_us = if kind == Kind::Perfect { end_us } else { HEALS_US };
