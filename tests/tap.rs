@@ -7,7 +7,7 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -123,7 +123,13 @@ impl Net {
         while !said.contains("offhook: listening on ") {
             assert_ne!(complaints.read_line(&mut said).unwrap(), 0, "{said}");
         }
-        Tap { child, lines, complaints, seen: Vec::new() }
+        let (send, complaints_after) = channel();
+        thread::spawn(move || {
+            for line in complaints.lines() {
+                let _ = send.send(format!("{}\n", line.unwrap()));
+            }
+        });
+        Tap { child, lines, complaints: complaints_after, seen: Vec::new() }
     }
 
     /// Exit code and what it complains of.
@@ -156,7 +162,8 @@ impl Drop for Net {
 struct Tap {
     child: Child,
     lines: Receiver<Value>,
-    complaints: BufReader<std::process::ChildStderr>,
+    /// Lines on standard error after the first one.
+    complaints: Receiver<String>,
     seen: Vec<Value>,
 }
 
@@ -189,9 +196,14 @@ impl Tap {
 
     /// Waits until it has said this on standard error; gives all that was said until then.
     fn wait_for_complaint(&mut self, words: &str) -> String {
+        let began = Instant::now();
         let mut said = String::new();
         while !said.contains(words) {
-            assert_ne!(self.complaints.read_line(&mut said).unwrap(), 0, "{words}: {said}");
+            let left = PATIENCE.saturating_sub(began.elapsed());
+            said += &self
+                .complaints
+                .recv_timeout(left)
+                .unwrap_or_else(|_| panic!("not said: {words}; but {said}"));
         }
         said
     }
@@ -218,8 +230,7 @@ impl Tap {
             assert!(began.elapsed() < PATIENCE, "it does not end");
             thread::sleep(Duration::from_millis(20));
         };
-        let mut said = String::new();
-        self.complaints.read_to_string(&mut said).unwrap();
+        let said: String = self.complaints.iter().collect();
         assert_eq!(status.code(), Some(0), "{said}");
         self.seen.extend(self.lines.iter());
         let last = self.seen.last().expect("a summary");
