@@ -8,6 +8,7 @@ mod losses;
 mod observation;
 mod registrar;
 mod registration;
+mod registrations;
 mod subscription;
 mod transactions;
 

@@ -13,12 +13,11 @@ use smallvec::SmallVec;
 
 use super::challenged::ChallengedRegistrations;
 use super::heard::{Heard, is_copy};
-use super::registration::{Asked, Grants, Order, Registration, Step};
+use super::registration::{Asked, Order, Step};
+use super::registrations::Registrations;
 use super::transactions::{Ticket, Transactions};
-use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, RegistrationId, Rule};
-use crate::base::{
-    Deadlines, Flow, FrameId, HeardTransport, Limits, Oddities, Oddity, Places, RegistrarLists, Timestamp,
-};
+use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, Rule};
+use crate::base::{Flow, FrameId, Limits, Oddities, Oddity, RegistrarLists, Timestamp};
 use crate::sip::{Aor, Uri};
 
 /// How long a REGISTER waits for its answer: 64·T1, and as much again for slow hops behind it.
@@ -56,7 +55,7 @@ pub(super) struct Pending {
 
 /// The REGISTERs under way, and what came of them.
 pub(super) struct Registrar {
-    table: Table,
+    table: Registrations,
     pending: Transactions<Pending>,
     order: VecDeque<(Timestamp, Ticket)>,
     /// REGISTERs that nobody answered, by when they may come to be believed.
@@ -120,28 +119,10 @@ impl List {
     }
 }
 
-/// All addresses of record with bindings.
-struct Table {
-    /// By AOR.
-    registrations: Places<Registration>,
-    deadlines: Deadlines<u32>,
-    most: usize,
-    bindings_per_aor: usize,
-    next_binding: u64,
-    grants: Grants,
-}
-
 impl Registrar {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            table: Table {
-                registrations: Places::default(),
-                deadlines: Deadlines::new(),
-                most: limits.registered_aors,
-                bindings_per_aor: limits.bindings_per_aor,
-                next_binding: 0,
-                grants: Grants::new(limits.known_addresses),
-            },
+            table: Registrations::new(limits),
             pending: Transactions::new(),
             order: VecDeque::new(),
             presumable: BinaryHeap::new(),
@@ -169,17 +150,11 @@ impl Registrar {
 
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
         let presumption = self.presumable.peek().map(|Reverse((at, _))| *at);
-        Timestamp::earlier(self.table.deadlines.next(), presumption)
+        Timestamp::earlier(self.table.poll_timeout(), presumption)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp, out: &mut Findings) {
-        while let Some((_, id)) = self.table.deadlines.pop_due(now) {
-            if let Some(registration) = self.table.registrations.get_mut(id) {
-                registration.deadline = None;
-                registration.expire(now, out);
-            }
-            self.table.settle(id);
-        }
+        self.table.handle_timeout(now, out);
         while self.presumable.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             let Some(Reverse((_, ticket))) = self.presumable.pop() else { break };
             self.presume(ticket, now, out);
@@ -208,7 +183,7 @@ impl Registrar {
                 match self.pending.remove(&self.key) {
                     Some(pending) => {
                         if pending.is_presumed {
-                            self.table.disbelieve(&pending, heard, out);
+                            self.table.disbelieve(&pending, heard.message.call_id(), heard.frame, out);
                         }
                         if answer == Answer::Challenged {
                             self.challenged.remember(heard.message.call_id(), pending, heard.at);
@@ -236,10 +211,10 @@ impl Registrar {
         self.notice_domain(&aor, heard, out);
         if let Some(pending) = self.pending.get_mut(&self.key) {
             // A repetition shows that no answer arrived.
-            if heard.transport == HeardTransport::Udp && !is_copy(pending.at, heard.at) {
+            if !is_copy(pending.at, heard.at) {
                 pending.presume_at = None;
                 if std::mem::take(&mut pending.is_presumed) {
-                    self.table.disbelieve(pending, heard, out);
+                    self.table.disbelieve(pending, heard.message.call_id(), heard.frame, out);
                 }
             }
             return;
@@ -399,8 +374,8 @@ impl Registrar {
         }
         let registered = asked.as_ref().and_then(|asked| self.table.still(asked.registered?, &aor));
         let Some(id) = registered.or_else(|| self.table.registration(&aor, out, oddities)) else { return };
-        let Table { registrations, next_binding, .. } = &mut self.table;
-        let Some(registration) = registrations.get_mut(id) else { return };
+        let Registrations { by_aor, next_binding, .. } = &mut self.table;
+        let Some(registration) = by_aor.get_mut(id) else { return };
         let (call_id, order) = registration.order(
             call_id,
             cseq,
@@ -454,8 +429,8 @@ impl Registrar {
         oddities: &mut Oddities,
     ) {
         let Some(id) = self.table.registration(&asked.aor, out, oddities) else { return };
-        let Table { registrations, next_binding, .. } = &mut self.table;
-        let Some(registration) = registrations.get_mut(id) else { return };
+        let Registrations { by_aor, next_binding, .. } = &mut self.table;
+        let Some(registration) = by_aor.get_mut(id) else { return };
         let (call_id, order) = registration.order(
             heard.message.call_id(),
             asked.cseq,
@@ -570,117 +545,6 @@ impl Pending {
     }
 }
 
-impl Table {
-    /// The registration of `aor`, made when there is none; another one goes when the table is full.
-    fn registration(&mut self, aor: &Aor, out: &mut Findings, oddities: &mut Oddities) -> Option<u32> {
-        if self.registrations.len() >= self.most && self.find(aor.as_str()).is_none() {
-            oddities.note(Oddity::TableFull);
-            self.drop_one(out);
-        }
-        self.registration_if_room(aor)
-    }
-
-    fn registration_if_room(&mut self, aor: &Aor) -> Option<u32> {
-        if let Some(id) = self.find(aor.as_str()) {
-            return Some(id);
-        }
-        if self.registrations.len() >= self.most {
-            return None;
-        }
-        let new = |id| Registration::new(aor.clone(), RegistrationId(id));
-        Some(self.registrations.insert(aor.as_str(), new))
-    }
-
-    /// Does what a REGISTER asked for, though its 2xx was not seen. Says whether that is news.
-    fn believe(
-        &mut self,
-        call_id: &[u8],
-        pending: &Pending,
-        rule: Rule,
-        frame: FrameId,
-        out: &mut Findings,
-    ) -> bool {
-        let Some(id) = self.registration_if_room(&pending.aor) else { return false };
-        let Some(registration) = self.registrations.get_mut(id) else { return false };
-        let (call_id, order) =
-            registration.order(call_id, pending.cseq, pending.registrar, None, true, out.at);
-        if order != Order::Newer {
-            return false;
-        }
-        let step = Step {
-            frame,
-            call_id,
-            cseq: pending.cseq,
-            registrar: pending.registrar,
-            sole_hop: None,
-            sole_contact: false,
-            expires_s: None,
-            rule,
-            confidence: Confidence::Weak,
-            list: List::Whole,
-            asked: Some(pending),
-            usual: Some(&self.grants),
-        };
-        registration.believe(&step, &[], out, self.bindings_per_aor, &mut self.next_binding);
-        self.settle(id);
-        true
-    }
-
-    /// A REGISTER that was believed was refused or repeated after all: what only it brought about is not so.
-    fn disbelieve(&mut self, pending: &Pending, heard: &Heard<'_, '_>, out: &mut Findings) {
-        let Some(id) = self.find(pending.aor.as_str()) else { return };
-        if let Some(registration) = self.registrations.get_mut(id) {
-            registration.disbelieve(heard.message.call_id(), pending.cseq, heard.frame, out);
-        }
-        self.settle(id);
-    }
-
-    fn get(&self, id: u32) -> Option<&Registration> {
-        self.registrations.get(id)
-    }
-
-    /// The place where `aor` was found before, if it is still there.
-    fn still(&self, id: u32, aor: &Aor) -> Option<u32> {
-        self.get(id).is_some_and(|known| known.aor == *aor).then_some(id)
-    }
-
-    fn find(&self, aor: &str) -> Option<u32> {
-        self.registrations.find(aor, |known| known.aor.as_str() == aor)
-    }
-
-    /// Room for another: the registration that ends soonest goes, else any.
-    fn drop_one(&mut self, out: &mut Findings) {
-        let soonest = self.ends_soonest();
-        let id = soonest.or_else(|| self.registrations.any());
-        let Some(id) = id else { return };
-        if let Some(mut gone) = self.registrations.remove(id) {
-            self.deadlines.set(&mut gone.deadline, id, None);
-            gone.evict(out);
-        }
-    }
-
-    /// The first whose deadline is where its bindings have it: those that moved away are set again.
-    fn ends_soonest(&mut self) -> Option<u32> {
-        loop {
-            let id = self.deadlines.first_key()?;
-            let registration = self.registrations.get_mut(id)?;
-            let (armed, next) = (registration.deadline, registration.next_expiry());
-            if armed == next {
-                return Some(id);
-            }
-            self.deadlines.set(&mut registration.deadline, id, next);
-        }
-    }
-
-    /// A refresh costs nothing here: see [`Deadlines::set_lazily`].
-    fn settle(&mut self, id: u32) {
-        if let Some(registration) = self.registrations.get_mut(id) {
-            let next = registration.next_expiry();
-            self.deadlines.set_lazily(&mut registration.deadline, id, next);
-        }
-    }
-}
-
 /// An answer to a REGISTER that was not seen shows that one was sent.
 fn prove_loss(out: &mut Findings) {
     if out.have_lasted_s(REPEATED_WITHIN_S) {
@@ -700,7 +564,7 @@ pub(super) fn transaction_key(key: &mut Vec<u8>, heard: &Heard<'_, '_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Texts;
+    use crate::base::{HeardTransport, Texts};
     use crate::sip::Scanner;
     use crate::track::{BindingEvent, Observation};
 

@@ -251,14 +251,14 @@ impl Call {
             LegNews::Answered => {}
             LegNews::Ended if self.legs.parted => {}
             LegNews::Refused | LegNews::Ended => {
-                // For whom nobody calls any more nobody can have answered; but a caller may talk to the PBX itself.
-                let ends_talks = news == LegNews::Ended || self.legs.is_second;
-                match self.dialogs.iter().filter(|dialog| dialog.is_live()).count() {
-                    0 => self.refused_on_other_leg(context),
-                    1 if ends_talks && self.legs.ends_at.is_none() => {
-                        self.legs.ends_at = Some((context.now.after_s(RETRY_S), context.frame));
-                    }
-                    _ => {}
+                let talks = self.dialogs.iter().filter(|dialog| dialog.is_live()).count();
+                if talks == 0 {
+                    self.refused_on_other_leg(context);
+                }
+                // Who was called for somebody that has gone is left alone; a caller may talk to the PBX itself.
+                let ends = self.legs.is_second || (news == LegNews::Ended && talks == 1);
+                if ends && talks <= 1 && self.legs.ends_at.is_none() {
+                    self.legs.ends_at = Some((context.now.after_s(RETRY_S), context.frame));
                 }
             }
         }
