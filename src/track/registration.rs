@@ -134,7 +134,8 @@ pub(super) struct Step<'a> {
     pub usual: Option<&'a Grants>,
 }
 
-/// How many seconds registrars grant to those who ask for so many: the last time that they did. At most so many of them.
+/// How many seconds registrars grant to those who ask for so many, where that is less or more: the last time that they did.
+/// At most so many of them.
 pub(super) struct Grants {
     granted_s: HashMap<(SocketAddr, u32), u32>,
     most: usize,
@@ -154,9 +155,12 @@ impl Grants {
                 && granted_s > 0
             {
                 let of = (asked.registrar, asked_s);
-                if let Some(known_s) = self.granted_s.get_mut(&of) {
-                    *known_s = granted_s;
-                } else if self.granted_s.len() < self.most {
+                // Most are granted what they ask for, which needs no remembering.
+                if granted_s == asked_s {
+                    if !self.granted_s.is_empty() {
+                        self.granted_s.remove(&of);
+                    }
+                } else if self.granted_s.len() < self.most || self.granted_s.contains_key(&of) {
                     self.granted_s.insert(of, granted_s);
                 }
             }
