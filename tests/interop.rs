@@ -254,10 +254,11 @@ fn lamps_follow_one_call_after_the_other_and_nothing_piles_up(kind: Kind) {
         .map(|outcome| (outcome.operation, outcome.status))
         .collect();
     assert_eq!(totals.failed, 0, "{operations:?}");
-    // A second and a third call each replaced the quiet publication before them; Kamailio has dropped it by then.
-    let status = if kind == Kind::Kamailio { 412 } else { 200 };
-    let replaced = (Operation::Remove, Some(status));
-    let count = operations.iter().filter(|seen| **seen == replaced).count();
+    // A second and a third call each replaced the quiet publication before them; Kamailio may have dropped it by then.
+    let replaced = |status| status == Some(200) || (kind == Kind::Kamailio && status == Some(412));
+    let is_replaced =
+        |&&(operation, status): &&(Operation, _)| operation == Operation::Remove && replaced(status);
+    let count = operations.iter().filter(is_replaced).count();
     assert!(count >= 2, "{operations:?}");
 }
 

@@ -17,14 +17,15 @@ use super::registration::{Asked, Order, Step};
 use super::registrations::Registrations;
 use super::transactions::{Ticket, Transactions};
 use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, Rule};
-use crate::base::{Flow, FrameId, Limits, Oddities, Oddity, RegistrarLists, Timestamp};
+use crate::base::{Flow, FrameId, HeardTransport, Limits, Oddities, Oddity, RegistrarLists, Timestamp};
 use crate::sip::{Aor, Uri};
 
 /// How long a REGISTER waits for its answer: 64·T1, and as much again for slow hops behind it.
 const TRANSACTION_S: u32 = 64;
 /// A REGISTER that is not repeated for so long was answered out of our sight.
 const PRESUMED_S: u32 = 4;
-/// The same where the mirror is known to lose messages: twice T1 (RFC 3261 section 17.1.2.2), when it would have been repeated.
+/// The same over UDP where the mirror is known to lose messages: it would have been repeated after T1, half of that (RFC 3261
+/// section 17.1.2.2).
 const PRESUMED_IF_LOSSY_S: u32 = 1;
 /// T2, and a little: a REGISTER from before the capture began would have been repeated by then.
 const REPEATED_WITHIN_S: u32 = 5;
@@ -246,9 +247,9 @@ impl Registrar {
         });
         let refused = matches!(answer, Some(Answer::Refused | Answer::Challenged));
         let credible = asks && (auth.is_some() || accepted_bare) && !refused;
-        let lossy = out.losses.are_known(heard.at);
+        let soon = heard.transport == HeardTransport::Udp && out.losses.are_known(heard.at);
         let presume_at =
-            credible.then(|| heard.at.after_s(if lossy { PRESUMED_IF_LOSSY_S } else { PRESUMED_S }));
+            credible.then(|| heard.at.after_s(if soon { PRESUMED_IF_LOSSY_S } else { PRESUMED_S }));
         let pending = Pending {
             aor,
             registered,
@@ -340,9 +341,6 @@ impl Registrar {
             let own = asked.iter().flat_map(|asked| &asked.contacts).find(|own| own.uri.as_bytes() == uri);
             granted.push(Asked::read(&contact, heard, own.map(|own| &own.uri)));
         }
-        if let Some(asked) = &asked {
-            self.table.grants.note(asked, &granted, message.expires());
-        }
         for contact in granted.iter().chain(asked.iter().flat_map(|asked| &asked.contacts)) {
             self.challenged.forget(contact.uri.as_bytes());
         }
@@ -396,7 +394,6 @@ impl Registrar {
             confidence: if list == List::Cut { Confidence::Weak } else { Confidence::Full },
             list,
             asked: asked.as_ref(),
-            usual: None,
         };
         if order == Order::Newer && asked.is_none() {
             prove_loss(out);
@@ -454,7 +451,6 @@ impl Registrar {
             confidence: Confidence::Full,
             list: List::Whole,
             asked: Some(asked),
-            usual: None,
         };
         registration.reconcile(&step, SmallVec::new(), out, self.limits.bindings_per_aor, next_binding);
         self.table.settle(id);
@@ -510,7 +506,10 @@ impl JustAnswered {
     fn remember(&mut self, key: &[u8], answer: Answer, now: Timestamp) {
         self.forget_old(now);
         let hash = self.hasher.hash_one(key);
-        if self.order.len() < self.most && self.answers.insert(hash, (now, answer)).is_none() {
+        if let Some((_, known)) = self.answers.get_mut(&hash) {
+            *known = answer;
+        } else if self.order.len() < self.most {
+            self.answers.insert(hash, (now, answer));
             self.order.push_back((now, hash));
         }
     }
@@ -564,7 +563,7 @@ pub(super) fn transaction_key(key: &mut Vec<u8>, heard: &Heard<'_, '_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{HeardTransport, Texts};
+    use crate::base::Texts;
     use crate::sip::Scanner;
     use crate::track::{BindingEvent, Observation};
 
@@ -651,6 +650,33 @@ mod tests {
             hear(&mut registrar, &mut out, "SIP/2.0 403 Forbidden", "bob", "");
             assert_eq!(rules(&out).first().copied(), expected, "{apart_ms} ms");
         }
+    }
+
+    #[test]
+    fn a_refresh_that_is_refused_after_it_was_believed_leaves_the_registration_as_it_was() {
+        let mut registrar = Registrar::new(&Limits::default());
+        let mut out = findings();
+        registered(&mut registrar, "alice", &mut out);
+        let expiry = |out: &Findings| {
+            let last = out.queue.iter().rev().find_map(|observation| match &observation.fact {
+                Fact::Binding(fact) => Some((observation.evidence.rule, fact.event)),
+                _ => None,
+            });
+            last.expect("a binding")
+        };
+        let (_, granted) = expiry(&out);
+        out.at = out.at.after_s(500);
+        let asked = "Contact: <sip:alice@192.0.2.11>;expires=3600\r\nAuthorization: Digest username=\"alice\", \
+                     realm=\"example.com\", nonce=\"n\", uri=\"sip:example.com\", response=\"r\"\r\n";
+        hear_number(&mut registrar, &mut out, REGISTER, "alice", 2, asked);
+        out.at = out.at.after_s(5);
+        registered(&mut registrar, "bob", &mut out);
+        registrar.handle_timeout(out.at, &mut out);
+        let (rule, believed) = expiry(&out);
+        assert_eq!(rule, Rule::RegisterPresumed);
+        assert_ne!(believed, granted);
+        hear_number(&mut registrar, &mut out, "SIP/2.0 403 Forbidden", "alice", 2, "");
+        assert_eq!(expiry(&out), (Rule::RegisterDisproved, granted));
     }
 
     #[test]

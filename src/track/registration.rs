@@ -5,7 +5,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};
 
 use super::heard::{Heard, text};
@@ -58,8 +57,18 @@ struct Held {
     vias: usize,
     /// The registrars that listed it.
     listed_by: SmallVec<[AddressMark; 1]>,
-    /// No 2xx has shown it yet.
+    /// No 2xx has shown that it stands so.
     is_presumed: bool,
+    /// How it stood before a REGISTER was believed whose answer was not seen.
+    before: Option<Box<Standing>>,
+}
+
+/// Until when a binding lasts, and by what.
+struct Standing {
+    expires_at: Timestamp,
+    frame: FrameId,
+    call_id: Arc<str>,
+    cseq: u32,
 }
 
 impl Held {
@@ -111,6 +120,8 @@ pub(super) struct Registration {
     pub deadline: Option<Timestamp>,
     /// A REGISTER without credentials was accepted.
     pub accepted_bare: bool,
+    /// What was asked for last, in seconds, and how much of that was granted.
+    granted_of_s: Option<(u32, u32)>,
 }
 
 /// One answer being applied.
@@ -130,46 +141,6 @@ pub(super) struct Step<'a> {
     /// What the answer lists; of one that was not seen: as others do.
     pub list: List,
     pub asked: Option<&'a Pending>,
-    /// Of an answer that was not seen: what is granted to others.
-    pub usual: Option<&'a Grants>,
-}
-
-/// How many seconds registrars grant to those who ask for so many, where that is less or more: the last time that they did.
-/// At most so many of them.
-pub(super) struct Grants {
-    granted_s: HashMap<(SocketAddr, u32), u32>,
-    most: usize,
-}
-
-impl Grants {
-    pub(super) fn new(most: usize) -> Self {
-        Self { granted_s: HashMap::new(), most }
-    }
-
-    /// What this answer grants of what was asked.
-    pub(super) fn note(&mut self, asked: &Pending, granted: &[Asked], expires_s: Option<u32>) {
-        for own in &asked.contacts {
-            let listed = granted.iter().find(|granted| granted.uri == own.uri);
-            let granted_s = listed.and_then(|listed| listed.expires_s.or(expires_s));
-            if let (Some(asked_s), Some(granted_s)) = (own.expires_s.or(asked.expires_s), granted_s)
-                && granted_s > 0
-            {
-                let of = (asked.registrar, asked_s);
-                // Most are granted what they ask for, which needs no remembering.
-                if granted_s == asked_s {
-                    if !self.granted_s.is_empty() {
-                        self.granted_s.remove(&of);
-                    }
-                } else if self.granted_s.len() < self.most || self.granted_s.contains_key(&of) {
-                    self.granted_s.insert(of, granted_s);
-                }
-            }
-        }
-    }
-
-    fn usual_s(&self, registrar: SocketAddr, asked_s: u32) -> u32 {
-        self.granted_s.get(&(registrar, asked_s)).copied().unwrap_or(asked_s)
-    }
 }
 
 impl Step<'_> {
@@ -179,8 +150,7 @@ impl Step<'_> {
             let own = asked.contacts.iter().find(|own| uri::same(&own.uri, &contact.uri));
             own.and_then(|own| own.expires_s).or(asked.expires_s)
         });
-        let said_s = contact.expires_s.or(self.expires_s).or(asked).unwrap_or(EXPIRES_UNSAID_S);
-        self.usual.map_or(said_s, |usual| usual.usual_s(self.registrar, said_s))
+        contact.expires_s.or(self.expires_s).or(asked).unwrap_or(EXPIRES_UNSAID_S)
     }
 
     /// What the request asked under this or another name: what the request shows belongs to it. Some
@@ -236,6 +206,7 @@ impl Registration {
             applied: SmallVec::new(),
             deadline: None,
             accepted_bare: false,
+            granted_of_s: None,
         }
     }
 
@@ -304,7 +275,10 @@ impl Registration {
                 last.hops = smallvec![registrar.into()];
                 last.partial = partial;
                 Order::Newer
-            } else if last.partial && !partial && last.hops.contains(&registrar.into()) {
+            } else if last.partial
+                && !partial
+                && (last.hops.is_empty() || last.hops.contains(&registrar.into()))
+            {
                 last.partial = false;
                 Order::Newer
             } else if last.hops.contains(&registrar.into()) || last.hops.len() >= HOPS {
@@ -386,14 +360,29 @@ impl Registration {
         self.remove_unlisted(step, &everything, out);
     }
 
-    /// What was believed of this REGISTER alone is not so.
+    /// What was believed of this REGISTER is not so: bindings are as they were before it. One that it took back has shown that
+    /// its phone leaves, whatever became of that.
     pub(super) fn disbelieve(&mut self, call_id: &[u8], cseq: u32, frame: FrameId, out: &mut Findings) {
-        self.held.retain(|held| {
-            let only_so = held.is_presumed && held.cseq == cseq && held.call_id.as_bytes() == call_id;
-            if only_so {
-                out.push(Rule::RegisterDisproved, frame, &held.call_id, held.removed(Confidence::Weak));
+        let is_of = |of: &Arc<str>, number: u32| number == cseq && of.as_bytes() == call_id;
+        if let Some(last) = self.applied.iter_mut().find(|last| is_of(&last.call_id, last.cseq)) {
+            last.hops.clear();
+        }
+        self.held.retain_mut(|held| {
+            if !is_of(&held.call_id, held.cseq) || !held.is_presumed {
+                return true;
             }
-            !only_so
+            let fact = match held.before.take() {
+                Some(before) => {
+                    let Standing { expires_at, frame, call_id, cseq } = *before;
+                    (held.expires_at, held.frame) = (expires_at, frame);
+                    (held.call_id, held.cseq, held.is_presumed) = (call_id, cseq, false);
+                    held.registered(Confidence::Weak)
+                }
+                None => held.removed(Confidence::Weak),
+            };
+            let is_there = matches!(&fact, Fact::Binding(fact) if fact.event != BindingEvent::Removed);
+            out.push(Rule::RegisterDisproved, frame, &held.call_id, fact);
+            is_there
         });
     }
 
@@ -409,6 +398,16 @@ impl Registration {
     ) -> Option<usize> {
         let known = self.held.iter().position(|held| held.is(&contact.uri));
         let own = step.own(contact, known.and_then(|at| self.held.get(at)));
+        let asked_s = own.and_then(|(asked, own)| own.expires_s.or(asked.expires_s));
+        let is_answered = step.rule == Rule::Register200;
+        if let Some(asked_s) = asked_s.filter(|_| is_answered) {
+            self.granted_of_s = Some((asked_s, granted_s));
+        }
+        // Who asks the same again is granted the same again.
+        let granted_s = match self.granted_of_s {
+            Some((of_s, usual_s)) if !is_answered && asked_s == Some(of_s) => granted_s.min(usual_s),
+            _ => granted_s,
+        };
         let expires_at = out.at.after_s(granted_s);
         let (at, mut news) = match known {
             Some(at) => (at, false),
@@ -435,6 +434,7 @@ impl Registration {
                     vias: usize::MAX,
                     listed_by: SmallVec::new(),
                     is_presumed: true,
+                    before: None,
                 });
                 (self.held.len() - 1, true)
             }
@@ -442,7 +442,14 @@ impl Registration {
         let alone = self.held.len() == 1;
         let held = self.held.get_mut(at)?;
         held.listed_by(step.registrar);
-        held.is_presumed &= step.rule != Rule::Register200;
+        held.is_presumed = !is_answered;
+        if is_answered {
+            held.before = None;
+        } else if known.is_some() && held.before.is_none() {
+            let (call_id, expires_at) = (Arc::clone(&held.call_id), held.expires_at);
+            held.before =
+                Some(Box::new(Standing { expires_at, frame: held.frame, call_id, cseq: held.cseq }));
+        }
         if let Some((asked, as_asked)) = own {
             news = true;
             held.vias = asked.vias;

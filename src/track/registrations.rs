@@ -3,7 +3,7 @@
 //! of messages.
 
 use super::registrar::{List, Pending};
-use super::registration::{Grants, Order, Registration, Step};
+use super::registration::{Order, Registration, Step};
 use super::{Confidence, Findings, RegistrationId, Rule};
 use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Timestamp};
 use crate::sip::Aor;
@@ -16,7 +16,6 @@ pub(super) struct Registrations {
     most: usize,
     bindings_per_aor: usize,
     pub next_binding: u64,
-    pub grants: Grants,
 }
 
 impl Registrations {
@@ -27,7 +26,6 @@ impl Registrations {
             most: limits.registered_aors,
             bindings_per_aor: limits.bindings_per_aor,
             next_binding: 0,
-            grants: Grants::new(limits.known_addresses),
         }
     }
 
@@ -99,7 +97,6 @@ impl Registrations {
             confidence: Confidence::Weak,
             list: List::Whole,
             asked: Some(pending),
-            usual: Some(&self.grants),
         };
         registration.believe(&step, &[], out, self.bindings_per_aor, &mut self.next_binding);
         self.settle(id);

@@ -243,6 +243,7 @@ impl Call {
                 self.legs.rings_at = Some((context.now.after(UNREPEATED), context.frame));
             }
             LegNews::Rings => {}
+            LegNews::Answered if self.legs.parted => {}
             LegNews::Answered if self.legs.answers_at.is_none() && self.unanswered().is_some() => {
                 // Who was called back to may have to say first that it takes the call.
                 let after_s = if self.legs.is_second { CALLED_ANSWERED_S } else { RETRY_S };
@@ -251,6 +252,7 @@ impl Call {
             LegNews::Answered => {}
             LegNews::Ended if self.legs.parted => {}
             LegNews::Refused | LegNews::Ended => {
+                (self.legs.rings_at, self.legs.answers_at) = (None, None);
                 let talks = self.dialogs.iter().filter(|dialog| dialog.is_live()).count();
                 if talks == 0 {
                     self.refused_on_other_leg(context);
@@ -310,7 +312,7 @@ impl Call {
 
     /// Nothing contradicted it: its 2xx was lost, and what followed.
     pub(super) fn presume_answered(&mut self, frame: FrameId, context: &mut Context<'_>) {
-        let Some((at, called_tag)) = self.unanswered() else { return };
+        let Some((at, called_tag)) = self.unanswered().filter(|_| !self.legs.parted) else { return };
         let Some(dialog) = self.answer_unseen(at, called_tag, ShownBy::OtherLeg, context) else { return };
         for party in self.parties(dialog) {
             if let Some(end) = self.ends.get_mut(party) {

@@ -91,15 +91,20 @@ impl Call {
         shown_by: ShownBy,
         context: &Context<'_>,
     ) -> Option<usize> {
-        let branch = self.branches.get_mut(at).filter(|_| self.dialogs.len() < context.branches_per_call)?;
-        let attempt = self.attempts.get_mut(branch.attempt)?;
+        let of = self.branches.get(at).filter(|_| self.dialogs.len() < context.branches_per_call)?.attempt;
+        let until = context.now.after_s(TIMER_B_S);
+        for branch in self.branches.iter_mut().filter(|branch| branch.attempt == of) {
+            branch.lost_at = branch.lost_at.or(Some((until, context.frame)));
+        }
+        let branch = self.branches.get_mut(at)?;
+        let attempt = self.attempts.get_mut(of)?;
         (attempt.bound, attempt.retry_until, attempt.refused_below_until) = (true, None, None);
         let frame = branch.no_response_at.map_or(context.frame, |(_, frame)| frame);
-        (branch.no_response_at, branch.lost_at) = (None, Some((context.now.after_s(TIMER_B_S), frame)));
+        (branch.no_response_at, branch.lost_at) = (None, Some((until, frame)));
         let media = branch.early.first().and_then(|early| early.media.clone()).unwrap_or_default();
         let tagged = |at: &usize| {
             let end = self.ends.get(*at);
-            end.is_some_and(|end| end.local_tag.as_ref() == Some(&called_tag))
+            end.is_some_and(|end| end.local_tag.as_ref().is_none_or(|tag| *tag == called_tag))
         };
         let called = branch.called.iter().copied().find(tagged);
         let dialog = Dialog {
@@ -138,7 +143,8 @@ impl Call {
         let is_this = |early: &Early| early.tag.as_bytes() == called_tag;
         let own = || self.branches.iter().enumerate().filter(|(_, branch)| branch.attempt == attempt);
         let mut heard_of = own().flat_map(|(_, branch)| &branch.early);
-        if called_tag == to_tag && !heard_of.all(is_this) {
+        // Without a 1xx it is not known of how many the caller has heard.
+        if called_tag == to_tag && !(heard_of.next().is_some_and(is_this) && heard_of.all(is_this)) {
             return None;
         }
         let told = own().filter(|(_, branch)| branch.early.iter().any(is_this));
