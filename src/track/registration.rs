@@ -371,18 +371,14 @@ impl Registration {
             if !is_of(&held.call_id, held.cseq) || !held.is_presumed {
                 return true;
             }
-            let fact = match held.before.take() {
-                Some(before) => {
-                    let Standing { expires_at, frame, call_id, cseq } = *before;
-                    (held.expires_at, held.frame) = (expires_at, frame);
-                    (held.call_id, held.cseq, held.is_presumed) = (call_id, cseq, false);
-                    held.registered(Confidence::Weak)
-                }
-                None => held.removed(Confidence::Weak),
+            let Some(before) = held.before.take() else {
+                out.push(Rule::RegisterDisproved, frame, &held.call_id, held.removed(Confidence::Weak));
+                return false;
             };
-            let is_there = matches!(&fact, Fact::Binding(fact) if fact.event != BindingEvent::Removed);
-            out.push(Rule::RegisterDisproved, frame, &held.call_id, fact);
-            is_there
+            (held.expires_at, held.frame) = (before.expires_at, before.frame);
+            (held.call_id, held.cseq, held.is_presumed) = (before.call_id, before.cseq, false);
+            out.push(Rule::RegisterDisproved, frame, &held.call_id, held.registered(Confidence::Weak));
+            true
         });
     }
 

@@ -12,7 +12,7 @@ use super::call::{Answering, Answers, Branch, Call, Dialog, Early, Ending, HopMa
 use super::legs::LegNews;
 use super::media::{Description, held};
 use super::{ACK_PRESUMED_S, Context, T2_S, TIMER_B_S};
-use crate::base::{FrameId, TalkingOn};
+use crate::base::{FrameId, TalkingOn, Timestamp};
 
 impl Call {
     /// A 2xx to INVITE: there is a dialog. `at` is its branch, when its INVITE was seen on this hop.
@@ -124,7 +124,7 @@ impl Call {
         self.dialogs.reserve_exact(1);
         self.dialogs.push(dialog);
         let dialog = self.dialogs.len() - 1;
-        self.settle_attempt(attempt, at, heard);
+        self.settle_attempt(attempt, at, (heard.at, heard.frame));
         self.join_called(dialog, at, attempt, &media, heard, context);
         for end in self.parties(dialog) {
             self.confirm_end(end, dialog, &media);
@@ -328,9 +328,9 @@ impl Call {
         &mut self,
         attempt: Option<usize>,
         at: Option<usize>,
-        heard: &Heard<'_, '_>,
+        (answered_at, frame): (Timestamp, FrameId),
     ) {
-        let until = Some((heard.at.after_s(TIMER_B_S), heard.frame));
+        let until = Some((answered_at.after_s(TIMER_B_S), frame));
         for (here, branch) in self.branches.iter_mut().enumerate() {
             if Some(branch.attempt) == attempt && Some(here) != at && branch.lost_at.is_none() {
                 branch.lost_at = until;

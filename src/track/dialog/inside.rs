@@ -565,7 +565,7 @@ impl Call {
         if let Some(attempt) = attempt.and_then(|at| self.attempts.get_mut(at)) {
             (attempt.bound, attempt.retry_until, attempt.refused_below_until) = (true, None, None);
         }
-        self.settle_attempt(attempt, None, heard);
+        self.settle_attempt(attempt, None, (heard.at, heard.frame));
         let media = Description::of(heard).sdp().map_or_else(Arc::default, |sdp| context.media.of(&sdp));
         let [of_caller, of_called] = identities;
         let [called_uri, caller_uri] = peers;

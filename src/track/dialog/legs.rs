@@ -243,7 +243,6 @@ impl Call {
                 self.legs.rings_at = Some((context.now.after(UNREPEATED), context.frame));
             }
             LegNews::Rings => {}
-            LegNews::Answered if self.legs.parted => {}
             LegNews::Answered if self.legs.answers_at.is_none() && self.unanswered().is_some() => {
                 // Who was called back to may have to say first that it takes the call.
                 let after_s = if self.legs.is_second { CALLED_ANSWERED_S } else { RETRY_S };
@@ -257,7 +256,7 @@ impl Call {
                 if talks == 0 {
                     self.refused_on_other_leg(context);
                 }
-                // Who was called for somebody that has gone is left alone; a caller may talk to the PBX itself.
+                // Whom the PBX called for somebody who has gone it lets go; a caller may talk to the PBX itself.
                 let ends = self.legs.is_second || (news == LegNews::Ended && talks == 1);
                 if ends && talks <= 1 && self.legs.ends_at.is_none() {
                     self.legs.ends_at = Some((context.now.after_s(RETRY_S), context.frame));
@@ -266,16 +265,20 @@ impl Call {
         }
     }
 
-    /// The branch of the only phone that this leg calls, if nothing was heard of that yet but that it was reached.
-    fn silent_phone(&self) -> Option<usize> {
+    /// The branch of the only phone that this leg calls, if that has neither answered nor was given up.
+    fn only_open_branch(&self) -> Option<(usize, &Branch)> {
         let mut open = self
             .branches
             .iter()
             .enumerate()
             .filter(|(_, branch)| branch.is_leaf() && branch.final_status.is_none() && !branch.cancelled);
-        let (at, branch) = open.next()?;
-        let alone = open.next().is_none() && self.dialogs.is_empty() && branch.called.is_empty();
-        alone.then_some(at)
+        let only = open.next()?;
+        (open.next().is_none() && self.dialogs.is_empty()).then_some(only)
+    }
+
+    /// The same, if nothing was heard of that phone yet but that it was reached.
+    fn silent_phone(&self) -> Option<usize> {
+        self.only_open_branch().filter(|(_, branch)| branch.called.is_empty()).map(|(at, _)| at)
     }
 
     /// The INVITE was sent again: no phone has said that it rings.
@@ -294,18 +297,12 @@ impl Call {
         }
     }
 
-    /// The only branch without an answer that nobody gave up, and the only To-tag that was heard on it.
+    /// The same, if somebody still waits for its answer, and the only To-tag that was heard on it.
     fn unanswered(&self) -> Option<(usize, Arc<str>)> {
-        let mut open = self
-            .branches
-            .iter()
-            .enumerate()
-            .filter(|(_, branch)| branch.is_leaf() && branch.final_status.is_none() && !branch.cancelled);
-        let (at, branch) = open.next()?;
-        let alone = open.next().is_none() && self.dialogs.is_empty();
+        let (at, branch) = self.only_open_branch()?;
         let waits = self.attempts.get(branch.attempt).is_some_and(|attempt| !attempt.over && !attempt.bound);
         match branch.early.as_slice() {
-            [early] if alone && waits => Some((at, Arc::clone(&early.tag))),
+            [early] if waits => Some((at, Arc::clone(&early.tag))),
             _ => None,
         }
     }

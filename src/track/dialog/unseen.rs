@@ -92,15 +92,12 @@ impl Call {
         context: &Context<'_>,
     ) -> Option<usize> {
         let of = self.branches.get(at).filter(|_| self.dialogs.len() < context.branches_per_call)?.attempt;
-        let until = context.now.after_s(TIMER_B_S);
-        for branch in self.branches.iter_mut().filter(|branch| branch.attempt == of) {
-            branch.lost_at = branch.lost_at.or(Some((until, context.frame)));
-        }
+        self.settle_attempt(Some(of), Some(at), (context.now, context.frame));
         let branch = self.branches.get_mut(at)?;
         let attempt = self.attempts.get_mut(of)?;
         (attempt.bound, attempt.retry_until, attempt.refused_below_until) = (true, None, None);
         let frame = branch.no_response_at.map_or(context.frame, |(_, frame)| frame);
-        (branch.no_response_at, branch.lost_at) = (None, Some((until, frame)));
+        (branch.no_response_at, branch.lost_at) = (None, Some((context.now.after_s(TIMER_B_S), frame)));
         let media = branch.early.first().and_then(|early| early.media.clone()).unwrap_or_default();
         let tagged = |at: &usize| {
             let end = self.ends.get(*at);
