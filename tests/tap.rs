@@ -537,6 +537,70 @@ fn frames_that_the_kernel_dropped_are_counted_and_make_blind() {
     assert_eq!(replayed(&[&file]), comparable(&lines));
 }
 
+/// A frame of no protocol that is known, with a number in it.
+fn numbered(number: u32, length: usize) -> CapturedFrame {
+    let mut bytes = [&[0xff; 12][..], &[0x88, 0xb5], &number.to_be_bytes()].concat();
+    bytes.resize(length, 0);
+    CapturedFrame { at_us: 0, bytes }
+}
+
+/// The numbers of those that were kept, and how many bytes of each there are.
+fn kept(file: &Path) -> Vec<(u32, usize)> {
+    let mut reader = CaptureReader::open(file.to_str().unwrap()).unwrap();
+    let mut kept = Vec::new();
+    while let Some(record) = reader.next().unwrap() {
+        kept.push((u32::from_be_bytes(record.bytes[14..18].try_into().unwrap()), record.bytes.len()));
+    }
+    kept
+}
+
+#[test]
+fn when_frames_come_in_crowds_none_is_missed_and_none_comes_twice() {
+    let Some(net) = Net::new(1) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("crowd.pcapng");
+    let config = folder.path().join("offhook.toml");
+    fs::write(&config, "[capture]\nring_mib = 128\n").unwrap();
+    let (config, path) = (config.to_str().unwrap(), file.to_str().unwrap());
+    let tap = net.tap(&["-i", "span0", "--config", config, "--write", path]);
+    let crowd: Vec<CapturedFrame> = (0..40_000).map(|number| numbered(number, 200)).collect();
+    // What came while it stood still is a crowd; more come while it begins to take them in blocks.
+    tap.signal("STOP");
+    thread::scope(|scope| {
+        scope.spawn(|| net.send("in0", &crowd));
+        thread::sleep(Duration::from_millis(5));
+        tap.signal("CONT");
+    });
+    let (lines, _) = tap.end();
+    let summary = lines.last().unwrap();
+    assert_eq!((&summary["frames"], &summary["capture"][0]["kernel_dropped"]), (&40_000.into(), &0.into()));
+    let numbers: Vec<u32> = kept(&file).into_iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers, (0..40_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn of_frames_longer_than_a_slot_of_the_ring_only_the_first_is_cut() {
+    let Some(net) = Net::new(1) else { return };
+    for end in ["span0", "in0"] {
+        net.ip(&format!("link set {end} mtu 9000"));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("long.pcapng");
+    let tap = net.tap(&["-i", "span0", "--write", file.to_str().unwrap()]);
+    for number in 0..4 {
+        net.send("in0", &[numbered(2 * number, 200), numbered(2 * number + 1, 3_000)]);
+        thread::sleep(Duration::from_millis(100));
+    }
+    tap.end();
+    let kept = kept(&file);
+    assert_eq!(kept.iter().map(|&(number, _)| number).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+    assert!((1..3_000).contains(&kept[1].1), "{kept:?}");
+    assert!(
+        kept[3..].iter().all(|&(number, length)| length == if number % 2 == 0 { 200 } else { 3_000 }),
+        "{kept:?}"
+    );
+}
+
 #[test]
 fn it_publishes_as_a_replay_does() {
     let Some(net) = Net::new(1) else { return };

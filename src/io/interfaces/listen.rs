@@ -24,7 +24,7 @@ use pcap::{Packet, Stat};
 use super::batch::Batch;
 use super::link;
 use super::media::is_media;
-use super::open::{Opened, open, reason};
+use super::open::{HandOver, InterfaceError, Opened, SLOT_SNAP_BYTES, open, reason};
 use super::sight::Sight;
 use super::tags::Tagged;
 use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, Timestamp};
@@ -33,6 +33,10 @@ use crate::io::clock::{Jump, WatchedClock};
 
 /// Frames fetched at once, at most.
 const BATCH_FRAMES: usize = 512;
+/// So many at once show that frames come faster than they can well be handed over one by one.
+const CROWD_FRAMES: usize = 128;
+/// When there was no crowd for so long, they are again.
+const CALM: Duration = Duration::from_secs(60);
 /// How often an interface and its counters are looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// What came until a moment is handed over by the kernel within this time.
@@ -70,10 +74,18 @@ pub(super) struct Listener {
     /// When it was tried last to open it again.
     tried_at: Option<Instant>,
     fault: Option<Blindness>,
+    /// A frame was longer than a slot.
+    showed_longer: bool,
+    /// When many frames came at once.
+    crowded_at: Option<Instant>,
+    /// What passed before was shown by the handle before this one.
+    shown_until: Timestamp,
     /// The clock jumped: until this moment is reached, what comes is from before.
     jumped_to: Option<Timestamp>,
     frames: u64,
     refused: u64,
+    /// When the last frame passed.
+    last_at: Timestamp,
     /// No frame from before that is still to come.
     reached: Timestamp,
     batch: Batch,
@@ -104,9 +116,13 @@ impl Listener {
             looked_at: Instant::now(),
             tried_at: None,
             fault: None,
+            showed_longer: false,
+            crowded_at: None,
+            shown_until: Timestamp::EPOCH,
             jumped_to: None,
             frames: 0,
             refused: 0,
+            last_at: Timestamp::EPOCH,
             reached: began,
             batch,
             told: false,
@@ -141,20 +157,22 @@ impl Listener {
     /// The last frames that the kernel holds, and the last counts.
     fn end(mut self) {
         thread_sleep(HANDED_OVER);
-        while let Some(opened) = self.opened.take() {
-            // Media is fetched, too, and does not go into the batch.
-            let before = self.frames;
-            self.opened = self.listen(opened);
-            if self.frames - before < BATCH_FRAMES as u64 || !self.hand_over() {
-                break;
+        if let Some(mut opened) = self.opened.take() {
+            while matches!(self.fetch(&mut opened, Timestamp::MAX), Ok(BATCH_FRAMES)) {
+                self.reach(self.last_at);
+                if !self.hand_over() {
+                    break;
+                }
             }
+            self.opened = Some(opened);
         }
         self.look();
         self.batch.is_last = true;
         self.hand_over();
     }
 
-    /// Fetches what came; waits a little if nothing did. Gives the handle back if it can still be used.
+    /// Waits a little until something comes, and fetches it. Gives the handle back if it can still be used.
+    #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
     fn listen(&mut self, mut opened: Opened) -> Option<Opened> {
         let waited = poll(
             &mut [PollFd::new(opened.handle.as_fd(), PollFlags::POLLIN)],
@@ -163,35 +181,71 @@ impl Listener {
         // A signal interrupts the wait; what else may be wrong is told by the next step.
         let _ = waited;
         let now = self.now();
-        let Self { batch, frames, refused, listening, .. } = self;
+        let fetched = match self.fetch(&mut opened, Timestamp::MAX) {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                self.lose(opened, &reason(error));
+                return None;
+            }
+        };
+        if fetched < BATCH_FRAMES {
+            // The ring is empty: what is older than the time in which the kernel hands over has come.
+            let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));
+            self.reach(now.before(window));
+        } else {
+            self.reach(self.last_at);
+        }
+        if fetched >= CROWD_FRAMES {
+            self.crowded_at = Some(Instant::now());
+        }
+        Some(self.hand_over_well(opened))
+    }
+
+    /// Takes frames that passed before a moment out of the kernel's ring, a batch at most. Gives how many were there.
+    fn fetch(&mut self, opened: &mut Opened, before: Timestamp) -> Result<usize, pcap::Error> {
+        let Self { batch, frames, refused, listening, last_at, showed_longer, shown_until, .. } = self;
         let refuse_media = listening.filter.is_none();
         let link = opened.link;
-        let mut last_at = Timestamp::EPOCH;
-        let fetched = opened.handle.dispatch(Some(BATCH_FRAMES), |packet| {
+        opened.handle.dispatch(Some(BATCH_FRAMES), |packet| {
+            *last_at = stamp(&packet);
+            if *last_at < *shown_until || *last_at >= before {
+                return;
+            }
             *frames += 1;
-            last_at = stamp(&packet);
+            let wire_length = packet.header.len;
+            *showed_longer |= wire_length > SLOT_SNAP_BYTES;
             if refuse_media && is_media(link, packet.data) {
                 *refused += 1;
             } else {
-                batch.push(last_at, *frames, link, packet.data, packet.header.len as usize);
+                batch.push(*last_at, *frames, link, packet.data, wire_length as usize);
             }
-        });
-        match fetched {
-            Ok(fetched) if fetched < BATCH_FRAMES => {
-                // The ring is empty: what is older than the time in which the kernel hands over has come.
-                let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));
-                self.reach(now.before(window));
-                Some(opened)
-            }
-            Ok(_) => {
-                self.reach(last_at);
-                Some(opened)
-            }
-            Err(error) => {
-                self.lose(opened, &reason(error));
-                None
+        })
+    }
+
+    /// Goes on with a handle that hands over frames as what passes now asks for. No frame is missed, none comes twice.
+    fn hand_over_well(&mut self, mut opened: Opened) -> Opened {
+        let is_calm = self.crowded_at.is_none_or(|crowded_at| crowded_at.elapsed() >= CALM);
+        let hand_over = HandOver::of(self.showed_longer, is_calm);
+        if opened.hand_over == hand_over {
+            return opened;
+        }
+        // If it cannot be opened so, it is tried with the next frames.
+        let Ok(next) = self.open(hand_over) else { return opened };
+        let both_since = self.now();
+        while matches!(self.fetch(&mut opened, both_since), Ok(BATCH_FRAMES)) && self.last_at < both_since {
+            if !self.hand_over() {
+                break;
             }
         }
+        self.read_counts(&mut opened);
+        self.counts_before = self.counts;
+        self.shown_until = both_since;
+        next
+    }
+
+    fn open(&self, hand_over: HandOver) -> Result<Opened, InterfaceError> {
+        let Listening { name, filter, section, .. } = &self.listening;
+        open(name, filter.as_deref(), section, hand_over)
     }
 
     /// Half of the time within which others wait for this one's word.
@@ -219,7 +273,7 @@ impl Listener {
             self.tried_at = Some(Instant::now());
         }
         if is_time && matches!(link::fault(name), None | Some(Blindness::NoLink)) {
-            match open(name, self.listening.filter.as_deref(), &self.listening.section) {
+            match self.open(HandOver::of(self.showed_longer, true)) {
                 Ok(opened) => {
                     (self.opened, self.told) = (Some(opened), false);
                     return self.look();
@@ -264,6 +318,7 @@ impl Listener {
             }
         }
         self.jumped_to = Some(now.max(self.reached));
+        self.shown_until = Timestamp::EPOCH;
         self.judge(now, None);
         // Whether somebody takes it is seen the next time.
         let _ = self.hand_over();

@@ -30,7 +30,7 @@ use crate::io::clock::wall_clock;
 use listen::{Listener, Listening, Shown};
 use merge::Merge;
 pub use open::InterfaceError;
-use open::Opened;
+use open::{HandOver, Opened};
 
 /// Batches that may wait for the tap. One has 512 frames at most.
 const BATCHES: usize = 16;
@@ -200,7 +200,7 @@ fn open_named(
                 filter.map_or(Ok(()), |filter| open::check_filter(name, filter))?;
                 None
             }
-            _ => Some(open::open(name, filter, section)?),
+            _ => Some(open::open(name, filter, section, HandOver::AtOnce)?),
         });
     }
     Ok(opened)
@@ -213,7 +213,7 @@ fn open_usual(
 ) -> Result<(Vec<String>, Vec<Option<Opened>>), InterfaceError> {
     let (mut names, mut opened, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for name in link::usual() {
-        match open::open(&name, filter, section) {
+        match open::open(&name, filter, section, HandOver::AtOnce) {
             Ok(one) => {
                 names.push(name);
                 opened.push(Some(one));

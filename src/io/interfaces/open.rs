@@ -9,8 +9,29 @@ use crate::base::LinkType;
 use crate::config::CaptureSection;
 use crate::decode::is_known_link;
 
-/// The kernel hands over what it has at least so often. Not at once for each frame: that costs the ring its room.
-const HAND_OVER_MS: i32 = 1;
+/// How the kernel hands over what it captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HandOver {
+    /// Each frame at once. It has a slot of the ring to itself, so that slots are small, and what is longer than
+    /// [`SLOT_SNAP_BYTES`] is cut.
+    AtOnce,
+    /// In blocks that hold as many frames of any length as there is room for, after [`BLOCK_MS`] at the latest.
+    InBlocks,
+}
+
+impl HandOver {
+    /// At once, if it costs nothing: where frames are long the second of them must not be cut, and where there are many the
+    /// ring has to have room for them.
+    pub(super) fn of(are_long: bool, are_few: bool) -> Self {
+        if are_long || !are_few { Self::InBlocks } else { Self::AtOnce }
+    }
+}
+
+/// Any frame of an MTU of 1500 bytes, in a tunnel too. With the kernel's own header that makes a slot of 2 KiB. Longer are
+/// those that a network card has joined, and those of a large MTU.
+pub(super) const SLOT_SNAP_BYTES: u32 = 1_920;
+/// A block is handed over when it is full, or has waited so long.
+const BLOCK_MS: i32 = 1;
 
 /// Why nothing can be captured, in one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +105,7 @@ pub enum InterfaceError {
 pub(super) struct Opened {
     pub handle: Capture<Active>,
     pub link: LinkType,
+    pub hand_over: HandOver,
     /// Waits for frames that the filter does not look behind.
     pub tagged: Option<Tagged>,
 }
@@ -93,6 +115,7 @@ pub(super) fn open(
     name: &str,
     filter: Option<&str>,
     section: &CaptureSection,
+    hand_over: HandOver,
 ) -> Result<Opened, InterfaceError> {
     let unopenable = |error: pcap::Error| {
         let reason = reason(error);
@@ -104,12 +127,17 @@ pub(super) fn open(
         }
     };
     let ring_bytes = i32::try_from(u64::from(section.ring_mib) << 20).unwrap_or(i32::MAX);
+    let snap_bytes = match hand_over {
+        HandOver::AtOnce => section.snap_bytes.min(SLOT_SNAP_BYTES),
+        HandOver::InBlocks => section.snap_bytes,
+    };
     let handle = Capture::from_device(name)
         .map_err(unopenable)?
         .promisc(name != link::ANY)
-        .snaplen(i32::try_from(section.snap_bytes).unwrap_or(i32::MAX))
+        .snaplen(i32::try_from(snap_bytes).unwrap_or(i32::MAX))
         .buffer_size(ring_bytes)
-        .timeout(HAND_OVER_MS)
+        .timeout(BLOCK_MS)
+        .immediate_mode(hand_over == HandOver::AtOnce)
         .precision(Precision::Nano)
         .open()
         .map_err(unopenable)?;
@@ -124,7 +152,7 @@ pub(super) fn open(
             reason: reason(error),
         })?;
     }
-    Ok(Opened { handle, link, tagged: Tagged::watch(name, link, filter) })
+    Ok(Opened { handle, link, hand_over, tagged: Tagged::watch(name, link, filter) })
 }
 
 /// Whether a filter can be used at all: for an interface that is not up yet, which is taken for an Ethernet.
