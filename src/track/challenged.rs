@@ -85,13 +85,17 @@ impl ChallengedRegistrations {
         }
     }
 
-    /// The registrar has said what became of this contact.
-    pub(super) fn forget(&mut self, contact: &[u8]) {
-        if !self.by_contact.is_empty()
-            && let Some(gone) = self.by_contact.remove(&self.hasher.hash_one(contact))
-        {
-            self.spare(gone.call_id);
+    /// The registrar has said what became of this contact. Says whether that answers one that came after the challenge.
+    pub(super) fn forget(&mut self, contact: &[u8], answer: &Heard<'_, '_>) -> bool {
+        if self.by_contact.is_empty() {
+            return false;
         }
+        let Some(gone) = self.by_contact.remove(&self.hasher.hash_one(contact)) else { return false };
+        let goes_on = gone.call_id == answer.message.call_id()
+            && gone.pending.cseq < answer.message.cseq().number
+            && gone.pending.registrar == answer.source;
+        self.spare(gone.call_id);
+        goes_on
     }
 
     fn spare(&mut self, mut call_id: Vec<u8>) {

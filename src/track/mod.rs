@@ -47,11 +47,6 @@ impl Findings {
         Self { at, sequence: 0, queue: VecDeque::new(), losses: Losses::default(), began: None }
     }
 
-    /// What answers a request so long after the first message was no request from before that.
-    fn have_lasted_s(&self, seconds: u32) -> bool {
-        self.began.is_some_and(|began| began.after_s(seconds) < self.at)
-    }
-
     fn push(&mut self, rule: Rule, frame: FrameId, call_id: &Arc<str>, fact: Fact) {
         self.sequence += 1;
         self.queue.push_back(Observation {

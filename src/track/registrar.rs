@@ -27,8 +27,6 @@ const PRESUMED_S: u32 = 4;
 /// The same over UDP where the mirror is known to lose messages: it would have been repeated after T1, half of that (RFC 3261
 /// section 17.1.2.2).
 const PRESUMED_IF_LOSSY_S: u32 = 1;
-/// T2, and a little: a REGISTER from before the capture began would have been repeated by then.
-const REPEATED_WITHIN_S: u32 = 5;
 
 /// A REGISTER that was not answered yet.
 pub(super) struct Pending {
@@ -67,7 +65,7 @@ pub(super) struct Registrar {
     silent: HashMap<SocketAddr, Vec<Ticket>>,
     /// How many there are in `silent`.
     silent_tickets: usize,
-    just_answered: JustAnswered,
+    answered: Answered,
     challenged: ChallengedRegistrations,
     domains: HashSet<Arc<str>>,
     lists: RegistrarLists,
@@ -90,9 +88,9 @@ enum Answer {
     Accepted,
 }
 
-/// Answers of just now: a late copy of a REGISTER that was refused, and a REGISTER that its own answer overtook, were
-/// answered. By hashes of their keys, in the order of time; at most so many.
-struct JustAnswered {
+/// Answers of a while ago: a REGISTER that its own answer overtook, one that is sent again, and the answer to that are
+/// nothing new. By hashes of their keys, in the order of time; at most so many.
+struct Answered {
     order: VecDeque<(Timestamp, u64)>,
     answers: HashMap<u64, (Timestamp, Answer)>,
     hasher: DefaultHashBuilder,
@@ -130,7 +128,7 @@ impl Registrar {
             spoke: HashMap::new(),
             silent: HashMap::new(),
             silent_tickets: 0,
-            just_answered: JustAnswered {
+            answered: Answered {
                 order: VecDeque::new(),
                 answers: HashMap::new(),
                 hasher: DefaultHashBuilder::default(),
@@ -190,12 +188,24 @@ impl Registrar {
                             self.challenged.remember(heard.message.call_id(), pending, heard.at);
                         }
                     }
-                    None if self.just_answered.answer(&self.key, heard.at).is_none() => prove_loss(out),
-                    None => {}
+                    None => self.refused_unseen(heard, out),
                 }
-                self.just_answered.remember(&self.key, answer, heard.at);
+                self.answered.remember(&self.key, answer, heard.at);
             }
             Some(_) => {}
+        }
+    }
+
+    /// Anybody can answer what nobody asked: it shows that a REGISTER was lost where those before it were seen.
+    fn refused_unseen(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
+        let (call_id, cseq) = (heard.message.call_id(), heard.message.cseq().number);
+        let is_followed = || {
+            let aor = heard.aor(&heard.message.to())?;
+            let known = self.table.get(self.table.find(aor.as_str())?)?;
+            Some(known.was_followed_at(call_id, cseq, heard.source))
+        };
+        if is_followed() == Some(true) && self.answered.answer(&self.key, heard.at).is_none() {
+            out.losses.note(heard.at);
         }
     }
 
@@ -241,8 +251,10 @@ impl Registrar {
         let asks = (star || !contacts.is_empty())
             && heard.whole
             && self.presumable.len() < self.limits.pending_transactions;
-        let answer = self.just_answered.answer(&self.key, heard.at).map(|(answered_at, answer)| {
-            out.losses.forgive(answered_at); // it was but late
+        let answer = self.answered.answer(&self.key, heard.at).map(|(answered_at, answer)| {
+            if heard.at.since(answered_at) <= OVERTAKES {
+                out.losses.forgive(answered_at); // it was but late
+            }
             answer
         });
         let refused = matches!(answer, Some(Answer::Refused | Answer::Challenged));
@@ -341,15 +353,16 @@ impl Registrar {
             let own = asked.iter().flat_map(|asked| &asked.contacts).find(|own| own.uri.as_bytes() == uri);
             granted.push(Asked::read(&contact, heard, own.map(|own| &own.uri)));
         }
+        let mut is_followed = false;
         for contact in granted.iter().chain(asked.iter().flat_map(|asked| &asked.contacts)) {
-            self.challenged.forget(contact.uri.as_bytes());
+            is_followed |= self.challenged.forget(contact.uri.as_bytes(), heard);
         }
         let wanted = asked.as_ref().is_none_or(Pending::wants_a_binding);
         let known = || self.table.find(aor.as_str()).and_then(|id| self.table.get(id));
         let (call_id, cseq) = (message.call_id(), message.cseq().number);
         let of_any_hop = self.key.len().saturating_sub(message.top_branch().len());
         let of_any_hop = self.key.get(..of_any_hop).unwrap_or_default();
-        let is_bare = self.just_answered.was(of_any_hop, heard.at, Answer::Bare);
+        let is_bare = self.answered.was(of_any_hop, heard.at, Answer::Bare);
         // A registrar that lists has emptied its list, as it seems by a request that was not seen.
         let emptied = || {
             list == List::Whole
@@ -363,9 +376,9 @@ impl Registrar {
             if !known().is_some_and(|known| known.has_applied(call_id, cseq)) {
                 oddities.note(Oddity::RegisterWithoutContact);
                 match asked {
-                    Some(_) => self.just_answered.remember(of_any_hop, Answer::Bare, heard.at),
+                    Some(_) => self.answered.remember(of_any_hop, Answer::Bare, heard.at),
                     None if is_bare => {}
-                    None => self.just_answered.remember(&self.key, Answer::Emptied, heard.at),
+                    None => self.answered.remember(&self.key, Answer::Emptied, heard.at),
                 }
             }
             return;
@@ -374,6 +387,7 @@ impl Registrar {
         let Some(id) = registered.or_else(|| self.table.registration(&aor, out, oddities)) else { return };
         let Registrations { by_aor, next_binding, .. } = &mut self.table;
         let Some(registration) = by_aor.get_mut(id) else { return };
+        is_followed |= registration.was_followed_at(call_id, cseq, heard.source);
         let (call_id, order) = registration.order(
             call_id,
             cseq,
@@ -396,8 +410,10 @@ impl Registrar {
             asked: asked.as_ref(),
         };
         if order == Order::Newer && asked.is_none() {
-            prove_loss(out);
-            self.just_answered.remember(&self.key, Answer::Accepted, heard.at);
+            if is_followed {
+                out.losses.note(heard.at);
+            }
+            self.answered.remember(&self.key, Answer::Accepted, heard.at);
         }
         match order {
             Order::Repeated => return,
@@ -502,16 +518,21 @@ impl Registrar {
     }
 }
 
-impl JustAnswered {
+impl Answered {
     fn remember(&mut self, key: &[u8], answer: Answer, now: Timestamp) {
         self.forget_old(now);
         let hash = self.hasher.hash_one(key);
         if let Some((_, known)) = self.answers.get_mut(&hash) {
             *known = answer;
-        } else if self.order.len() < self.most {
-            self.answers.insert(hash, (now, answer));
-            self.order.push_back((now, hash));
+            return;
         }
+        if self.order.len() >= self.most
+            && let Some((_, oldest)) = self.order.pop_front()
+        {
+            self.answers.remove(&oldest);
+        }
+        self.answers.insert(hash, (now, answer));
+        self.order.push_back((now, hash));
     }
 
     fn was(&mut self, key: &[u8], now: Timestamp, wanted: Answer) -> bool {
@@ -529,7 +550,7 @@ impl JustAnswered {
 
     fn forget_old(&mut self, now: Timestamp) {
         while let Some(&(at, hash)) = self.order.front()
-            && now.since(at) > OVERTAKES
+            && at.after_s(TRANSACTION_S) < now
         {
             self.order.pop_front();
             self.answers.remove(&hash);
@@ -541,13 +562,6 @@ impl Pending {
     /// It asks for a binding, not only for a list or a removal.
     fn wants_a_binding(&self) -> bool {
         self.contacts.iter().any(|contact| contact.expires_s.or(self.expires_s) != Some(0))
-    }
-}
-
-/// An answer to a REGISTER that was not seen shows that one was sent.
-fn prove_loss(out: &mut Findings) {
-    if out.have_lasted_s(REPEATED_WITHIN_S) {
-        out.losses.note(out.at);
     }
 }
 
@@ -634,22 +648,78 @@ mod tests {
     }
 
     const REGISTER: &str = "REGISTER sip:example.com SIP/2.0";
+    /// With credentials.
+    const ASKED: &str = "Contact: <sip:alice@192.0.2.11>;expires=3600\r\nAuthorization: Digest username=\"alice\", \
+                         realm=\"example.com\", nonce=\"n\", uri=\"sip:example.com\", response=\"r\"\r\n";
 
     #[test]
     fn a_register_that_its_refusal_overtook_is_not_believed() {
-        for (apart_ms, expected) in [(400, None), (600, Some(Rule::RegisterPresumed))] {
+        for apart_ms in [400, 600, 30_000] {
             let mut registrar = Registrar::new(&Limits::default());
             let mut out = findings();
             hear(&mut registrar, &mut out, "SIP/2.0 403 Forbidden", "alice", "");
             out.at = out.at.after(std::time::Duration::from_millis(apart_ms));
-            let asked = "Contact: <sip:alice@192.0.2.11>\r\nAuthorization: Digest username=\"alice\", \
-                         realm=\"example.com\", nonce=\"n\", uri=\"sip:example.com\", response=\"r\"\r\n";
-            hear(&mut registrar, &mut out, REGISTER, "alice", asked);
+            hear(&mut registrar, &mut out, REGISTER, "alice", ASKED);
             out.at = out.at.after_s(5);
             registrar.handle_timeout(out.at, &mut out);
             hear(&mut registrar, &mut out, "SIP/2.0 403 Forbidden", "bob", "");
-            assert_eq!(rules(&out).first().copied(), expected, "{apart_ms} ms");
+            assert_eq!(rules(&out), [], "{apart_ms} ms");
         }
+    }
+
+    #[test]
+    fn answers_to_nothing_do_not_prove_that_messages_are_lost() {
+        let mut registrar = Registrar::new(&Limits::default());
+        let mut out = findings();
+        let contact = "Contact: <sip:alice@192.0.2.11>;expires=600\r\n";
+        for cseq in 1..=9 {
+            out.at = out.at.after_s(1);
+            hear_number(&mut registrar, &mut out, "SIP/2.0 401 Unauthorized", "alice", cseq, "");
+            hear_number(&mut registrar, &mut out, "SIP/2.0 200 OK", "alice", cseq + 10, contact);
+        }
+        assert!(!out.losses.are_known(out.at));
+        // What the registrar answers of an exchange that is seen shows that a request is missing of it.
+        hear_number(&mut registrar, &mut out, REGISTER, "alice", 30, contact);
+        hear_number(&mut registrar, &mut out, "SIP/2.0 200 OK", "alice", 30, contact);
+        hear_number(&mut registrar, &mut out, "SIP/2.0 401 Unauthorized", "alice", 31, "");
+        assert!(!out.losses.are_known(out.at));
+        hear_number(&mut registrar, &mut out, "SIP/2.0 200 OK", "alice", 32, contact);
+        assert!(out.losses.are_known(out.at));
+    }
+
+    #[test]
+    fn the_200_that_follows_a_challenge_proves_that_the_register_between_them_was_lost() {
+        let mut registrar = Registrar::new(&Limits::default());
+        let mut out = findings();
+        for user in ["alice", "bob"] {
+            let contact = format!("Contact: <sip:{user}@192.0.2.11>;expires=600\r\n");
+            hear(&mut registrar, &mut out, REGISTER, user, &contact);
+            hear(&mut registrar, &mut out, "SIP/2.0 401 Unauthorized", user, "");
+            assert!(!out.losses.are_known(out.at));
+            hear_number(&mut registrar, &mut out, "SIP/2.0 200 OK", user, 2, &contact);
+        }
+        assert!(out.losses.are_known(out.at));
+    }
+
+    #[test]
+    fn late_answers_of_a_slow_registrar_do_not_prove_that_messages_are_lost() {
+        let mut registrar = Registrar::new(&Limits::default());
+        let mut out = findings();
+        let contact = "Contact: <sip:alice@192.0.2.11>;expires=600\r\n";
+        hear(&mut registrar, &mut out, REGISTER, "alice", contact);
+        hear(&mut registrar, &mut out, "SIP/2.0 200 OK", "alice", contact);
+        let answers = ["SIP/2.0 401 Unauthorized", "SIP/2.0 403 Forbidden", "SIP/2.0 200 OK"];
+        for (cseq, answer) in (2..).zip(answers) {
+            hear_number(&mut registrar, &mut out, REGISTER, "alice", cseq, contact);
+            // The phone asks again, seen or not, until Timer F; each time it is answered.
+            for again_after_s in [20, 4, 4, 4, 4] {
+                out.at = out.at.after_s(again_after_s);
+                hear_number(&mut registrar, &mut out, answer, "alice", cseq, contact);
+            }
+            hear_number(&mut registrar, &mut out, REGISTER, "alice", cseq, contact);
+            hear_number(&mut registrar, &mut out, answer, "alice", cseq, contact);
+        }
+        assert!(!out.losses.are_known(out.at));
     }
 
     #[test]
@@ -666,9 +736,7 @@ mod tests {
         };
         let (_, granted) = expiry(&out);
         out.at = out.at.after_s(500);
-        let asked = "Contact: <sip:alice@192.0.2.11>;expires=3600\r\nAuthorization: Digest username=\"alice\", \
-                     realm=\"example.com\", nonce=\"n\", uri=\"sip:example.com\", response=\"r\"\r\n";
-        hear_number(&mut registrar, &mut out, REGISTER, "alice", 2, asked);
+        hear_number(&mut registrar, &mut out, REGISTER, "alice", 2, ASKED);
         out.at = out.at.after_s(5);
         registered(&mut registrar, "bob", &mut out);
         registrar.handle_timeout(out.at, &mut out);

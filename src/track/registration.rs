@@ -107,6 +107,8 @@ struct Applied {
     hops: SmallVec<[AddressMark; 1]>,
     /// Of that answer nothing was seen, or only its beginning: another copy of it may say more.
     partial: bool,
+    /// A request of this Call-ID was seen, and its answer.
+    is_followed: bool,
     /// The registrar that last answered with a whole list that was not empty.
     listed_by: Option<AddressMark>,
 }
@@ -237,11 +239,20 @@ impl Registration {
         self.applied.iter().any(|last| last.call_id.as_bytes() == call_id && last.cseq >= cseq)
     }
 
+    /// What was applied of this Call-ID, if all of that is earlier than this.
+    fn earlier(&self, call_id: &[u8], cseq: u32) -> Option<&Applied> {
+        self.applied.iter().find(|last| last.call_id.as_bytes() == call_id && last.cseq < cseq)
+    }
+
     /// This registrar has answered an earlier request of this Call-ID with a list that was not empty.
     pub(super) fn was_listed_by(&self, call_id: &[u8], cseq: u32, registrar: SocketAddr) -> bool {
-        let registrar = Some(registrar.into());
-        let earlier = |last: &Applied| last.call_id.as_bytes() == call_id && last.cseq < cseq;
-        self.applied.iter().any(|last| earlier(last) && last.listed_by == registrar)
+        self.earlier(call_id, cseq).is_some_and(|last| last.listed_by == Some(registrar.into()))
+    }
+
+    /// This registrar has answered an earlier request of this Call-ID, and requests of it are seen.
+    pub(super) fn was_followed_at(&self, call_id: &[u8], cseq: u32, registrar: SocketAddr) -> bool {
+        let earlier = self.earlier(call_id, cseq);
+        earlier.is_some_and(|last| last.is_followed && last.hops.contains(&registrar.into()))
     }
 
     /// This answer is a whole list that is not empty.
@@ -266,6 +277,7 @@ impl Registration {
     ) -> (Arc<str>, Order) {
         let known = self.applied.iter_mut().find(|last| last.call_id.as_bytes() == call_id);
         if let Some(last) = known {
+            last.is_followed |= asked_at.is_some();
             let began_anew = asked_at.is_some_and(|asked_at| asked_at > last.at.after(OVERTAKES));
             let order = if cseq < last.cseq && !began_anew {
                 Order::Older
@@ -300,6 +312,7 @@ impl Registration {
             at: now,
             hops,
             partial,
+            is_followed: asked_at.is_some(),
             listed_by: None,
         });
         (call_id, Order::Newer)
