@@ -22,6 +22,10 @@ use crate::sip::{Aor, Uri};
 
 /// How long a REGISTER waits for its answer: 64·T1, and as much again for slow hops behind it.
 const TRANSACTION_S: u32 = 64;
+/// Timer F, 64·T1: so long after the first time a REGISTER may be repeated. Later, silence says nothing.
+const REPEATED_FOR_S: u32 = 32;
+/// T2, and a little: one that was repeated is repeated again within this time.
+const REPEATED_WITHIN_S: u32 = 5;
 /// A REGISTER that is not repeated for so long was answered out of our sight.
 const PRESUMED_S: u32 = 4;
 /// The same over UDP where the mirror is known to lose messages: it would have been repeated after T1, half of that (RFC 3261
@@ -34,6 +38,8 @@ pub(super) struct Pending {
     /// Where it was registered already.
     registered: Option<u32>,
     pub at: Timestamp,
+    /// When it was sent last.
+    again_at: Timestamp,
     pub frame: FrameId,
     /// So many bytes of its key are its Call-ID.
     call_id_bytes: usize,
@@ -220,14 +226,7 @@ impl Registrar {
             return oddities.note(Oddity::MalformedMessage);
         };
         self.notice_domain(&aor, heard, out);
-        if let Some(pending) = self.pending.get_mut(&self.key) {
-            // A repetition shows that no answer arrived.
-            if !is_copy(pending.at, heard.at) {
-                pending.presume_at = None;
-                if std::mem::take(&mut pending.is_presumed) {
-                    self.table.disbelieve(pending, heard.message.call_id(), heard.frame, out);
-                }
-            }
+        if self.repeated(heard, out) {
             return;
         }
         if self.pending.len() >= self.limits.pending_transactions {
@@ -266,6 +265,7 @@ impl Registrar {
             aor,
             registered,
             at: heard.at,
+            again_at: heard.at,
             frame: heard.frame,
             call_id_bytes: message.call_id().len(),
             cseq: message.cseq().number,
@@ -300,6 +300,27 @@ impl Registrar {
             }
         }
         self.sweep();
+    }
+
+    /// Says whether this REGISTER was seen before. A repetition shows that no answer arrived until then; that none follows
+    /// it may show that one did.
+    fn repeated(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) -> bool {
+        let Some((ticket, pending)) = self.pending.find(&self.key) else { return false };
+        if is_copy(pending.again_at, heard.at) {
+            return true;
+        }
+        pending.again_at = heard.at;
+        if std::mem::take(&mut pending.is_presumed) {
+            self.table.disbelieve(pending, heard.message.call_id(), heard.frame, out);
+        }
+        let until = heard.at.after_s(REPEATED_WITHIN_S);
+        let is_due = until <= pending.at.after_s(REPEATED_FOR_S)
+            && self.presumable.len() < self.limits.pending_transactions;
+        pending.presume_at = pending.presume_at.filter(|_| is_due).map(|_| until);
+        if is_due && pending.presume_at.is_some() {
+            self.presumable.push(Reverse((until, ticket)));
+        }
+        true
     }
 
     /// Answered transactions leave their place in the queues, and those of a registrar that is never heard
@@ -479,7 +500,7 @@ impl Registrar {
         if pending.is_presumed || pending.presume_at.is_none_or(|at| at > now) {
             return;
         }
-        if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.at) {
+        if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.again_at) {
             // It has not spoken yet: `notice` will see when it does.
             self.silent.entry(pending.registrar).or_default().push(ticket);
             self.silent_tickets += 1;

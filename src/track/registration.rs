@@ -103,7 +103,7 @@ struct Applied {
     call_id: Arc<str>,
     cseq: u32,
     at: Timestamp,
-    /// The registrars that answered.
+    /// The registrars that answered; none, if what was believed of it was taken back.
     hops: SmallVec<[AddressMark; 1]>,
     /// Of that answer nothing was seen, or only its beginning: another copy of it may say more.
     partial: bool,
@@ -124,6 +124,14 @@ pub(super) struct Registration {
     pub accepted_bare: bool,
     /// What was asked for last, in seconds, and how much of that was granted.
     granted_of_s: Option<(u32, u32)>,
+    taken_back: Option<Box<TakenBack>>,
+}
+
+/// What the last REGISTER took back that was believed without its answer.
+struct TakenBack {
+    call_id: Arc<str>,
+    cseq: u32,
+    held: SmallVec<[Held; 1]>,
 }
 
 /// One answer being applied.
@@ -209,6 +217,7 @@ impl Registration {
             deadline: None,
             accepted_bare: false,
             granted_of_s: None,
+            taken_back: None,
         }
     }
 
@@ -287,10 +296,11 @@ impl Registration {
                 last.hops = smallvec![registrar.into()];
                 last.partial = partial;
                 Order::Newer
-            } else if last.partial
-                && !partial
-                && (last.hops.is_empty() || last.hops.contains(&registrar.into()))
-            {
+            } else if last.hops.is_empty() {
+                last.hops.push(registrar.into());
+                last.partial = partial;
+                Order::Newer
+            } else if last.partial && !partial && last.hops.contains(&registrar.into()) {
                 last.partial = false;
                 Order::Newer
             } else if last.hops.contains(&registrar.into()) || last.hops.len() >= HOPS {
@@ -343,6 +353,7 @@ impl Registration {
                 listed.push(at);
             }
         }
+        self.taken_back = None;
         self.remove_unlisted(step, &listed, out);
     }
 
@@ -373,26 +384,41 @@ impl Registration {
         self.remove_unlisted(step, &everything, out);
     }
 
-    /// What was believed of this REGISTER is not so: bindings are as they were before it. One that it took back has shown that
-    /// its phone leaves, whatever became of that.
-    pub(super) fn disbelieve(&mut self, call_id: &[u8], cseq: u32, frame: FrameId, out: &mut Findings) {
+    /// What was believed of this REGISTER is not so: bindings are as they were before it, at most so many.
+    pub(super) fn disbelieve(
+        &mut self,
+        call_id: &[u8],
+        cseq: u32,
+        frame: FrameId,
+        out: &mut Findings,
+        most: usize,
+    ) {
         let is_of = |of: &Arc<str>, number: u32| number == cseq && of.as_bytes() == call_id;
         if let Some(last) = self.applied.iter_mut().find(|last| is_of(&last.call_id, last.cseq)) {
             last.hops.clear();
         }
+        let rule = Rule::RegisterDisproved;
         self.held.retain_mut(|held| {
             if !is_of(&held.call_id, held.cseq) || !held.is_presumed {
                 return true;
             }
             let Some(before) = held.before.take() else {
-                out.push(Rule::RegisterDisproved, frame, &held.call_id, held.removed(Confidence::Weak));
+                out.push(rule, frame, &held.call_id, held.removed(Confidence::Weak));
                 return false;
             };
             (held.expires_at, held.frame) = (before.expires_at, before.frame);
             (held.call_id, held.cseq, held.is_presumed) = (before.call_id, before.cseq, false);
-            out.push(Rule::RegisterDisproved, frame, &held.call_id, held.registered(Confidence::Weak));
+            out.push(rule, frame, &held.call_id, held.registered(Confidence::Weak));
             true
         });
+        let taken_back = self.taken_back.take_if(|taken| is_of(&taken.call_id, taken.cseq));
+        for held in taken_back.into_iter().flat_map(|taken| taken.held) {
+            let came_anew = self.held.iter().any(|other| other.is(&held.binding.contact));
+            if held.expires_at > out.at && !came_anew && self.held.len() < most {
+                out.push(rule, frame, &held.call_id, held.registered(Confidence::Weak));
+                self.held.push(held);
+            }
+        }
     }
 
     /// Enters one granted contact; gives its place.
@@ -495,24 +521,26 @@ impl Registration {
     /// What the 2xx no longer lists: taken back by this very request, or gone at this registrar.
     fn remove_unlisted(&mut self, step: &Step<'_>, listed: &[usize], out: &mut Findings) {
         let had = self.held.len();
-        let mut at = 0;
         let mut gone: SmallVec<[(Rule, Fact); 2]> = SmallVec::new();
-        self.held.retain(|held| {
-            let here = at;
-            at += 1;
-            if listed.contains(&here) {
-                return true;
-            }
-            let rule = if step.asked_away(held) {
+        let mut held: SmallVec<[Held; 1]> = SmallVec::new();
+        for at in (0..had).rev().filter(|at| !listed.contains(at)) {
+            let Some(one) = self.held.get(at) else { continue };
+            let rule = if step.asked_away(one) {
                 step.removal_rule()
-            } else if held.listed_by.contains(&step.registrar.into()) {
+            } else if one.listed_by.contains(&step.registrar.into()) {
                 Rule::RegisterMissing
             } else {
-                return true;
+                continue;
             };
-            gone.push((rule, held.removed(step.confidence)));
-            false
-        });
+            gone.push((rule, one.removed(step.confidence)));
+            held.push(self.held.remove(at));
+        }
+        gone.reverse();
+        if step.rule == Rule::RegisterPresumed && !held.is_empty() {
+            held.reverse();
+            let (call_id, cseq) = (Arc::clone(&step.call_id), step.cseq);
+            self.taken_back = Some(Box::new(TakenBack { call_id, cseq, held }));
+        }
         if had == 0
             && let Some(asked) = step.asked
             && (asked.star || (!asked.contacts.is_empty() && step.list == List::Whole))

@@ -113,7 +113,7 @@ impl Registrations {
     ) {
         let Some(id) = self.find(pending.aor.as_str()) else { return };
         if let Some(registration) = self.by_aor.get_mut(id) {
-            registration.disbelieve(call_id, pending.cseq, frame, out);
+            registration.disbelieve(call_id, pending.cseq, frame, out, self.bindings_per_aor);
         }
         self.settle(id);
     }

@@ -43,9 +43,11 @@ impl<T> Transactions<T> {
         self.waiting.find(key, |waiting| waiting.key == key)
     }
 
-    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut T> {
+    /// What has this key, and its ticket.
+    pub(super) fn find(&mut self, key: &[u8]) -> Option<(Ticket, &mut T)> {
         let place = self.place(key)?;
-        self.waiting.get_mut(place).map(|waiting| &mut waiting.what)
+        let waiting = self.waiting.get_mut(place)?;
+        Some((Ticket { place, serial: waiting.serial }, &mut waiting.what))
     }
 
     /// What has this ticket, unless it is over, and its key.
@@ -98,7 +100,7 @@ mod tests {
         let second = transactions.insert(b"one", 2);
         assert!(transactions.get(first).is_none());
         assert_eq!(transactions.remove_ticket(first), None);
-        assert_eq!(transactions.get_mut(b"one"), Some(&mut 2));
+        assert_eq!(transactions.find(b"one"), Some((second, &mut 2)));
         assert_eq!(transactions.remove_ticket(second), Some((b"one".to_vec(), 2)));
         assert!(transactions.is_empty());
     }
