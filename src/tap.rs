@@ -212,14 +212,15 @@ impl Tap {
         self.spine.oddities.at(at, frame.id);
         let Self { decoder, reassembler, spine, .. } = self;
         let mut oddities = std::mem::take(&mut spine.oddities);
-        let gaps = oddities.count(Oddity::StreamGap);
         if let Some(segment) = decoder.decode(frame, &mut oddities) {
             reassembler.handle(at, &segment, &mut oddities, &mut |raw, oddities| {
                 spine.message(at, frame.id, &raw, oddities);
             });
         }
         spine.oddities = oddities;
-        spine.notice_gaps_since(gaps, at);
+        for loss in reassembler.losses() {
+            spine.tracker.handle_loss(at, loss.source, loss.destination, loss.bytes);
+        }
         spine.flush(at);
     }
 
@@ -234,13 +235,14 @@ impl Tap {
             self.spine.presences.handle_timeout(at);
             let Self { reassembler, spine, frame, .. } = self;
             let mut oddities = std::mem::take(&mut spine.oddities);
-            let gaps = oddities.count(Oddity::StreamGap);
             spine.drain(&mut oddities);
             reassembler.handle_timeout(at, &mut oddities, &mut |raw, oddities| {
                 spine.message(at, *frame, &raw, oddities);
             });
             spine.oddities = oddities;
-            spine.notice_gaps_since(gaps, at);
+            for loss in reassembler.losses() {
+                spine.tracker.handle_loss(at, loss.source, loss.destination, loss.bytes);
+            }
             spine.flush(at);
         }
         self.now = self.now.max(now);
@@ -306,13 +308,6 @@ impl Spine {
             self.of_phones += 1;
             self.tracker.handle(&heard, oddities);
             self.drain(oddities);
-        }
-    }
-
-    /// A gap in a stream that is given up shows that the mirror loses frames.
-    fn notice_gaps_since(&mut self, gaps: u64, at: Timestamp) {
-        if self.oddities.count(Oddity::StreamGap) > gaps {
-            self.tracker.handle_loss(at);
         }
     }
 

@@ -24,7 +24,7 @@ use crate::base::{HeardTransport, Oddities, Oddity, Timestamp};
 use super::content::{self, Found, Start};
 use super::framing::{self, ContentLength};
 use super::websocket::{self, Opening, WebSocket};
-use super::{Each, RawMessage};
+use super::{Each, RawMessage, StreamLoss};
 
 /// A segment that lies further back than this is none that is sent again: its sequence numbers began anew.
 const RETRANSMISSION_WINDOW_BYTES: usize = 1 << 20;
@@ -32,8 +32,14 @@ const RETRANSMISSION_WINDOW_BYTES: usize = 1 << 20;
 /// Bodies longer than this are not passed over; the next message is searched for.
 const MAX_PASSED_OVER_BYTES: usize = 16 << 20;
 
+/// An acknowledgement of more than that is of another stream, or forged.
+const MAX_MISSING_BYTES: usize = 65_536;
+
 /// Bytes searched for a start line before the direction is forgotten.
 const MAX_SEARCHED_BYTES: usize = 1 << 20;
+
+/// Losses told of one segment.
+const MAX_LOSSES: usize = 16;
 
 /// What holding a piece costs beside its bytes.
 const PIECE_OVERHEAD_BYTES: usize = 64;
@@ -89,6 +95,7 @@ pub(super) struct Context<'c> {
     /// An empty buffer: that of the last message that was held.
     pub spare: &'c mut Vec<u8>,
     pub oddities: &'c mut Oddities,
+    pub losses: &'c mut Vec<StreamLoss>,
     pub each: Each<'c>,
 }
 
@@ -97,6 +104,13 @@ impl Context<'_> {
         let message =
             RawMessage { source: self.source, destination: self.destination, transport, bytes, whole };
         (self.each)(message, self.oddities);
+    }
+
+    fn lose(&mut self, bytes: usize) {
+        self.oddities.note(Oddity::StreamGap);
+        if self.losses.len() < MAX_LOSSES {
+            self.losses.push(StreamLoss { source: self.source, destination: self.destination, bytes });
+        }
     }
 }
 
@@ -128,6 +142,10 @@ pub(super) struct Direction {
     finished: bool,
     /// Until when the bytes from `next` on are waited for, if there are later ones.
     pub gap_ends: Option<Timestamp>,
+    /// The receiver acknowledged bytes up to there that have not come, and until when they are waited for.
+    pub unseen: Option<(Timestamp, u32)>,
+    /// That bytes before this one were lost was told.
+    told_until: u32,
     /// What is in order goes there, if it is frames.
     websocket: Option<Box<WebSocket>>,
 }
@@ -150,6 +168,8 @@ impl Direction {
             cut: false,
             finished: false,
             gap_ends: None,
+            unseen: None,
+            told_until: sequence,
             websocket: None,
         }
     }
@@ -190,6 +210,23 @@ impl Direction {
     /// Whether all the bytes that have not come, up to those that came later, lie before this one.
     pub fn gap_is_before(&self, sequence: u32) -> bool {
         self.later.front().is_some_and(|first| sequence.wrapping_sub(first.sequence).cast_signed() >= 0)
+    }
+
+    /// How many bytes before this one have not come, of a stream that is followed and has none behind them.
+    pub fn missing_before(&self, sequence: u32) -> Option<u32> {
+        let missing = sequence.wrapping_sub(self.next);
+        let is_followed = self.phase == Phase::Following && !self.cut && !self.finished && !self.has_gap();
+        let is_missing = missing > 0 && missing as usize <= MAX_MISSING_BYTES;
+        (is_followed && is_missing && sequence != self.told_until).then_some(missing)
+    }
+
+    /// The bytes before this one have not come, and will not: the mirror lost them. Where the stream goes on its next segment
+    /// will show.
+    pub fn lose_before(&mut self, sequence: u32, context: &mut Context<'_>) {
+        if let Some(missing) = self.missing_before(sequence) {
+            self.told_until = sequence;
+            context.lose(missing as usize);
+        }
     }
 
     /// Takes one segment's bytes. `cut`: the segment had more of them.
@@ -310,11 +347,12 @@ impl Direction {
         let Some(first) = self.later.front() else {
             return;
         };
-        if !self.cut {
-            context.oddities.note(Oddity::StreamGap);
-        }
         let missing = first.sequence.wrapping_sub(self.next) as usize;
+        if !self.cut && first.sequence != self.told_until {
+            context.lose(missing);
+        }
         self.next = first.sequence;
+        self.told_until = self.next;
         self.cut = false;
         self.gap_ends = None;
         self.inside_line = false;

@@ -45,6 +45,17 @@ pub struct RawMessage<'a> {
     pub whole: bool,
 }
 
+/// Bytes of a stream that its receiver has and the mirror has not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamLoss {
+    /// Sender.
+    pub source: SocketAddr,
+    /// Receiver.
+    pub destination: SocketAddr,
+    /// How many.
+    pub bytes: usize,
+}
+
 /// What is done with each message. The oddities are lent on, so that it can note its own.
 pub(crate) type Each<'e> = &'e mut dyn FnMut(RawMessage<'_>, &mut Oddities);
 
@@ -84,9 +95,14 @@ impl Reassembler {
         }
     }
 
+    /// What the mirror lost of streams since this was asked last.
+    pub fn losses(&mut self) -> impl Iterator<Item = StreamLoss> + '_ {
+        self.tcp.losses()
+    }
+
     /// When a gap in a stream is given up next.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.tcp.next_gap_end()
+        self.tcp.poll_timeout()
     }
 
     /// Gives up the gaps that were waited for long enough: the messages behind them.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::base::{Limits, Oddities, Oddity, Timestamp};
 use crate::decode::{Payload, Segment};
 
-use super::Each;
 use super::direction::{Context, Direction, Verdict};
 use super::table::{Slot, Table};
+use super::{Each, StreamLoss};
 
 /// How long bytes are waited for that later ones have overtaken. A sender sends again within its
 /// retransmission timeout, which seldom is longer; what the mirror lost never comes.
@@ -34,6 +34,9 @@ pub(super) struct Streams {
     gaps: VecDeque<(Timestamp, Slot)>,
     /// The same of those whose bytes were acknowledged.
     acknowledged: VecDeque<(Timestamp, Slot)>,
+    /// Moments at which bytes count as lost that were acknowledged and that nothing came behind.
+    unseen: VecDeque<(Timestamp, Slot)>,
+    losses: Vec<StreamLoss>,
     limit: usize,
     held_bytes: usize,
     spare: Vec<u8>,
@@ -47,6 +50,8 @@ impl Streams {
             table: Table::new(),
             gaps: VecDeque::new(),
             acknowledged: VecDeque::new(),
+            unseen: VecDeque::new(),
+            losses: Vec::new(),
             limit: limits.tcp_streams.max(1),
             held_bytes: 0,
             spare: Vec::new(),
@@ -67,8 +72,23 @@ impl Streams {
         self.held_bytes
     }
 
-    /// Gives up the gaps that were waited for long enough.
+    /// What the mirror has lost since this was asked last.
+    pub fn losses(&mut self) -> impl Iterator<Item = StreamLoss> + '_ {
+        self.losses.drain(..)
+    }
+
+    /// Gives up what was waited for long enough.
     pub fn give_up_overdue(&mut self, now: Timestamp, oddities: &mut Oddities, each: Each<'_>) {
+        while let Some((due, slot)) = self.unseen.front().copied().filter(|&(due, _)| due <= now) {
+            self.unseen.pop_front();
+            let Some((_, direction)) = self.table.get_mut(slot) else { continue };
+            if let Some((_, until)) = direction.unseen.take_if(|&mut (waits_until, _)| waits_until == due) {
+                self.with(now, slot, oddities, each, |direction, context| {
+                    direction.lose_before(until, context);
+                    Verdict::Keep
+                });
+            }
+        }
         while let Some(due) = self.next_gap_end() {
             let is_first =
                 |queue: &VecDeque<(Timestamp, Slot)>| queue.front().is_some_and(|first| first.0 == due);
@@ -90,8 +110,12 @@ impl Streams {
         }
     }
 
-    /// When a gap is given up next, at the earliest.
-    pub fn next_gap_end(&self) -> Option<Timestamp> {
+    /// When something is given up next, at the earliest.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        Timestamp::earlier(self.next_gap_end(), self.unseen.front().map(|&(due, _)| due))
+    }
+
+    fn next_gap_end(&self) -> Option<Timestamp> {
         let first = |queue: &VecDeque<(Timestamp, Slot)>| queue.front().map(|&(due, _)| due);
         Timestamp::earlier(first(&self.gaps), first(&self.acknowledged))
     }
@@ -105,6 +129,13 @@ impl Streams {
             direction.gap_ends = Some(due);
             self.acknowledged.push_back((due, slot));
         }
+        if direction.unseen.is_none()
+            && direction.missing_before(acknowledged).is_some()
+            && self.unseen.len() < self.limit
+        {
+            direction.unseen = Some((due, acknowledged));
+            self.unseen.push_back((due, slot));
+        }
     }
 
     /// Takes one segment. Those of UDP are passed over.
@@ -112,7 +143,7 @@ impl Streams {
         let Payload::Tcp { sequence, acknowledged, syn, fin, rst, bytes } = segment.payload else {
             return;
         };
-        if let Some(acknowledged) = acknowledged.filter(|_| !self.gaps.is_empty()) {
+        if let Some(acknowledged) = acknowledged {
             self.acknowledge(now, (segment.destination, segment.source), acknowledged);
         }
         // What an RST carries is for humans, and nothing is over until the sequence numbers begin anew: a
@@ -211,6 +242,7 @@ impl Streams {
             stream_bytes: self.stream_bytes,
             spare: &mut self.spare,
             oddities,
+            losses: &mut self.losses,
             each,
         };
         let before = direction.held_bytes();

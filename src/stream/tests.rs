@@ -335,6 +335,34 @@ fn a_gap_is_given_up_without_any_further_segment_and_soon_where_it_was_acknowled
 }
 
 #[test]
+fn bytes_that_were_acknowledged_and_do_not_come_are_lost_once_whatever_comes_behind_them() {
+    let texts = ["one", "two", "three"].map(|subject| message(subject, ""));
+    let [two, three] = [texts[0].len(), texts[0].len() + texts[1].len()].map(|offset| at(1, offset));
+    let begin = Timestamp::from_secs(100);
+    let lost = |wire: &mut Wire| wire.reassembler.losses().map(|loss| loss.bytes).collect::<Vec<_>>();
+    let mut wire = Wire::new();
+    wire.tcp(1, texts[0].as_bytes());
+    wire.acknowledge(two);
+    assert_eq!(wire.reassembler.poll_timeout(), None, "all of them have come");
+    wire.acknowledge(three);
+    assert_eq!(wire.wait(begin.after(std::time::Duration::from_millis(99))), None);
+    assert_eq!(wire.wait(begin.after_s(1)), Some(begin.after(std::time::Duration::from_millis(100))));
+    assert_eq!(lost(&mut wire), [texts[1].len()]);
+    wire.acknowledge(three);
+    wire.now_s += 3;
+    wire.tcp(three, texts[2].as_bytes());
+    wire.wait(begin.after_s(9));
+    assert_eq!((lost(&mut wire), wire.noted()), (vec![], vec![(Oddity::StreamGap, 1)]));
+    assert_eq!(wire.came(), whole(&[&texts[0], &texts[2]]));
+    // Nobody has a gigabyte of it; and what comes late all the same is read.
+    wire.acknowledge(at(three, 1 << 30));
+    wire.acknowledge(at(three, 2 * texts[2].len()));
+    wire.wait(begin.after_s(19));
+    wire.tcp(at(three, texts[2].len()), texts[2].as_bytes());
+    assert_eq!((lost(&mut wire), wire.came()), (vec![texts[2].len()], whole(&[&texts[2]])));
+}
+
+#[test]
 fn bytes_that_come_soon_after_their_acknowledgement_are_taken() {
     let texts = ["one", "two", "three"].map(|subject| message(subject, ""));
     let [two, three] = [texts[0].len(), texts[0].len() + texts[1].len()].map(|offset| at(1, offset));

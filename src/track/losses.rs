@@ -4,6 +4,9 @@
 //! While the mirror shows all there is, what is not seen has not happened. Where it loses messages, silence proves nothing,
 //! and what stands beside it has to do.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
 use smallvec::SmallVec;
 
 use crate::base::Timestamp;
@@ -13,27 +16,57 @@ const PROOFS: usize = 4;
 /// The mirror is held to lose messages for so long after the second proof of it.
 const LOSSY_S: u32 = 600;
 
-/// The last proofs that the mirror lost messages, the oldest first.
+/// So many bytes that were lost of streams are remembered.
+const LOST_OF_STREAMS: usize = 64;
+/// No response has fewer bytes than that: a status line and six header fields (RFC 3261 section 8.2.6).
+const LEAST_MESSAGE_BYTES: usize = 100;
+
+/// The last proofs that the mirror lost messages.
 #[derive(Default)]
-pub(super) struct Losses(SmallVec<[Timestamp; PROOFS]>);
+pub(super) struct Losses {
+    /// The oldest first.
+    proofs: SmallVec<[Timestamp; PROOFS]>,
+    /// Of streams, the oldest first: when, of whom, and to whom.
+    of_streams: VecDeque<(Timestamp, SocketAddr, SocketAddr)>,
+}
 
 impl Losses {
     /// Something was seen that only a message can have brought about which was not.
     pub(super) fn note(&mut self, at: Timestamp) {
-        if self.0.len() >= PROOFS {
-            self.0.remove(0);
+        if self.proofs.len() >= PROOFS {
+            self.proofs.remove(0);
         }
-        self.0.push(at);
+        self.proofs.push(at);
+    }
+
+    /// Its receiver has so many bytes of a stream that were not seen.
+    pub(super) fn note_of_stream(&mut self, at: Timestamp, by: SocketAddr, to: SocketAddr, bytes: usize) {
+        self.note(at);
+        if bytes >= LEAST_MESSAGE_BYTES {
+            while self.of_streams.len() >= LOST_OF_STREAMS {
+                self.of_streams.pop_front();
+            }
+            self.of_streams.push_back((at, by, to));
+        }
+    }
+
+    /// As much of a stream as a message was lost since then.
+    pub(super) fn lost_message(&self, by: SocketAddr, to: SocketAddr, since: Timestamp) -> bool {
+        self.of_streams
+            .iter()
+            .rev()
+            .take_while(|lost| lost.0 >= since)
+            .any(|lost| (lost.1, lost.2) == (by, to))
     }
 
     /// What was seen at that moment proves nothing: the message comes late.
     pub(super) fn forgive(&mut self, at: Timestamp) {
-        if let Some(place) = self.0.iter().rposition(|&proof| proof == at) {
-            self.0.remove(place);
+        if let Some(place) = self.proofs.iter().rposition(|&proof| proof == at) {
+            self.proofs.remove(place);
         }
     }
 
     pub(super) fn are_known(&self, now: Timestamp) -> bool {
-        self.0.iter().filter(|at| at.after_s(LOSSY_S) > now).count() >= 2
+        self.proofs.iter().filter(|at| at.after_s(LOSSY_S) > now).count() >= 2
     }
 }

@@ -13,7 +13,7 @@ mod subscription;
 mod transactions;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,9 +105,9 @@ impl Tracker {
         }
     }
 
-    /// A frame was lost that carried a part of a stream.
-    pub fn handle_loss(&mut self, at: Timestamp) {
-        self.findings.losses.note(at);
+    /// The mirror lost so many bytes of a stream, which its receiver has.
+    pub fn handle_loss(&mut self, at: Timestamp, source: SocketAddr, destination: SocketAddr, bytes: usize) {
+        self.findings.losses.note_of_stream(at, source, destination, bytes);
     }
 
     /// Fires what is due at `now`.

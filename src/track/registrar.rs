@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::challenged::ChallengedRegistrations;
 use super::heard::{Heard, is_copy};
+use super::losses::Losses;
 use super::registration::{Asked, Order, Step};
 use super::registrations::Registrations;
 use super::transactions::{Ticket, Transactions};
@@ -28,8 +29,8 @@ const REPEATED_FOR_S: u32 = 32;
 const REPEATED_WITHIN_S: u32 = 5;
 /// A REGISTER that is not repeated for so long was answered out of our sight.
 const PRESUMED_S: u32 = 4;
-/// The same over UDP where the mirror is known to lose messages: it would have been repeated after T1, half of that (RFC 3261
-/// section 17.1.2.2).
+/// The same where the mirror is known to lose messages, over UDP: it would have been repeated after T1, half of that (RFC 3261
+/// section 17.1.2.2). Over TCP nothing is repeated, but it shows if the phone has bytes of its registrar that were not seen.
 const PRESUMED_IF_LOSSY_S: u32 = 1;
 
 /// A REGISTER that was not answered yet.
@@ -45,6 +46,8 @@ pub(super) struct Pending {
     call_id_bytes: usize,
     pub cseq: u32,
     pub flow: Option<Flow>,
+    sender: SocketAddr,
+    transport: HeardTransport,
     pub registrar: SocketAddr,
     pub vias: usize,
     pub contacts: SmallVec<[Asked; 1]>,
@@ -77,6 +80,15 @@ pub(super) struct Registrar {
     lists: RegistrarLists,
     limits: Limits,
     key: Vec<u8>,
+}
+
+impl Pending {
+    /// That it was not repeated shows it, or that the phone has bytes of its registrar which were not seen.
+    fn was_answered(&self, losses: &Losses) -> bool {
+        self.again_at == self.at
+            && (self.transport == HeardTransport::Udp
+                || losses.lost_message(self.registrar, self.sender, self.at))
+    }
 }
 
 /// How a REGISTER was answered whose answer is not for those that are under way.
@@ -258,9 +270,7 @@ impl Registrar {
         });
         let refused = matches!(answer, Some(Answer::Refused | Answer::Challenged));
         let credible = asks && (auth.is_some() || accepted_bare) && !refused;
-        let soon = heard.transport == HeardTransport::Udp && out.losses.are_known(heard.at);
-        let presume_at =
-            credible.then(|| heard.at.after_s(if soon { PRESUMED_IF_LOSSY_S } else { PRESUMED_S }));
+        let presume_at = credible.then(|| heard.at.after_s(PRESUMED_S));
         let pending = Pending {
             aor,
             registered,
@@ -270,6 +280,8 @@ impl Registrar {
             call_id_bytes: message.call_id().len(),
             cseq: message.cseq().number,
             flow: heard.origin(),
+            sender: heard.source,
+            transport: heard.transport,
             registrar: heard.destination,
             vias: message.via_count(),
             contacts,
@@ -293,8 +305,8 @@ impl Registrar {
         }
         let ticket = self.pending.insert(&self.key, pending);
         self.order.push_back((heard.at, ticket));
-        if let Some(at) = presume_at {
-            self.presumable.push(Reverse((at, ticket)));
+        if presume_at.is_some() {
+            self.presumable.push(Reverse((heard.at.after_s(PRESUMED_IF_LOSSY_S), ticket)));
             if self.spoke.len() < self.limits.known_addresses {
                 self.spoke.entry(heard.destination).or_insert(Timestamp::EPOCH);
             }
@@ -497,7 +509,11 @@ impl Registrar {
     /// repeated, nothing later corrects it, and its registrar spoke since.
     fn presume(&mut self, ticket: Ticket, now: Timestamp, out: &mut Findings) {
         let Some((key, pending)) = self.pending.get(ticket) else { return };
-        if pending.is_presumed || pending.presume_at.is_none_or(|at| at > now) {
+        let Some(presume_at) = pending.presume_at.filter(|_| !pending.is_presumed) else { return };
+        if presume_at > now && !(out.losses.are_known(now) && pending.was_answered(&out.losses)) {
+            // Until then it may come to be known.
+            let look_again_at = now.after_s(PRESUMED_IF_LOSSY_S).min(presume_at);
+            self.presumable.push(Reverse((look_again_at, ticket)));
             return;
         }
         if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.again_at) {
