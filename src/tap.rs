@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::{
     CaptureChange, CaptureEvent, FrameId, HeardTransport, Limits, Oddities, Oddity, Rules, Texts, Timestamp,
 };
-use crate::decode::{Decoder, Frame};
+use crate::decode::{Decoder, Frame, Payload};
 use crate::identity::{Attributed, Identifier};
 use crate::presence::{ChangesWanted, Presences, PresentityChange};
 use crate::sip::{CutMessages, OWN_CALL_ID_PREFIX, OWN_RECALL_PREFIX, Scanner, SipMessage};
@@ -104,6 +104,8 @@ pub struct Counters {
 /// [`Self::poll_output`] until it gives `None`.
 pub struct Tap {
     now: Timestamp,
+    /// When something is due next. Most frames are media, and change nothing of it.
+    due: Option<Timestamp>,
     decoder: Decoder,
     reassembler: Reassembler,
     spine: Spine,
@@ -137,6 +139,7 @@ impl Tap {
         let TapOptions { rules, changes, trace_messages, trace_observations } = options;
         Self {
             now: Timestamp::EPOCH,
+            due: None,
             decoder: Decoder::new(&limits),
             reassembler: Reassembler::new(&limits),
             spine: Spine {
@@ -162,9 +165,13 @@ impl Tap {
     /// Takes in what happened to the capture itself, after firing all that was due before it. As long as one interface
     /// is blind, the capture is.
     pub fn handle_capture(&mut self, event: &CaptureEvent) {
-        if event.what == CaptureChange::Counted {
-            return;
+        if event.what != CaptureChange::Counted {
+            self.see(event);
+            self.look_ahead();
         }
+    }
+
+    fn see(&mut self, event: &CaptureEvent) {
         if event.what == CaptureChange::Began {
             // It showed nothing since whatever was heard before: of another run, or another interface.
             self.spine.presences.blind();
@@ -212,7 +219,10 @@ impl Tap {
         self.spine.oddities.at(at, frame.id);
         let Self { decoder, reassembler, spine, .. } = self;
         let mut oddities = std::mem::take(&mut spine.oddities);
+        let messages = spine.of_phones;
+        let mut is_stream = false;
         if let Some(segment) = decoder.decode(frame, &mut oddities) {
+            is_stream = !matches!(segment.payload, Payload::Udp(_));
             reassembler.handle(at, &segment, &mut oddities, &mut |raw, oddities| {
                 spine.message(at, frame.id, &raw, oddities);
             });
@@ -222,11 +232,14 @@ impl Tap {
             spine.tracker.handle_loss(at, loss.source, loss.destination, loss.bytes);
         }
         spine.flush(at);
+        if is_stream || spine.of_phones != messages {
+            self.look_ahead();
+        }
     }
 
     /// Fires what is due up to `now`, each thing at its own time.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        while let Some(at) = self.poll_timeout().filter(|&at| at <= now) {
+        while let Some(at) = self.due.filter(|&at| at <= now) {
             // A deadline that was set into the past by a late message fires now.
             let at = at.max(self.now);
             self.now = at;
@@ -244,15 +257,20 @@ impl Tap {
                 spine.tracker.handle_loss(at, loss.source, loss.destination, loss.bytes);
             }
             spine.flush(at);
+            self.look_ahead();
         }
         self.now = self.now.max(now);
     }
 
-    /// When something is due next.
-    pub fn poll_timeout(&self) -> Option<Timestamp> {
+    fn look_ahead(&mut self) {
         let spine =
             Timestamp::earlier(self.spine.tracker.poll_timeout(), self.spine.presences.poll_timeout());
-        Timestamp::earlier(spine, self.reassembler.poll_timeout())
+        self.due = Timestamp::earlier(spine, self.reassembler.poll_timeout());
+    }
+
+    /// When something is due next.
+    pub const fn poll_timeout(&self) -> Option<Timestamp> {
+        self.due
     }
 
     /// The next thing to tell.

@@ -2,6 +2,7 @@
 //! In: TCP segments. Out: `RawMessage`. Knows nothing of UDP.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -24,7 +25,25 @@ const ACKNOWLEDGED_GAP_WAIT: Duration = Duration::from_millis(100);
 const MAX_HELD_BYTES: usize = 64 << 20;
 
 /// Sender and receiver.
-type Ends = (SocketAddr, SocketAddr);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends(SocketAddr, SocketAddr);
+
+/// Each segment is looked up by it: as few words as there are.
+impl Hash for Ends {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for end in [self.0, self.1] {
+            match end {
+                SocketAddr::V4(end) => {
+                    state.write_u64(u64::from(end.ip().to_bits()) << 16 | u64::from(end.port()));
+                }
+                SocketAddr::V6(end) => {
+                    state.write_u128(end.ip().to_bits());
+                    state.write_u16(end.port());
+                }
+            }
+        }
+    }
+}
 
 /// Directions by their ends, and the gaps that are waited for.
 #[derive(Debug)]
@@ -143,15 +162,15 @@ impl Streams {
         let Payload::Tcp { sequence, acknowledged, syn, fin, rst, bytes } = segment.payload else {
             return;
         };
-        if let Some(acknowledged) = acknowledged {
-            self.acknowledge(now, (segment.destination, segment.source), acknowledged);
+        if let Some(acknowledged) = acknowledged.filter(|_| bytes.is_empty() || !self.gaps.is_empty()) {
+            self.acknowledge(now, Ends(segment.destination, segment.source), acknowledged);
         }
         // What an RST carries is for humans, and nothing is over until the sequence numbers begin anew: a
         // mirror may show the RST before what was sent before it.
         if rst || (bytes.is_empty() && !syn && !fin) {
             return;
         }
-        let ends = (segment.source, segment.destination);
+        let ends = Ends(segment.source, segment.destination);
         let sequence = sequence.wrapping_add(u32::from(syn));
         let found = self.table.find(&ends);
         let slot = match found {
@@ -232,7 +251,7 @@ impl Streams {
         each: Each<'_>,
         act: impl FnOnce(&mut Direction, &mut Context<'_>) -> Verdict,
     ) {
-        let Some((&(source, destination), direction)) = self.table.get_mut(slot) else {
+        let Some((&Ends(source, destination), direction)) = self.table.get_mut(slot) else {
             return;
         };
         let mut context = Context {
