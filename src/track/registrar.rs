@@ -852,6 +852,25 @@ mod tests {
     }
 
     #[test]
+    fn a_contact_that_is_listed_for_less_than_a_second_is_there_until_its_time_is_over() {
+        let mut registrar = Registrar::new(&Limits::default());
+        let mut out = findings();
+        registered(&mut registrar, "alice", &mut out);
+        out.at = out.at.after(std::time::Duration::from_millis(599_400));
+        let other = "Contact: <sip:alice@192.0.2.12>;expires=600\r\n";
+        let both = format!("Contact: <sip:alice@192.0.2.11>;expires=0\r\n{other}");
+        hear_number(&mut registrar, &mut out, REGISTER, "alice", 2, other);
+        hear_number(&mut registrar, &mut out, "SIP/2.0 200 OK", "alice", 2, &both);
+        assert_eq!(rules(&out), [Rule::Register200, Rule::Register200]);
+        // One that was taken back is gone, though it is listed so.
+        let gone = "Contact: <sip:alice@192.0.2.12>;expires=0\r\n";
+        hear_number(&mut registrar, &mut out, REGISTER, "alice", 3, gone);
+        hear_number(&mut registrar, &mut out, "SIP/2.0 200 OK", "alice", 3, gone);
+        let last = rules(&out).split_off(2);
+        assert!(last.contains(&Rule::Unregister200), "{last:?}");
+    }
+
+    #[test]
     fn who_unregisters_is_gone_though_the_answer_overtook_the_register() {
         let mut registrar = Registrar::new(&Limits::default());
         let mut out = findings();

@@ -346,8 +346,9 @@ impl Registration {
                     && step.granted_s(other) > granted_s
                     && uri::same(&other.uri, &contact.uri)
             };
-            if granted_s > 0
-                && !granted.iter().any(outlived)
+            if granted_s == 0 {
+                listed.extend(self.ends_by_itself(step, contact, out.at));
+            } else if !granted.iter().any(outlived)
                 && let Some(at) = self.grant(step, contact, granted_s, out, most, next_binding)
             {
                 listed.push(at);
@@ -355,6 +356,16 @@ impl Registration {
         }
         self.taken_back = None;
         self.remove_unlisted(step, &listed, out);
+    }
+
+    /// The place of a contact that is listed with no time left, and that nobody takes back: registrars round down, and until
+    /// its granted time is over it is there.
+    fn ends_by_itself(&self, step: &Step<'_>, contact: &Asked, now: Timestamp) -> Option<usize> {
+        self.held.iter().position(|held| {
+            held.is(&contact.uri)
+                && !step.asked_away(held)
+                && held.expires_at.since(now).as_secs() < EXPIRES_ROUNDING_S
+        })
     }
 
     /// Does what a REGISTER asked, though nobody saw that it was granted, or not all that was: `listed` is what
