@@ -111,6 +111,8 @@ impl Call {
         let attempt = match known {
             Some(at) if cseq < self.attempts.get(at).map_or(0, |attempt| attempt.cseq) => return,
             Some(at) => self.again(at, parent.is_some(), heard, context),
+            // A fork that nobody answered: its INVITE is still repeated.
+            None if self.was_over_unseen(from_tag) => return,
             None => match self.answered_before(from_tag, cseq) {
                 Some(dialog) => self.late_attempt(dialog, heard, context),
                 None => self.attempt(text(from_tag), heard, context),

@@ -308,12 +308,14 @@ impl Call {
     }
 }
 
-/// Of an unknown Call-ID, only what can show that somebody calls, rings or talks is worth remembering.
+/// Of an unknown Call-ID, only what can show that somebody calls, rings or talks is worth remembering, or that nobody does so any
+/// more.
 fn opens_a_call(heard: &Heard<'_, '_>) -> bool {
     let message = heard.message;
     let method = message.cseq().method;
     match message.status() {
         None => matches!(method, Method::Invite | Method::Info),
+        Some(200..300) if method == Method::Bye => true,
         Some(status) => {
             method == Method::Invite && (matches!(status, 180 | 200..300) || shows_an_invite(heard))
         }

@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 
 use super::super::heard::{Heard, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
-use super::call::{Answering, Answers, Attempt, Branch, Call, Dialog, Early, End, Ending, ShownBy};
+use super::call::{Answering, Answers, Attempt, Branch, Call, Dialog, Early, End, Ending, Progress, ShownBy};
 use super::invite::Said;
 use super::media::Description;
-use super::{Context, GOES_ON_S, RETRY_S, TIMER_B_S};
+use super::{Context, FORGET_SEEN_S, GOES_ON_S, RETRY_S, TIMER_B_S};
 use crate::base::FrameId;
 use crate::sip::uri;
 
@@ -197,6 +197,32 @@ impl Call {
         self.dialogs
             .iter()
             .position(|dialog| dialog.cseq == cseq && is_text(&dialog.caller_tag, from_tag) && cseq > 0)
+    }
+
+    /// A dialog of which nothing was seen but its end: what comes of its INVITE after that opens no other.
+    pub(super) fn over_unseen(
+        &mut self,
+        from_tag: Arc<str>,
+        to_tag: Arc<str>,
+        heard: &Heard<'_, '_>,
+        context: &Context<'_>,
+    ) {
+        if self.dialogs.len() < context.branches_per_call {
+            self.dialogs.push(Dialog {
+                progress: Progress::Ended(EndReason::Bye),
+                cap_at: None,
+                forget_at: Some((heard.at.after_s(FORGET_SEEN_S), heard.frame)),
+                ..Dialog::confirmed(from_tag, to_tag, heard.frame, context)
+            });
+        }
+    }
+
+    /// Of a dialog with this From-tag, on either side, nothing was seen but its end.
+    pub(super) fn was_over_unseen(&self, from_tag: &[u8]) -> bool {
+        let is_of =
+            |dialog: &Dialog| is_text(&dialog.caller_tag, from_tag) || is_text(&dialog.called_tag, from_tag);
+        let is_empty = |dialog: &Dialog| dialog.caller.is_none() && dialog.called.is_none();
+        self.dialogs.iter().any(|dialog| !dialog.is_live() && is_empty(dialog) && is_of(dialog))
     }
 
     /// The INVITE comes after its 2xx: nobody calls, but now it is known who does.
