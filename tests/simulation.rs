@@ -88,8 +88,19 @@ fn what_is_sure_is_true_however_often_the_capture_was_blind() {
 /// Seeds further on that have failed once.
 #[test]
 fn what_failed_once_holds() {
-    for (seed, kind) in [(138, Kind::Bypass), (109, Kind::Rough), (149, Kind::LostFive), (58, Kind::LostOne)]
-    {
+    for (seed, kind) in [
+        (138, Kind::Bypass),
+        (109, Kind::Rough),
+        (149, Kind::LostFive),
+        (58, Kind::LostOne),
+        (1_007, Kind::Perfect),
+        (1_045, Kind::Cramped),
+        (1_117, Kind::Cramped),
+        (1_073, Kind::Rough),
+        (1_119, Kind::LostFive),
+        (155, Kind::Spells),
+        (212, Kind::Spells),
+    ] {
         must_hold(&run(seed, kind, Sabotage::Nothing));
     }
 }

@@ -126,6 +126,19 @@ fn covers(stretches: &mut [(u64, u64)], from_us: u64, to_us: u64) -> Result<(), 
     if until >= to_us { Ok(()) } else { Err(until) }
 }
 
+/// What a user does on several phones at once does not change on all of them in the same moment, nor is each change told
+/// as long after it: in between one of the less engaged shows, for no longer than `lag_us`.
+fn is_between(truth: &[Moment], (begin, end, status): (u64, u64, Status), lag_us: u64) -> bool {
+    let around = spans(truth.iter().map(|it| (it.at_us, it)), begin.saturating_sub(lag_us), end + lag_us);
+    end - begin <= lag_us
+        && around.len() > 1
+        && around.iter().any(|(.., it)| {
+            it.terminal == status.0
+                && it.doing.len() > 1
+                && it.doing.iter().any(|(doing, _)| *doing == status.1)
+        })
+}
+
 /// With a perfect mirror: each status is the truth of no more than `lag_us` before or after, and there are no more
 /// changes of it than of the truth.
 pub fn exact(
@@ -141,6 +154,9 @@ pub fn exact(
     let mut changes = 0;
     let mut last: Option<Status> = None;
     for (begin, end, status) in told_spans(told, from_us, to_us) {
+        if is_between(truth, (begin, end, status), lag_us) {
+            continue;
+        }
         if last.is_some_and(|last| last != status) {
             changes += 1;
         }
@@ -253,6 +269,9 @@ pub fn safe(
 pub struct Granted {
     /// Its phone: the Call-ID of its REGISTERs.
     phone: String,
+    /// The lines of all contacts that the answer lists, and where the phone's own is.
+    contacts: String,
+    contact: String,
     from_us: u64,
     until_us: u64,
     /// In a blind spell.
@@ -273,13 +292,30 @@ pub fn granted(user: usize, sent: &[WireMessage], spells: &[(u64, u64)]) -> Vec<
         }
         let seconds =
             |line: &str| line.split(";expires=").nth(1)?.split([';', ',']).next()?.parse::<u64>().ok();
-        let contacts = text.lines().filter(|line| line.starts_with("Contact: "));
+        let contacts: Vec<&str> = text.lines().filter(|line| line.starts_with("Contact: ")).collect();
         let from_us = message.at_us.checked_sub(START_US)?;
-        let until_us = from_us + contacts.filter_map(seconds).max().unwrap_or(0) * SECOND_US;
-        let unseen = spells.iter().any(|&(from, to)| (from..to).contains(&from_us));
-        Some(Granted { phone: field("Call-ID: ")?.to_owned(), from_us, until_us, unseen })
+        let longest_s = contacts.iter().filter_map(|line| seconds(line)).max().unwrap_or(0);
+        Some(Granted {
+            phone: field("Call-ID: ")?.to_owned(),
+            contacts: contacts.concat(),
+            contact: format!("@{}", field("Via: ")?.split([' ', ';']).nth(1)?),
+            from_us,
+            until_us: from_us + longest_s * SECOND_US,
+            unseen: spells.iter().any(|&(from, to)| (from..to).contains(&from_us)),
+        })
     };
-    sent.iter().filter_map(of_answer).collect()
+    let mut granted: Vec<Granted> = sent.iter().filter_map(of_answer).collect();
+    granted.sort_by_key(|it| it.from_us);
+    // What was seen of a phone is over as soon as an answer no longer lists it; a call of one that was not seen outlives that.
+    for at in 0..granted.len() {
+        let (so_far, later) = granted.split_at_mut(at + 1);
+        if let Some(seen) = so_far.last_mut().filter(|it| !it.unseen)
+            && let Some(without) = later.iter().find(|it| !it.contacts.contains(&seen.contact))
+        {
+            seen.until_us = seen.until_us.min(without.from_us);
+        }
+    }
+    granted
 }
 
 /// A phone is registered of which all that was seen has run out.

@@ -493,11 +493,11 @@ impl Listener {
             self.breach(format!("a line for {} without a change", change.aor.as_str()));
         }
         let limits = &self.setup.limits;
-        let presentities = self.tap.counters().presentities as usize;
+        let told = self.statuses.iter().filter_map(|told| told.last());
+        let presentities = told.filter(|it| (it.terminal, it.session) != Status::default()).count();
         let publications = self.server.counters().publications;
         let most = Limits::default().publications_per_presentity * (USERS.len() + self.strangers.len());
-        let known = USERS.len() + self.strangers.len();
-        if presentities > limits.presentities.min(known) || publications > most {
+        if presentities > limits.presentities || publications > most {
             self.breach(format!("{presentities} presentities, {publications} publications"));
         }
         if change.state.dialogs.len() > 64 {

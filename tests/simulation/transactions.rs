@@ -99,6 +99,13 @@ impl Transactions {
         self.clients.insert(key, client);
     }
 
+    /// Whoever asks anew has given up what it asked by this method before (RFC 3261 section 10.2: not both at once).
+    pub fn give_up(&mut self, method: Method) {
+        for client in self.clients.values_mut().filter(|client| client.message.method == method) {
+            client.phase = Phase::Done;
+        }
+    }
+
     /// Answers a request of ours.
     pub fn respond(&mut self, now_us: u64, response: Message, out: &mut Vec<Out>) {
         let key = server_key(&response);

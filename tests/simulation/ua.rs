@@ -269,6 +269,7 @@ impl Agent {
         }
         let message = self.with_credentials(message);
         let to = self.outbound.unwrap_or(self.address);
+        self.transactions.give_up(Method::Register);
         self.transactions.request(cx.now_us, message, to, cx.out);
     }
 
