@@ -303,6 +303,11 @@ impl Registrar {
         if answer == Some(Answer::Challenged) {
             return self.challenged.remember(message.call_id(), pending, heard.at);
         }
+        if answer == Some(Answer::Accepted)
+            && let Some(registration) = pending.registered.and_then(|id| self.table.by_aor.get_mut(id))
+        {
+            registration.follow(message.call_id());
+        }
         let ticket = self.pending.insert(&self.key, pending);
         self.order.push_back((heard.at, ticket));
         if presume_at.is_some() {

@@ -248,6 +248,13 @@ impl Registration {
         self.applied.iter().any(|last| last.call_id.as_bytes() == call_id && last.cseq >= cseq)
     }
 
+    /// The request came after its answer: it is seen, too.
+    pub(super) fn follow(&mut self, call_id: &[u8]) {
+        if let Some(last) = self.applied.iter_mut().find(|last| last.call_id.as_bytes() == call_id) {
+            last.is_followed = true;
+        }
+    }
+
     /// What was applied of this Call-ID, if all of that is earlier than this.
     fn earlier(&self, call_id: &[u8], cseq: u32) -> Option<&Applied> {
         self.applied.iter().find(|last| last.call_id.as_bytes() == call_id && last.cseq < cseq)
