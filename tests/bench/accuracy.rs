@@ -50,7 +50,7 @@ frame means can do as well.";
 #[command(name = "bench accuracy", version)]
 struct Arguments {
     /// Runs for each point; without it one run, and no picture is written, which shows only that the bench works.
-    #[arg(long)]
+    #[arg(long, overrides_with = "seeds")]
     seeds: Option<u64>,
     /// One JSON object in place of a table.
     #[arg(long, conflicts_with = "markdown")]
@@ -62,21 +62,24 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
     /// In place of all that: what was told instead of what, and the longest times of it, when so many of a million frames are
-    /// lost one by one.
+    /// lost.
     #[arg(long, value_name = "PER_MILLION")]
     why: Option<u64>,
+    /// With `--why`: so many frames are lost one behind the other.
+    #[arg(long, value_name = "FRAMES", default_value_t = 1, requires = "why")]
+    at_once: u64,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 /// Kinds of mistakes by the time that they took, and the longest ones by the seed of their run.
-fn why(per_million: u64, seeds: u64) {
+fn why(lost: AtOnce, seeds: u64) {
     for (shape, first) in SHAPES {
         let mut sum = Measured::default();
         let mut longest = Vec::new();
         for seed in (first..).step_by(2).take(seeds as usize) {
-            let measured = measure(seed, AtOnce { frames: 1, per_million });
+            let measured = measure(seed, lost);
             longest.extend(
                 measured.offhook.wrong.iter().map(|wrong| (wrong.to_us - wrong.from_us, seed, wrong.clone())),
             );
@@ -100,7 +103,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let seeds = arguments.seeds.filter(|_| !arguments.quick);
     if let Some(per_million) = arguments.why {
-        why(per_million, seeds.unwrap_or(1));
+        why(AtOnce { frames: arguments.at_once, per_million }, seeds.unwrap_or(1));
         return Ok(());
     }
     let mut table = Table::new("right, % of user-time, at frames lost:", &COLUMNS);
