@@ -21,22 +21,29 @@ const LOST_OF_STREAMS: usize = 64;
 /// No response has fewer bytes than that: a status line and six header fields (RFC 3261 section 8.2.6).
 const LEAST_MESSAGE_BYTES: usize = 100;
 
+/// One of the proofs: it can be taken back, and no other with it that came at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Proof(u64);
+
 /// The last proofs that the mirror lost messages.
 #[derive(Default)]
 pub(super) struct Losses {
     /// The oldest first.
-    proofs: SmallVec<[Timestamp; PROOFS]>,
+    proofs: SmallVec<[(Proof, Timestamp); PROOFS]>,
+    count: u64,
     /// Of streams, the oldest first: when, of whom, and to whom.
     of_streams: VecDeque<(Timestamp, SocketAddr, SocketAddr)>,
 }
 
 impl Losses {
     /// Something was seen that only a message can have brought about which was not.
-    pub(super) fn note(&mut self, at: Timestamp) {
+    pub(super) fn note(&mut self, at: Timestamp) -> Proof {
         if self.proofs.len() >= PROOFS {
             self.proofs.remove(0);
         }
-        self.proofs.push(at);
+        self.count += 1;
+        self.proofs.push((Proof(self.count), at));
+        Proof(self.count)
     }
 
     /// Its receiver has so many bytes of a stream that were not seen.
@@ -59,14 +66,30 @@ impl Losses {
             .any(|lost| (lost.1, lost.2) == (by, to))
     }
 
-    /// What was seen at that moment proves nothing: the message comes late.
-    pub(super) fn forgive(&mut self, at: Timestamp) {
-        if let Some(place) = self.proofs.iter().rposition(|&proof| proof == at) {
-            self.proofs.remove(place);
-        }
+    /// That proves nothing: the message comes late.
+    pub(super) fn forgive(&mut self, proof: Proof) {
+        self.proofs.retain(|(known, _)| *known != proof);
     }
 
     pub(super) fn are_known(&self, now: Timestamp) -> bool {
-        self.proofs.iter().filter(|at| at.after_s(LOSSY_S) > now).count() >= 2
+        self.proofs.iter().filter(|(_, at)| at.after_s(LOSSY_S) > now).count() >= 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_proofs_at_one_time_each_is_taken_back_once() {
+        let (mut losses, now) = (Losses::default(), Timestamp::from_secs(1));
+        let [first, second, third] = [now; 3].map(|at| losses.note(at));
+        assert!(losses.are_known(now));
+        losses.forgive(second);
+        losses.forgive(second);
+        assert!(losses.are_known(now), "two are left");
+        losses.forgive(first);
+        assert!(!losses.are_known(now));
+        losses.forgive(third);
     }
 }

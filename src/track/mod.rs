@@ -1,6 +1,7 @@
 //! Tracking: from messages to observations.
 //! In: `Heard`. Out: `Observation`. Knows nothing of presence, sockets, clocks.
 
+mod answered;
 mod challenged;
 mod dialog;
 mod heard;
@@ -99,9 +100,9 @@ impl Tracker {
             Method::Message | Method::Options if heard.message.to_tag().is_none() => {}
             Method::Invite if heard.message.status().is_none() && heard.message.to_tag().is_none() => {
                 self.registrar.called(heard, &mut self.findings);
-                self.dialogs.handle(heard, &mut self.findings, oddities);
+                self.dialogs.handle(heard, &self.registrar, &mut self.findings, oddities);
             }
-            _ => self.dialogs.handle(heard, &mut self.findings, oddities),
+            _ => self.dialogs.handle(heard, &self.registrar, &mut self.findings, oddities),
         }
     }
 

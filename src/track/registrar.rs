@@ -4,16 +4,17 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
+use super::answered::{Answer, Answered};
 use super::challenged::ChallengedRegistrations;
+use super::dialog::Registered;
 use super::heard::{Heard, is_copy};
-use super::losses::Losses;
+use super::losses::{Losses, Proof};
 use super::registration::{Asked, Order, Step};
 use super::registrations::Registrations;
 use super::transactions::{Ticket, Transactions};
@@ -91,30 +92,6 @@ impl Pending {
     }
 }
 
-/// How a REGISTER was answered whose answer is not for those that are under way.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Refused,
-    /// By a 401 or 407.
-    Challenged,
-    /// By a 2xx that lists nothing, seen before its request.
-    Emptied,
-    /// By a 2xx that lists nothing though the request asked for a binding: its copies, on any hop, say no more. By
-    /// Call-ID and CSeq alone.
-    Bare,
-    /// By a 2xx that lists bindings, seen before its request.
-    Accepted,
-}
-
-/// Answers of a while ago: a REGISTER that its own answer overtook, one that is sent again, and the answer to that are
-/// nothing new. By hashes of their keys, in the order of time; at most so many.
-struct Answered {
-    order: VecDeque<(Timestamp, u64)>,
-    answers: HashMap<u64, (Timestamp, Answer)>,
-    hasher: DefaultHashBuilder,
-    most: usize,
-}
-
 /// What a 2xx lists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum List {
@@ -136,6 +113,12 @@ impl List {
     }
 }
 
+impl Registered for Registrar {
+    fn is_domain(&self, domain: &str) -> bool {
+        self.domains.contains(domain)
+    }
+}
+
 impl Registrar {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
@@ -146,12 +129,7 @@ impl Registrar {
             spoke: HashMap::new(),
             silent: HashMap::new(),
             silent_tickets: 0,
-            answered: Answered {
-                order: VecDeque::new(),
-                answers: HashMap::new(),
-                hasher: DefaultHashBuilder::default(),
-                most: limits.pending_transactions,
-            },
+            answered: Answered::new(limits.pending_transactions),
             challenged: ChallengedRegistrations::new(limits.pending_transactions),
             domains: HashSet::new(),
             lists: RegistrarLists::All,
@@ -197,7 +175,7 @@ impl Registrar {
             Some(200..=299) => self.accepted(heard, out, oddities),
             Some(status @ 300..) => {
                 let answer = if matches!(status, 401 | 407) { Answer::Challenged } else { Answer::Refused };
-                match self.pending.remove(&self.key) {
+                let proof = match self.pending.remove(&self.key) {
                     Some(pending) => {
                         if pending.is_presumed {
                             self.table.disbelieve(&pending, heard.message.call_id(), heard.frame, out);
@@ -205,26 +183,26 @@ impl Registrar {
                         if answer == Answer::Challenged {
                             self.challenged.remember(heard.message.call_id(), pending, heard.at);
                         }
+                        None
                     }
                     None => self.refused_unseen(heard, out),
-                }
-                self.answered.remember(&self.key, answer, heard.at);
+                };
+                self.answered.remember(&self.key, answer, proof, heard.at);
             }
             Some(_) => {}
         }
     }
 
     /// Anybody can answer what nobody asked: it shows that a REGISTER was lost where those before it were seen.
-    fn refused_unseen(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
+    fn refused_unseen(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) -> Option<Proof> {
         let (call_id, cseq) = (heard.message.call_id(), heard.message.cseq().number);
         let is_followed = || {
             let aor = heard.aor(&heard.message.to())?;
             let known = self.table.get(self.table.find(aor.as_str())?)?;
             Some(known.was_followed_at(call_id, cseq, heard.source))
         };
-        if is_followed() == Some(true) && self.answered.answer(&self.key, heard.at).is_none() {
-            out.losses.note(heard.at);
-        }
+        let proves = is_followed() == Some(true) && self.answered.find(&self.key, heard.at).is_none();
+        proves.then(|| out.losses.note(heard.at))
     }
 
     fn request(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
@@ -262,11 +240,13 @@ impl Registrar {
         let asks = (star || !contacts.is_empty())
             && heard.whole
             && self.presumable.len() < self.limits.pending_transactions;
-        let answer = self.answered.answer(&self.key, heard.at).map(|(answered_at, answer)| {
-            if heard.at.since(answered_at) <= OVERTAKES {
-                out.losses.forgive(answered_at); // it was but late
+        let answer = self.answered.find(&self.key, heard.at).map(|seen| {
+            if heard.at.since(seen.at) <= OVERTAKES
+                && let Some(proof) = seen.proof.take()
+            {
+                out.losses.forgive(proof); // it was but late
             }
-            answer
+            seen.answer
         });
         let refused = matches!(answer, Some(Answer::Refused | Answer::Challenged));
         let credible = asks && (auth.is_some() || accepted_bare) && !refused;
@@ -414,9 +394,9 @@ impl Registrar {
             if !known().is_some_and(|known| known.has_applied(call_id, cseq)) {
                 oddities.note(Oddity::RegisterWithoutContact);
                 match asked {
-                    Some(_) => self.answered.remember(of_any_hop, Answer::Bare, heard.at),
+                    Some(_) => self.answered.remember(of_any_hop, Answer::Bare, None, heard.at),
                     None if is_bare => {}
-                    None => self.answered.remember(&self.key, Answer::Emptied, heard.at),
+                    None => self.answered.remember(&self.key, Answer::Emptied, None, heard.at),
                 }
             }
             return;
@@ -448,10 +428,8 @@ impl Registrar {
             asked: asked.as_ref(),
         };
         if order == Order::Newer && asked.is_none() {
-            if is_followed {
-                out.losses.note(heard.at);
-            }
-            self.answered.remember(&self.key, Answer::Accepted, heard.at);
+            let proof = is_followed.then(|| out.losses.note(heard.at));
+            self.answered.remember(&self.key, Answer::Accepted, proof, heard.at);
         }
         match order {
             Order::Repeated => return,
@@ -556,46 +534,6 @@ impl Registrar {
             self.spoke.clear();
             self.silent.clear();
             self.silent_tickets = 0;
-        }
-    }
-}
-
-impl Answered {
-    fn remember(&mut self, key: &[u8], answer: Answer, now: Timestamp) {
-        self.forget_old(now);
-        let hash = self.hasher.hash_one(key);
-        if let Some((_, known)) = self.answers.get_mut(&hash) {
-            *known = answer;
-            return;
-        }
-        if self.order.len() >= self.most
-            && let Some((_, oldest)) = self.order.pop_front()
-        {
-            self.answers.remove(&oldest);
-        }
-        self.answers.insert(hash, (now, answer));
-        self.order.push_back((now, hash));
-    }
-
-    fn was(&mut self, key: &[u8], now: Timestamp, wanted: Answer) -> bool {
-        self.answer(key, now).is_some_and(|(_, answer)| answer == wanted)
-    }
-
-    /// How it was answered, and when.
-    fn answer(&mut self, key: &[u8], now: Timestamp) -> Option<(Timestamp, Answer)> {
-        self.forget_old(now);
-        if self.answers.is_empty() {
-            return None;
-        }
-        self.answers.get(&self.hasher.hash_one(key)).copied()
-    }
-
-    fn forget_old(&mut self, now: Timestamp) {
-        while let Some(&(at, hash)) = self.order.front()
-            && at.after_s(TRANSACTION_S) < now
-        {
-            self.order.pop_front();
-            self.answers.remove(&hash);
         }
     }
 }

@@ -33,14 +33,17 @@ impl Call {
         if let Some(at) = at {
             self.answered(at, Rule::Invite, heard.frame);
         }
+        if known.is_none() {
+            self.shows_life(heard.at);
+        }
         let dialog = match known {
             Some((dialog, _)) => {
-                self.comes_late(context);
+                self.comes_late(heard, context);
                 self.end_copied_attempt(at, heard, context);
                 dialog
             }
             None => {
-                self.tell_other_leg(LegNews::Answered);
+                self.tell_other_leg(LegNews::Answered, heard.frame);
                 self.confirm(at, self.tag(from_tag), text(to_tag), heard, context)
             }
         };
@@ -295,13 +298,8 @@ impl Call {
         if end.state == DialogState::Terminated {
             return;
         }
-        let (local, remote) = match end.side {
-            Side::Caller => (&dialog.caller_tag, &dialog.called_tag),
-            Side::Called => (&dialog.called_tag, &dialog.caller_tag),
-        };
         let fact = end.edit();
-        fact.local_tag = Some(Arc::clone(local));
-        fact.remote_tag = Some(Arc::clone(remote));
+        (fact.local_tag, fact.remote_tag) = dialog.tags_of(fact.side);
         fact.state = DialogState::Confirmed;
         fact.identity.answered = true;
         fact.media = Arc::clone(media);

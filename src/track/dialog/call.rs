@@ -60,8 +60,8 @@ impl Attempt {
 
     /// Those that a message of its own Call-ID armed.
     fn own_timers(&self) -> [Due; 2] {
-        let of_hops = self.refused_below.1 != Rule::OtherLeg;
-        [self.retry_until, self.refused_below_until.filter(|_| of_hops)]
+        let own = self.refused_below.1 != Rule::OtherLeg;
+        [self.retry_until, self.refused_below_until.filter(|_| own)]
     }
 }
 
@@ -197,6 +197,17 @@ impl Dialog {
             session_ends_at: None,
             cap_at: Some((context.now.after_s(context.rules.dialog_cap_s), frame)),
             forget_at: None,
+        }
+    }
+
+    /// The tag of the party on that side, and of the other one. It is not known yet under which a phone has answered of which the
+    /// other leg alone shows that it has.
+    pub(super) fn tags_of(&self, side: Side) -> (Option<Arc<str>>, Option<Arc<str>>) {
+        let [caller, called] =
+            [&self.caller_tag, &self.called_tag].map(|tag| Some(tag).filter(|tag| !tag.is_empty()).cloned());
+        match side {
+            Side::Caller => (caller, called),
+            Side::Called => (called, caller),
         }
     }
 
@@ -462,8 +473,8 @@ impl Call {
         count(context, ending.reason);
         self.end_end(caller, ending);
         // What follows from it cites this call, not its other leg.
-        let other_leg = ending.rule == Rule::OtherLeg;
-        let frame = self.last_frame().filter(|_| other_leg).unwrap_or(ending.frame);
+        let foreign = ending.rule == Rule::OtherLeg;
+        let frame = self.last_frame().filter(|_| foreign).unwrap_or(ending.frame);
         // Who still rings for nobody stops when its own CANCEL is seen, and must have by 64·T1.
         let lost_at = Some((context.now.after_s(TIMER_B_S), frame));
         for branch in self.branches.iter_mut().filter(|branch| branch.attempt == at) {

@@ -8,7 +8,7 @@ use super::super::heard::{Heard, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::answer::session_end;
 use super::call::{Call, Dialog, Ending, HopMark, Pending, Progress, ShownBy};
-use super::legs::LegNews;
+use super::legs::{LegNews, Missing};
 use super::media::{Description, answers_hold, held, offers_hold};
 use super::{Context, RETRY_S, TIMER_B_S};
 use crate::base::EndedOn;
@@ -69,7 +69,7 @@ impl Call {
                 Some(answer) => self.renegotiated(at, &offer, &answer, heard, context),
                 None if was_answered => {}
                 None => {
-                    self.prove_loss(context);
+                    self.prove_response_lost(cseq, context);
                     self.held_by_half(at, offers_hold(&offer), heard);
                 }
             }
@@ -109,7 +109,7 @@ impl Call {
                 })
         });
         let Some(branch) = branch else { return };
-        self.prove_loss(context);
+        self.prove_response_lost(cseq, context);
         self.accepted(Some(branch), heard, context);
         let Some(to_tag) = message.to_tag() else {
             return;
@@ -147,7 +147,7 @@ impl Call {
             return self.bye_early(from_tag, to_tag, heard);
         };
         if !self.dialogs.get(at).is_some_and(Dialog::is_live) {
-            self.comes_late(context);
+            self.comes_late(heard, context);
         }
         match context.rules.ended_on {
             EndedOn::Bye => self.over_by_bye(at, Rule::Bye, heard, context),
@@ -189,6 +189,7 @@ impl Call {
     /// A BYE ends its dialog, and the copies of the same call that other hops show with other tags.
     fn over_by_bye(&mut self, at: usize, rule: Rule, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let was_live = self.dialogs.get(at).is_some_and(Dialog::is_live);
+        self.shows_life(heard.at);
         if let Some(dialog) = self.dialogs.get_mut(at)
             && let Progress::Ended(reason) = dialog.progress
             && reason.is_inferred()
@@ -199,9 +200,10 @@ impl Call {
         if !was_live {
             return;
         }
-        self.tell_other_leg(LegNews::Ended);
+        self.tell_other_leg(LegNews::Ended, heard.frame);
         if rule == Rule::Bye200 && context.rules.ended_on == EndedOn::Bye {
-            self.prove_loss(context);
+            let cseq = heard.message.cseq().number;
+            self.prove_loss(Missing { method: Method::Bye, cseq, is_response: false }, context);
         }
         let Some(mut hops) = self.dialogs.get(at).map(|dialog| dialog.hops.clone()) else {
             return;
@@ -383,7 +385,7 @@ impl Call {
         if !self.dialogs.get(at).is_some_and(Dialog::is_live) {
             return;
         }
-        self.comes_late(context);
+        self.comes_late(heard, context);
         if matches!(method, Method::Invite | Method::Update)
             && let Some(dialog) = self.dialogs.get_mut(at)
         {
@@ -492,6 +494,7 @@ impl Call {
 
     /// Somebody answered inside the dialog: it is up, even if its end was inferred before.
     fn sign_of_life(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        self.shows_life(heard.at);
         let Some(dialog) = self.dialogs.get_mut(at) else {
             return;
         };

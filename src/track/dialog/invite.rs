@@ -337,6 +337,10 @@ impl Call {
         if status == 100 {
             return self.goes_nowhere(at, heard, context);
         }
+        self.shows_life(heard.at);
+        let Some(branch) = self.branches.get_mut(at) else {
+            return;
+        };
         if branch.parent.is_none()
             && let Some(attempt) = self.attempts.get_mut(branch.attempt)
         {
@@ -349,7 +353,7 @@ impl Call {
         let branch_is_callers_own = branch.parent.is_none() && branch.vias == 1;
         let (ringing, leaf) = (status == 180 && !branch.cancelled, branch.is_leaf());
         if status == 180 && branch_is_callers_own {
-            self.tell_other_leg(LegNews::Rings);
+            self.tell_other_leg(LegNews::Rings, heard.frame);
         }
         self.answered(at, if status == 180 { Rule::Invite180 } else { Rule::Invite }, heard.frame);
         if ringing && !self.rings_already(at, heard) {
@@ -522,7 +526,7 @@ impl Call {
         context: &mut Context<'_>,
     ) {
         if self.branches.get(at).is_some_and(|branch| branch.final_status.is_some()) {
-            return self.comes_late(context);
+            return self.comes_late(heard, context);
         }
         let Some(branch) = self.branches.get_mut(at) else {
             return;
@@ -547,7 +551,7 @@ impl Call {
             return;
         }
         if status >= 400 && !matches!(status, 401 | 407 | 422) {
-            self.tell_other_leg(LegNews::Refused);
+            self.tell_other_leg(LegNews::Refused, heard.frame);
         }
         let Some(attempt) = self.attempts.get_mut(attempt_at) else {
             return;

@@ -21,12 +21,13 @@ use std::time::Duration;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use smallvec::SmallVec;
 
-use super::super::heard::{Heard, is_copy};
-use super::super::{Confidence, EndReason, Engagement, OVERTAKES, Rule};
+use super::super::heard::{Heard, is_copy, text};
+use super::super::losses::Proof;
+use super::super::{Confidence, EndReason, Engagement, OVERTAKES, Rule, Side};
 use super::call::{Answering, Branch, Call, Dialog, Due, Ending, ShownBy};
-use super::{Context, RETRY_S};
+use super::{Context, RETRY_S, Registered};
 use crate::base::{FrameId, Timestamp};
-use crate::sip::Aor;
+use crate::sip::{Aor, Method};
 
 /// A PBX places the second leg within this time of the first.
 const NEXT_LEG_S: u32 = 10;
@@ -39,6 +40,12 @@ const UNREPEATED: Duration = Duration::from_millis(600);
 
 /// A back-to-back user agent passes a 2xx on at once. A called phone's is held to have come so long after its caller's.
 const CALLED_ANSWERED_S: u32 = 1;
+
+/// More messages of one call are not lost within half a second.
+const PROOFS_PER_CALL: usize = 4;
+
+/// A PBX lets a phone ring so long, or longer, before it takes the call itself. Who rings no longer than that has answered.
+const TAKEN_BACK_S: u32 = 10;
 
 /// So many sayings, and for so long, wait for the proof that the mirror loses messages.
 const DOUBTS: usize = 256;
@@ -96,6 +103,14 @@ impl Doubts {
     }
 }
 
+/// A message that was not seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub method: Method,
+    pub cseq: u32,
+    pub is_response: bool,
+}
+
 /// What a call knows of its other legs.
 #[derive(Default)]
 pub(super) struct Legs {
@@ -107,22 +122,17 @@ pub(super) struct Legs {
     /// A REFER or a Replaces was seen: the legs go ways of their own.
     pub parted: bool,
     /// To be told when the message is done with.
-    pub news: Option<LegNews>,
-    /// When this call proved last that the mirror lost a message of it.
-    proved_at: Option<Timestamp>,
+    pub news: Option<(LegNews, FrameId)>,
+    /// The messages of it whose loss by the mirror it proved last, the oldest first.
+    proofs: Vec<(Missing, Timestamp, Proof)>,
     /// The only phone that may be ringing, on this branch, is held to do so from then on.
     pub rings_at: Due,
     /// It is held to be answered from then on, if nothing else shows.
     pub answers_at: Due,
     /// It has until then to end by its own, or to show life.
     pub ends_at: Due,
-}
-
-impl Legs {
-    /// There is news for them, or this call is not known to them yet.
-    pub(super) fn have_to_speak(&self) -> bool {
-        self.news.is_some() || !self.entered
-    }
+    /// When something was last seen by which it goes on.
+    pub lives_at: Timestamp,
 }
 
 /// Calls of the last seconds, by where they end and who calls whom.
@@ -186,16 +196,36 @@ pub(super) struct LegEnds<'c> {
 
 impl Call {
     /// Something was seen that only a message can have brought about which was not.
-    pub(super) fn prove_loss(&mut self, context: &mut Context<'_>) {
-        context.losses.note(context.now);
-        self.legs.proved_at = Some(context.now);
+    pub(super) fn prove_loss(&mut self, missing: Missing, context: &mut Context<'_>) {
+        let now = context.now;
+        self.legs.proofs.retain(|(_, at, _)| now.since(*at) <= OVERTAKES);
+        if self.legs.proofs.len() < PROOFS_PER_CALL {
+            self.legs.proofs.push((missing, now, context.losses.note(now)));
+        }
     }
 
-    /// A message comes after what only it can have brought about: the mirror mixes up the order, and has not lost it.
-    pub(super) fn comes_late(&mut self, context: &mut Context<'_>) {
-        if let Some(at) = self.legs.proved_at.take_if(|at| context.now.since(*at) <= OVERTAKES) {
-            context.losses.forgive(at);
+    /// The response to an INVITE with that CSeq was lost.
+    pub(super) fn prove_response_lost(&mut self, cseq: u32, context: &mut Context<'_>) {
+        self.prove_loss(Missing { method: Method::Invite, cseq, is_response: true }, context);
+    }
+
+    /// A message may come after what only it can have brought about: the mirror mixes up the order, and has not lost it.
+    pub(super) fn comes_late(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        let message = heard.message;
+        let (method, cseq) = (message.cseq().method, message.cseq().number);
+        let this = Missing { method, cseq, is_response: message.status().is_some() };
+        let is_this = |(missing, at, _): &(Missing, Timestamp, Proof)| {
+            *missing == this && context.now.since(*at) <= OVERTAKES
+        };
+        if let Some(at) = self.legs.proofs.iter().position(is_this) {
+            let (.., proof) = self.legs.proofs.remove(at);
+            context.losses.forgive(proof);
         }
+    }
+
+    /// There is news for its other legs, or it is not known to them yet.
+    pub(super) fn has_to_speak(&self) -> bool {
+        self.legs.news.is_some() || !self.legs.entered
     }
 
     /// Where this call goes, once, when it has shown that.
@@ -209,6 +239,23 @@ impl Call {
         let ends =
             LegEnds { sender: branch.source.ip(), receiver: branch.destination.address.ip(), from, to };
         (!from.user().is_empty() && !to.user().is_empty()).then_some(ends)
+    }
+
+    /// Nobody of whom one leg says that he is in one domain is in another one in the other leg. A PBX puts its own name or address
+    /// there, in which no phone registers, or its address, in which some do.
+    pub(super) fn may_be_leg_of(&self, other: &Self, registered: &impl Registered) -> bool {
+        let (Some(this), Some(other)) = (self.attempts.first(), other.attempts.first()) else { return true };
+        let tells = |domain: &str| domain.parse::<IpAddr>().is_err() && registered.is_domain(domain);
+        [(&this.from, &other.from), (&this.to, &other.to)].into_iter().all(|(this, other)| {
+            let domains = [this, other].map(|aor| aor.as_ref().and_then(Aor::domain));
+            let [Some(this), Some(other)] = domains else { return true };
+            this == other || !tells(this) || !tells(other)
+        })
+    }
+
+    /// It goes on, or has gone on until now.
+    pub(super) const fn shows_life(&mut self, now: Timestamp) {
+        self.legs.lives_at = now;
     }
 
     /// Somebody still calls or talks on this leg.
@@ -229,20 +276,28 @@ impl Call {
         }
     }
 
-    pub(super) fn tell_other_leg(&mut self, news: LegNews) {
+    pub(super) fn tell_other_leg(&mut self, news: LegNews, frame: FrameId) {
         let goes_its_own_way = news == LegNews::Ended && self.legs.parted;
         if !self.legs.others.is_empty() && !goes_its_own_way {
-            self.legs.news = Some(news);
+            self.legs.news = Some((news, frame));
         }
     }
 
-    /// The other leg shows something of this one, which the mirror may not have shown.
-    pub(super) fn hear_other_leg(&mut self, news: LegNews, context: &Context<'_>) {
-        match news {
+    /// Another leg shows something of this one, which the mirror may not have shown.
+    pub(super) fn hear(&mut self, said: &Said, context: &Context<'_>) {
+        if said.at < self.legs.lives_at {
+            return; // it was said a while ago, and is refuted
+        }
+        match said.news {
             LegNews::Rings if self.legs.rings_at.is_none() && self.silent_phone().is_some() => {
                 self.legs.rings_at = Some((context.now.after(UNREPEATED), context.frame));
             }
             LegNews::Rings => {}
+            // The PBX may have cancelled it, unseen, and have put the caller through to a voicemail: nobody rings, and who talks
+            // is not known.
+            LegNews::Answered if self.legs.is_second && self.may_be_taken_back(said.at) => {
+                self.refused_on_other_leg(context);
+            }
             LegNews::Answered if self.legs.answers_at.is_none() && self.unanswered().is_some() => {
                 // Who was called back to may have to say first that it takes the call.
                 let after_s = if self.legs.is_second { CALLED_ANSWERED_S } else { RETRY_S };
@@ -257,12 +312,17 @@ impl Call {
                     self.refused_on_other_leg(context);
                 }
                 // Whom the PBX called for somebody who has gone it lets go; a caller may talk to the PBX itself.
-                let ends = self.legs.is_second || (news == LegNews::Ended && talks == 1);
+                let ends = self.legs.is_second || (said.news == LegNews::Ended && talks == 1);
                 if ends && talks <= 1 && self.legs.ends_at.is_none() {
                     self.legs.ends_at = Some((context.now.after_s(RETRY_S), context.frame));
                 }
             }
         }
+    }
+
+    /// What rings on this leg has done so for as long as a PBX lets it.
+    fn may_be_taken_back(&self, now: Timestamp) -> bool {
+        self.only_open_branch().is_some_and(|(_, branch)| branch.at.after_s(TAKEN_BACK_S) <= now)
     }
 
     /// The branch of the only phone that this leg calls, if that has neither answered nor was given up.
@@ -297,12 +357,14 @@ impl Call {
         }
     }
 
-    /// The same, if somebody still waits for its answer, and the only To-tag that was heard on it.
+    /// The same, if somebody still waits for its answer, and the only To-tag that was heard on it; an empty one, if its phone is
+    /// held to ring and has said nothing.
     fn unanswered(&self) -> Option<(usize, Arc<str>)> {
         let (at, branch) = self.only_open_branch()?;
         let waits = self.attempts.get(branch.attempt).is_some_and(|attempt| !attempt.over && !attempt.bound);
         match branch.early.as_slice() {
             [early] if waits => Some((at, Arc::clone(&early.tag))),
+            [] if waits && branch.called.len() == 1 => Some((at, Arc::default())),
             _ => None,
         }
     }
@@ -317,6 +379,26 @@ impl Call {
             }
         }
         self.engage(dialog, Rule::OtherLeg, frame);
+    }
+
+    /// The first message that has it tells the tag of a phone that was held to have answered.
+    pub(super) fn learn_called_tag(&mut self, heard: &Heard<'_, '_>) {
+        let Some(at) = self.dialogs.iter().position(|dialog| dialog.called_tag.is_empty()) else { return };
+        let (Some(from), Some(to)) = (heard.message.from_tag(), heard.message.to_tag()) else { return };
+        let Some(dialog) = self.dialogs.get_mut(at) else { return };
+        let caller = dialog.caller_tag.as_bytes();
+        dialog.called_tag = match () {
+            () if from == caller => text(to),
+            () if to == caller => text(from),
+            () => return,
+        };
+        for side in [Side::Caller, Side::Called] {
+            let party = if side == Side::Caller { dialog.caller } else { dialog.called };
+            if let Some(end) = party.and_then(|party| self.ends.get_mut(party)) {
+                let fact = end.edit();
+                (fact.local_tag, fact.remote_tag) = dialog.tags_of(side);
+            }
+        }
     }
 
     /// Nothing contradicted it: the phone rings, as the caller hears.

@@ -62,6 +62,12 @@ struct Context<'a> {
     began: Timestamp,
 }
 
+/// What registrations tell of calls.
+pub(super) trait Registered {
+    /// Phones register in this domain.
+    fn is_domain(&self, domain: &str) -> bool;
+}
+
 /// All calls.
 pub(super) struct Dialogs {
     /// By Call-ID.
@@ -106,7 +112,13 @@ impl Dialogs {
             .filter(|&(_, count)| count > 0)
     }
 
-    pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
+    pub(super) fn handle(
+        &mut self,
+        heard: &Heard<'_, '_>,
+        registered: &impl Registered,
+        out: &mut Findings,
+        oddities: &mut Oddities,
+    ) {
         let call_id = heard.message.call_id();
         let known = self.find(call_id).or_else(|| {
             // What is not UTF-8 was replaced.
@@ -120,18 +132,22 @@ impl Dialogs {
         let speaks = self.step(id, heard.frame, out, |call, context| call.handle(heard, context));
         self.part_replaced(heard);
         if let Some(this) = speaks {
-            self.meet_other_leg(this, heard.at);
-            self.tell_other_legs(this, heard.frame, out);
+            self.meet_other_leg(this, registered, heard.at);
+            self.tell_other_legs(this, out);
         }
         self.believe_doubts(out);
     }
 
     /// A call that has just shown who calls whom may be the other leg of one that did so before.
-    fn meet_other_leg(&mut self, this: CallRef, now: Timestamp) {
+    fn meet_other_leg(&mut self, this: CallRef, registered: &impl Registered, now: Timestamp) {
         let Some(ends) = self.calls.get_mut(this.id).and_then(Call::leg_ends) else { return };
         let candidates = self.legs.enter(this, &ends, now, self.limits.calls);
-        let goes_on = |other: &&CallRef| self.leg(**other).is_some_and(Call::goes_on);
-        let mut open = candidates.iter().filter(goes_on).copied();
+        let fits = |other: &&CallRef| {
+            let (this, other) = (self.leg(this), self.leg(**other));
+            this.zip(other)
+                .is_some_and(|(this, other)| other.goes_on() && this.may_be_leg_of(other, registered))
+        };
+        let mut open = candidates.iter().filter(fits).copied();
         // Of two that call the same at once it could be either.
         if let (Some(other), None) = (open.next(), open.next()) {
             for (of, tied, is_second) in [(this, other, true), (other, this, false)] {
@@ -146,27 +162,27 @@ impl Dialogs {
         self.calls.get(leg.id).filter(|call| call.born == leg.born)
     }
 
-    fn tell_other_legs(&mut self, this: CallRef, frame: FrameId, out: &mut Findings) {
+    fn tell_other_legs(&mut self, this: CallRef, out: &mut Findings) {
         let Some(legs) = self.calls.get_mut(this.id).map(|call| &mut call.legs) else { return };
-        let Some(news) = legs.news.take() else { return };
+        let Some((news, frame)) = legs.news.take() else { return };
         let others = legs.others.clone();
         let mut open = others.iter().filter(|&&other| self.leg(other).is_some_and(Call::goes_on));
         // What only one of several can mean says nothing of any.
         let (Some(&other), None) = (open.next(), open.next()) else { return };
         let said = Said { at: out.at, by: this, to: other, news, frame };
         if out.losses.are_known(out.at) {
-            self.tell_other_leg(&said, out);
+            self.tell(&said, out);
         } else {
             self.doubts.keep(said);
         }
     }
 
-    /// One of several cannot mean it for all, but that it takes the call.
-    fn tell_other_leg(&mut self, said: &Said, out: &mut Findings) {
+    /// One of several legs cannot mean it for all, but that it takes the call.
+    fn tell(&mut self, said: &Said, out: &mut Findings) {
         let others = self.leg(said.to).map(|leg| leg.legs.others.iter()).into_iter().flatten();
         let besides = |other: &CallRef| *other != said.by && self.leg(*other).is_some_and(Call::goes_on);
         if said.news == LegNews::Answered || !others.copied().any(|other| besides(&other)) {
-            let hear = |call: &mut Call, context: &mut Context<'_>| call.hear_other_leg(said.news, context);
+            let hear = |call: &mut Call, context: &mut Context<'_>| call.hear(said, context);
             if self.leg(said.to).is_some() {
                 self.step(said.to.id, said.frame, out, hear);
             }
@@ -177,7 +193,7 @@ impl Dialogs {
     fn believe_doubts(&mut self, out: &mut Findings) {
         if !self.doubts.is_empty() && out.losses.are_known(out.at) {
             for said in self.doubts.take_since(out.at) {
-                self.tell_other_leg(&said, out);
+                self.tell(&said, out);
             }
         }
     }
@@ -237,7 +253,7 @@ impl Dialogs {
         }
         let next = call.next_deadline();
         self.deadlines.set_lazily(&mut call.deadline, id, next);
-        call.legs.have_to_speak().then_some(CallRef { id, born: call.born })
+        call.has_to_speak().then_some(CallRef { id, born: call.born })
     }
 
     fn open(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) -> u32 {
@@ -284,6 +300,7 @@ impl Call {
     fn handle(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
         self.legs.parted |= message.cseq().method == Method::Refer;
+        self.learn_called_tag(heard);
         match (message.cseq().method, message.status()) {
             (Method::Invite, None) if message.to_tag().is_none() => self.invite(heard, context),
             (Method::Invite, Some(status)) => match self.branch_of(heard) {
@@ -329,23 +346,37 @@ mod tests {
     use crate::sip::Scanner;
     use crate::track::{DialogState, Fact, Rule};
 
+    struct Nobody;
+
+    impl Registered for Nobody {
+        fn is_domain(&self, domain: &str) -> bool {
+            ["one.example", "two.example", "192.0.2.1"].contains(&domain)
+        }
+    }
+
     fn findings() -> Findings {
         Findings::new(Timestamp::from_secs(1))
     }
 
     fn hear(dialogs: &mut Dialogs, number: u64, text: &str, out: &mut Findings) {
+        hear_on_hop(dialogs, number, ["192.0.2.11", "192.0.2.1"], text, out);
+    }
+
+    fn hear_on_hop(dialogs: &mut Dialogs, number: u64, hop: [&str; 2], text: &str, out: &mut Findings) {
+        let [source, destination] =
+            hop.map(|address| std::net::SocketAddr::new(address.parse().expect("an address"), 5060));
         let mut scanner = Scanner::new(&Limits::default());
         let heard = Heard {
             at: out.at,
             frame: FrameId::new(0, number),
-            source: "192.0.2.11:5060".parse().expect("an address"),
-            destination: "192.0.2.1:5060".parse().expect("an address"),
+            source,
+            destination,
             transport: HeardTransport::Udp,
             whole: true,
             message: &scanner.scan(text.as_bytes()).expect("a message"),
             texts: &Texts::default(),
         };
-        dialogs.handle(&heard, out, &mut Oddities::default());
+        dialogs.handle(&heard, &Nobody, out, &mut Oddities::default());
     }
 
     #[test]
@@ -368,6 +399,27 @@ mod tests {
         let evidence = &gone.expect("the first call has ended").evidence;
         assert_eq!((evidence.rule, evidence.frame.number()), (Rule::Evicted, 1));
         assert_eq!(&*evidence.call_id, "call-1");
+    }
+
+    #[test]
+    fn legs_of_two_tenants_with_the_same_users_are_not_tied() {
+        for (domain, are_tied) in [("one.example", true), ("two.example", false), ("192.0.2.1", true)] {
+            let mut dialogs = Dialogs::new(&Rules::default(), &Limits::default());
+            let mut out = findings();
+            for (number, hop, domain) in
+                [(1, ["192.0.2.11", "192.0.2.1"], "one.example"), (2, ["192.0.2.1", "192.0.2.12"], domain)]
+            {
+                let text = format!(
+                    "INVITE sip:bob@{domain} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bK{number}\r\n\
+                     From: <sip:alice@{domain}>;tag=1\r\nTo: <sip:bob@{domain}>\r\nCall-ID: call-{number}\r\n\
+                     CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n",
+                    hop[0]
+                );
+                hear_on_hop(&mut dialogs, number, hop, &text, &mut out);
+            }
+            let call = dialogs.find(b"call-1").and_then(|id| dialogs.calls.get(id)).expect("it is open");
+            assert_eq!(!call.legs.others.is_empty(), are_tied, "{domain}");
+        }
     }
 
     /// Dialogs of one Call-ID whose INVITEs nobody saw, each begun before the one before it is forgotten.

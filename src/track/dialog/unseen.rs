@@ -10,10 +10,11 @@ use super::super::heard::{Heard, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Answering, Answers, Attempt, Branch, Call, Dialog, Early, End, Ending, Progress, ShownBy};
 use super::invite::Said;
+use super::legs::Missing;
 use super::media::Description;
 use super::{Context, FORGET_SEEN_S, GOES_ON_S, RETRY_S, TIMER_B_S};
 use crate::base::FrameId;
-use crate::sip::uri;
+use crate::sip::{Method, uri};
 
 /// Who is challenged or redirected tries again within this time, unless a person is asked.
 const RETRY_AT_ONCE_S: u32 = 1;
@@ -52,7 +53,7 @@ impl Call {
             return status >= 300;
         }
         let (cancelled, attempt, has_credentials) = (branch.cancelled, branch.attempt, branch.auth.is_some());
-        self.prove_loss(context);
+        self.prove_response_lost(heard.message.cseq().number, context);
         if cancelled {
             self.refused(at, 487, Some(Rule::AckWithoutFinal), heard, context);
         } else if self.was_refused_below(at) || has_credentials {
@@ -146,9 +147,9 @@ impl Call {
         }
         let told = own().filter(|(_, branch)| branch.early.iter().any(is_this));
         let branch = told.max_by_key(|(_, branch)| branch.vias).or_else(|| own().next());
-        let at = branch.map(|(at, _)| at)?;
+        let (at, cseq) = branch.map(|(at, branch)| (at, branch.cseq))?;
         if called_tag == from_tag {
-            self.prove_loss(context);
+            self.prove_response_lost(cseq, context);
         }
         self.answer_unseen(at, text(called_tag), ShownBy::Answer, context)
     }
@@ -307,7 +308,7 @@ impl Call {
         }
         // Of a call that is older than what the mirror shows of it nothing was lost.
         if context.began.after_s(TIMER_B_S) < heard.at {
-            self.prove_loss(context);
+            self.prove_loss(Missing { method: Method::Invite, cseq, is_response: false }, context);
         }
         self.branches.push(Branch { called, ..Branch::new(attempt, parent, children, heard) });
         Some(self.branches.len() - 1)
@@ -352,7 +353,7 @@ impl Call {
     pub(super) fn late_invite(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
         if self.branches.get(at).is_some_and(|branch| branch.request_uri.is_empty()) {
-            self.comes_late(context);
+            self.comes_late(heard, context);
         }
         let Some(branch) = self.branches.get_mut(at).filter(|branch| branch.request_uri.is_empty()) else {
             return;
@@ -494,7 +495,7 @@ impl Call {
         }
     }
 
-    /// The other leg is over: what rings on this one rings no longer.
+    /// Nobody waits for an answer any more: what rings rings no longer.
     fn nobody_calls(&mut self, attempt: usize, ending: Ending) {
         let open = |branch: &&Branch| branch.attempt == attempt && branch.final_status.is_none();
         let rang = self.branches.iter().filter(open).flat_map(|branch| branch.called.iter().copied());
