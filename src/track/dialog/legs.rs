@@ -364,7 +364,7 @@ impl Call {
         let waits = self.attempts.get(branch.attempt).is_some_and(|attempt| !attempt.over && !attempt.bound);
         match branch.early.as_slice() {
             [early] if waits => Some((at, Arc::clone(&early.tag))),
-            [] if waits && branch.called.len() == 1 => Some((at, Arc::default())),
+            [] if waits && (branch.called.len() == 1 || !self.legs.is_second) => Some((at, Arc::default())),
             _ => None,
         }
     }
