@@ -106,6 +106,8 @@ pub struct Tap {
     now: Timestamp,
     /// When something is due next. Most frames are media, and change nothing of it.
     due: Option<Timestamp>,
+    /// The same of streams alone.
+    stream_due: Option<Timestamp>,
     decoder: Decoder,
     reassembler: Reassembler,
     spine: Spine,
@@ -140,6 +142,7 @@ impl Tap {
         Self {
             now: Timestamp::EPOCH,
             due: None,
+            stream_due: None,
             decoder: Decoder::new(&limits),
             reassembler: Reassembler::new(&limits),
             spine: Spine {
@@ -232,7 +235,7 @@ impl Tap {
             spine.tracker.handle_loss(at, loss.source, loss.destination, loss.bytes);
         }
         spine.flush(at);
-        if is_stream || spine.of_phones != messages {
+        if spine.of_phones != messages || (is_stream && reassembler.poll_timeout() != self.stream_due) {
             self.look_ahead();
         }
     }
@@ -265,7 +268,8 @@ impl Tap {
     fn look_ahead(&mut self) {
         let spine =
             Timestamp::earlier(self.spine.tracker.poll_timeout(), self.spine.presences.poll_timeout());
-        self.due = Timestamp::earlier(spine, self.reassembler.poll_timeout());
+        self.stream_due = self.reassembler.poll_timeout();
+        self.due = Timestamp::earlier(spine, self.stream_due);
     }
 
     /// When something is due next.

@@ -30,6 +30,7 @@ struct Ends(SocketAddr, SocketAddr);
 
 /// Each segment is looked up by it: as few words as there are.
 impl Hash for Ends {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         for end in [self.0, self.1] {
             match end {
@@ -56,6 +57,8 @@ pub(super) struct Streams {
     /// Moments at which bytes count as lost that were acknowledged and that nothing came behind.
     unseen: VecDeque<(Timestamp, Slot)>,
     losses: Vec<StreamLoss>,
+    /// The direction of the last segment that had bytes: what comes next is mostly its acknowledgement.
+    last: Option<(Ends, Slot)>,
     limit: usize,
     held_bytes: usize,
     spare: Vec<u8>,
@@ -71,6 +74,7 @@ impl Streams {
             acknowledged: VecDeque::new(),
             unseen: VecDeque::new(),
             losses: Vec::new(),
+            last: None,
             limit: limits.tcp_streams.max(1),
             held_bytes: 0,
             spare: Vec::new(),
@@ -141,7 +145,8 @@ impl Streams {
 
     /// The receiver of a direction says that all before this byte has arrived.
     fn acknowledge(&mut self, now: Timestamp, ends: Ends, acknowledged: u32) {
-        let Some(slot) = self.table.find(&ends) else { return };
+        let last = self.last.filter(|(last, _)| *last == ends).map(|(_, slot)| slot);
+        let Some(slot) = last.or_else(|| self.table.find(&ends)) else { return };
         let Some((_, direction)) = self.table.get_mut(slot) else { return };
         let due = now.after(ACKNOWLEDGED_GAP_WAIT);
         if direction.gap_ends.is_some_and(|later| later > due) && direction.gap_is_before(acknowledged) {
@@ -194,6 +199,7 @@ impl Streams {
             }
         };
         if !bytes.is_empty() {
+            self.last = Some((ends, slot));
             self.table.touch(slot);
             let cut = !segment.whole;
             self.with(now, slot, oddities, each, |direction, context| {
@@ -237,6 +243,7 @@ impl Streams {
     }
 
     fn forget(&mut self, slot: Slot) {
+        self.last = None;
         if let Some(gone) = self.table.remove(slot) {
             self.held_bytes = self.held_bytes.saturating_sub(gone.held_bytes());
         }
