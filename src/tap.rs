@@ -232,7 +232,7 @@ impl Tap {
         }
         spine.oddities = oddities;
         for loss in reassembler.losses() {
-            spine.tracker.handle_loss(at, loss.source, loss.destination, loss.bytes);
+            spine.tracker.handle_loss(at, loss.sent_at, (loss.source, loss.destination), loss.bytes);
         }
         spine.flush(at);
         if spine.of_phones != messages || (is_stream && reassembler.poll_timeout() != self.stream_due) {
@@ -257,7 +257,7 @@ impl Tap {
             });
             spine.oddities = oddities;
             for loss in reassembler.losses() {
-                spine.tracker.handle_loss(at, loss.source, loss.destination, loss.bytes);
+                spine.tracker.handle_loss(at, loss.sent_at, (loss.source, loss.destination), loss.bytes);
             }
             spine.flush(at);
             self.look_ahead();

@@ -106,10 +106,11 @@ impl Context<'_> {
         (self.each)(message, self.oddities);
     }
 
-    fn lose(&mut self, bytes: usize) {
+    fn lose(&mut self, bytes: u32, sent_at: Timestamp) {
         self.oddities.note(Oddity::StreamGap);
         if self.losses.len() < MAX_LOSSES {
-            self.losses.push(StreamLoss { source: self.source, destination: self.destination, bytes });
+            let (source, destination) = (self.source, self.destination);
+            self.losses.push(StreamLoss { sent_at, source, destination, bytes: bytes as usize });
         }
     }
 }
@@ -142,6 +143,8 @@ pub(super) struct Direction {
     finished: bool,
     /// Until when the bytes from `next` on are waited for, if there are later ones.
     pub gap_ends: Option<Timestamp>,
+    /// When the first of those later ones came.
+    pub gap_since: Timestamp,
     /// The receiver acknowledged bytes up to there that have not come, and until when they are waited for.
     pub unseen: Option<(Timestamp, u32)>,
     /// That bytes before this one were lost was told.
@@ -168,6 +171,7 @@ impl Direction {
             cut: false,
             finished: false,
             gap_ends: None,
+            gap_since: Timestamp::EPOCH,
             unseen: None,
             told_until: sequence,
             websocket: None,
@@ -214,18 +218,24 @@ impl Direction {
 
     /// How many bytes before this one have not come, of a stream that is followed and has none behind them.
     pub fn missing_before(&self, sequence: u32) -> Option<u32> {
-        let missing = sequence.wrapping_sub(self.next);
         let is_followed = self.phase == Phase::Following && !self.cut && !self.finished && !self.has_gap();
-        let is_missing = missing > 0 && missing as usize <= MAX_MISSING_BYTES;
-        (is_followed && is_missing && sequence != self.told_until).then_some(missing)
+        let missing = self.untold_before(sequence);
+        // One that is missing may be the FIN, which counts as one.
+        (is_followed && missing > 1 && missing as usize <= MAX_MISSING_BYTES).then_some(missing)
+    }
+
+    /// How many bytes before this one have not come and were not told to be lost.
+    fn untold_before(&self, sequence: u32) -> u32 {
+        let ahead = |from: u32| u32::try_from(sequence.wrapping_sub(from).cast_signed()).unwrap_or(0);
+        ahead(self.next).min(ahead(self.told_until))
     }
 
     /// The bytes before this one have not come, and will not: the mirror lost them. Where the stream goes on its next segment
     /// will show.
-    pub fn lose_before(&mut self, sequence: u32, context: &mut Context<'_>) {
+    pub fn lose_before(&mut self, sequence: u32, sent_at: Timestamp, context: &mut Context<'_>) {
         if let Some(missing) = self.missing_before(sequence) {
             self.told_until = sequence;
-            context.lose(missing as usize);
+            context.lose(missing, sent_at);
         }
     }
 
@@ -348,8 +358,9 @@ impl Direction {
             return;
         };
         let missing = first.sequence.wrapping_sub(self.next) as usize;
-        if !self.cut && first.sequence != self.told_until {
-            context.lose(missing);
+        let untold = self.untold_before(first.sequence);
+        if !self.cut && untold > 0 {
+            context.lose(untold, self.gap_since);
         }
         self.next = first.sequence;
         self.told_until = self.next;

@@ -48,6 +48,8 @@ pub struct RawMessage<'a> {
 /// Bytes of a stream that its receiver has and the mirror has not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamLoss {
+    /// When they had been sent: the receiver acknowledged them, or there were later ones.
+    pub sent_at: Timestamp,
     /// Sender.
     pub source: SocketAddr,
     /// Receiver.

@@ -107,7 +107,7 @@ impl Streams {
             let Some((_, direction)) = self.table.get_mut(slot) else { continue };
             if let Some((_, until)) = direction.unseen.take_if(|&mut (waits_until, _)| waits_until == due) {
                 self.with(now, slot, oddities, each, |direction, context| {
-                    direction.lose_before(until, context);
+                    direction.lose_before(until, due.before(ACKNOWLEDGED_GAP_WAIT), context);
                     Verdict::Keep
                 });
             }
@@ -280,7 +280,7 @@ impl Streams {
             direction.gap_ends = None;
         } else if direction.gap_ends.is_none() || direction.gap() != gap {
             let due = now.after(GAP_WAIT);
-            direction.gap_ends = Some(due);
+            (direction.gap_ends, direction.gap_since) = (Some(due), now);
             self.gaps.push_back((due, slot));
         }
         if verdict == Verdict::Forget {

@@ -363,6 +363,24 @@ fn bytes_that_were_acknowledged_and_do_not_come_are_lost_once_whatever_comes_beh
 }
 
 #[test]
+fn bytes_are_told_to_be_lost_once_in_whatever_order_acknowledgements_come_and_a_fin_is_none() {
+    let one = message("one", "");
+    let next = at(1, one.len());
+    let mut wire = Wire::new();
+    wire.tcp(1, one.as_bytes());
+    for (acknowledged, lost) in
+        [(500, Some(500)), (300, None), (500, None), (502, Some(2)), (503, None), (700, Some(198))]
+    {
+        wire.now_s += 1;
+        wire.acknowledge(at(next, acknowledged));
+        wire.wait(Timestamp::from_secs(wire.now_s).after(std::time::Duration::from_millis(500)));
+        let losses: Vec<_> = wire.reassembler.losses().map(|loss| (loss.sent_at, loss.bytes)).collect();
+        let expected = lost.map(|lost| (Timestamp::from_secs(wire.now_s), lost));
+        assert_eq!(losses, expected.into_iter().collect::<Vec<_>>(), "{acknowledged}");
+    }
+}
+
+#[test]
 fn bytes_that_come_soon_after_their_acknowledgement_are_taken() {
     let texts = ["one", "two", "three"].map(|subject| message(subject, ""));
     let [two, three] = [texts[0].len(), texts[0].len() + texts[1].len()].map(|offset| at(1, offset));

@@ -31,8 +31,8 @@ pub(super) struct Losses {
     /// The oldest first.
     proofs: SmallVec<[(Proof, Timestamp); PROOFS]>,
     count: u64,
-    /// Of streams, the oldest first: when, of whom, and to whom.
-    of_streams: VecDeque<(Timestamp, SocketAddr, SocketAddr)>,
+    /// Of streams, in the order in which that came to be known: when it had been sent, by whom and to whom.
+    of_streams: VecDeque<(Timestamp, (SocketAddr, SocketAddr))>,
 }
 
 impl Losses {
@@ -46,24 +46,24 @@ impl Losses {
         Proof(self.count)
     }
 
-    /// Its receiver has so many bytes of a stream that were not seen.
-    pub(super) fn note_of_stream(&mut self, at: Timestamp, by: SocketAddr, to: SocketAddr, bytes: usize) {
-        self.note(at);
+    /// Somebody has so many bytes of a stream that were not seen: who sent them, and to whom.
+    pub(super) fn lose_of_stream(
+        &mut self,
+        sent_at: Timestamp,
+        ends: (SocketAddr, SocketAddr),
+        bytes: usize,
+    ) {
         if bytes >= LEAST_MESSAGE_BYTES {
             while self.of_streams.len() >= LOST_OF_STREAMS {
                 self.of_streams.pop_front();
             }
-            self.of_streams.push_back((at, by, to));
+            self.of_streams.push_back((sent_at, ends));
         }
     }
 
     /// As much of a stream as a message was lost since then.
-    pub(super) fn lost_message(&self, by: SocketAddr, to: SocketAddr, since: Timestamp) -> bool {
-        self.of_streams
-            .iter()
-            .rev()
-            .take_while(|lost| lost.0 >= since)
-            .any(|lost| (lost.1, lost.2) == (by, to))
+    pub(super) fn lost_message(&self, ends: (SocketAddr, SocketAddr), since: Timestamp) -> bool {
+        self.of_streams.iter().any(|&(sent_at, lost)| sent_at >= since && lost == ends)
     }
 
     /// That proves nothing: the message comes late.

@@ -106,9 +106,17 @@ impl Tracker {
         }
     }
 
-    /// The mirror lost so many bytes of a stream, which its receiver has.
-    pub fn handle_loss(&mut self, at: Timestamp, source: SocketAddr, destination: SocketAddr, bytes: usize) {
-        self.findings.losses.note_of_stream(at, source, destination, bytes);
+    /// The mirror lost so many bytes of a stream, which its receiver has. They were sent before `sent_at`, by the first of
+    /// these ends to the other.
+    pub fn handle_loss(
+        &mut self,
+        at: Timestamp,
+        sent_at: Timestamp,
+        ends: (SocketAddr, SocketAddr),
+        bytes: usize,
+    ) {
+        self.findings.losses.note(at);
+        self.findings.losses.lose_of_stream(sent_at, ends, bytes);
     }
 
     /// Fires what is due at `now`.

@@ -88,7 +88,7 @@ impl Pending {
     fn was_answered(&self, losses: &Losses) -> bool {
         self.again_at == self.at
             && (self.transport == HeardTransport::Udp
-                || losses.lost_message(self.registrar, self.sender, self.at))
+                || losses.lost_message((self.registrar, self.sender), self.at))
     }
 }
 
@@ -307,15 +307,15 @@ impl Registrar {
             return true;
         }
         pending.again_at = heard.at;
+        let until = heard.at.after_s(REPEATED_WITHIN_S);
+        let is_due = until <= pending.at.after_s(REPEATED_FOR_S);
+        pending.presume_at = pending.presume_at.filter(|_| is_due).map(|_| until);
         if std::mem::take(&mut pending.is_presumed) {
             self.table.disbelieve(pending, heard.message.call_id(), heard.frame, out);
-        }
-        let until = heard.at.after_s(REPEATED_WITHIN_S);
-        let is_due = until <= pending.at.after_s(REPEATED_FOR_S)
-            && self.presumable.len() < self.limits.pending_transactions;
-        pending.presume_at = pending.presume_at.filter(|_| is_due).map(|_| until);
-        if is_due && pending.presume_at.is_some() {
-            self.presumable.push(Reverse((until, ticket)));
+            // Until then it waits where it was put when it was seen first.
+            if self.presumable.len() < self.limits.pending_transactions {
+                self.presumable.push(Reverse((until, ticket)));
+            }
         }
         true
     }

@@ -24,7 +24,7 @@ use pcap::{Packet, Stat};
 use super::batch::Batch;
 use super::link;
 use super::media::is_media;
-use super::open::{HandOver, InterfaceError, Opened, SLOT_SNAP_BYTES, open, reason};
+use super::open::{HandOver, Opened, SLOT_SNAP_BYTES, open, reason};
 use super::sight::Sight;
 use super::tags::Tagged;
 use crate::base::{Blindness, CaptureChange, CaptureEvent, FrameCounts, Timestamp};
@@ -37,6 +37,8 @@ const BATCH_FRAMES: usize = 512;
 const CROWD_FRAMES: usize = 128;
 /// When there was no crowd for so long, they are again.
 const CALM: Duration = Duration::from_secs(60);
+/// What is handed over at once is in the ring within this time.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// How often an interface and its counters are looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// What came until a moment is handed over by the kernel within this time.
@@ -222,16 +224,28 @@ impl Listener {
         })
     }
 
+    /// How what passes now is best handed over.
+    fn suitable(&self) -> HandOver {
+        let are_few = self.crowded_at.is_none_or(|crowded_at| crowded_at.elapsed() >= CALM);
+        HandOver::of(self.showed_longer, are_few)
+    }
+
     /// Goes on with a handle that hands over frames as what passes now asks for. No frame is missed, none comes twice.
+    #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
     fn hand_over_well(&mut self, mut opened: Opened) -> Opened {
-        let is_calm = self.crowded_at.is_none_or(|crowded_at| crowded_at.elapsed() >= CALM);
-        let hand_over = HandOver::of(self.showed_longer, is_calm);
-        if opened.hand_over == hand_over {
+        let hand_over = self.suitable();
+        let is_time = || self.tried_at.is_none_or(|tried_at| tried_at.elapsed() >= LOOK_AGAIN);
+        if opened.hand_over == hand_over || !is_time() {
             return opened;
         }
-        // If it cannot be opened so, it is tried with the next frames.
-        let Ok(next) = self.open(hand_over) else { return opened };
+        self.tried_at = Some(Instant::now());
+        let Some(next) = self.try_open(hand_over) else { return opened };
         let both_since = self.now();
+        if self.jumped_to.is_some() {
+            return opened; // the stamps in the rings say nothing of what came first
+        }
+        // What passed until then comes to the ring of the old one; that of the new one holds the rest meanwhile.
+        thread_sleep(if opened.hand_over == HandOver::AtOnce { AT_ONCE } else { HANDED_OVER });
         while matches!(self.fetch(&mut opened, both_since), Ok(BATCH_FRAMES)) && self.last_at < both_since {
             if !self.hand_over() {
                 break;
@@ -243,9 +257,21 @@ impl Listener {
         next
     }
 
-    fn open(&self, hand_over: HandOver) -> Result<Opened, InterfaceError> {
+    /// If it cannot be opened, that is said once.
+    fn try_open(&mut self, hand_over: HandOver) -> Option<Opened> {
         let Listening { name, filter, section, .. } = &self.listening;
-        open(name, filter.as_deref(), section, hand_over)
+        match open(name, filter.as_deref(), section, hand_over) {
+            Ok(opened) => {
+                self.told = false;
+                Some(opened)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.told, true) {
+                    eprintln!("offhook: {error}; it is tried again");
+                }
+                None
+            }
+        }
     }
 
     /// Half of the time within which others wait for this one's word.
@@ -272,18 +298,12 @@ impl Listener {
         if is_time {
             self.tried_at = Some(Instant::now());
         }
-        if is_time && matches!(link::fault(name), None | Some(Blindness::NoLink)) {
-            match self.open(HandOver::of(self.showed_longer, true)) {
-                Ok(opened) => {
-                    (self.opened, self.told) = (Some(opened), false);
-                    return self.look();
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.told, true) {
-                        eprintln!("offhook: {error}; it is tried again");
-                    }
-                }
-            }
+        if is_time
+            && matches!(link::fault(name), None | Some(Blindness::NoLink))
+            && let Some(opened) = self.try_open(self.suitable())
+        {
+            self.opened = Some(opened);
+            return self.look();
         }
         thread_sleep(Duration::from_millis(u64::from(self.period_ms())));
         let window = Duration::from_millis(u64::from(self.listening.section.merge_window_ms));

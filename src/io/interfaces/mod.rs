@@ -32,7 +32,7 @@ use merge::Merge;
 pub use open::InterfaceError;
 use open::{HandOver, Opened};
 
-/// Batches that may wait for the tap. One has 512 frames at most.
+/// Batches that may wait for the tap. One has 512 frames; where an interface is opened anew, twice as many.
 const BATCHES: usize = 16;
 
 /// Interfaces that are listened to. The threads end when it is dropped.

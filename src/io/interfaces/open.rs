@@ -20,8 +20,8 @@ pub(super) enum HandOver {
 }
 
 impl HandOver {
-    /// At once, if it costs nothing: where frames are long the second of them must not be cut, and where there are many the
-    /// ring has to have room for them.
+    /// At once, if it costs nothing: where frames are long they must not be cut, and where there are many the ring has to have
+    /// room for them.
     pub(super) fn of(are_long: bool, are_few: bool) -> Self {
         if are_long || !are_few { Self::InBlocks } else { Self::AtOnce }
     }

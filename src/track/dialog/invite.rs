@@ -355,6 +355,9 @@ impl Call {
         if status == 180 && branch_is_callers_own {
             self.tell_other_leg(LegNews::Rings, heard.frame);
         }
+        if status == 180 && leaf {
+            self.rings_still(at, heard, context);
+        }
         self.answered(at, if status == 180 { Rule::Invite180 } else { Rule::Invite }, heard.frame);
         if ringing && !self.rings_already(at, heard) {
             if leaf {

@@ -135,6 +135,13 @@ pub(super) struct Legs {
     pub lives_at: Timestamp,
 }
 
+impl Legs {
+    /// It goes on from where another one ends.
+    pub(super) const fn is_second(&self) -> bool {
+        self.is_second
+    }
+}
+
 /// Calls of the last seconds, by where they end and who calls whom.
 #[derive(Default)]
 pub(super) struct LegTable {
@@ -381,17 +388,22 @@ impl Call {
         self.engage(dialog, Rule::OtherLeg, frame);
     }
 
-    /// The first message that has it tells the tag of a phone that was held to have answered.
+    /// The first message inside the dialog tells the tag of a phone that was held to have answered: a 2xx to its INVITE or the
+    /// ACK to that, or what comes later.
     pub(super) fn learn_called_tag(&mut self, heard: &Heard<'_, '_>) {
-        let Some(at) = self.dialogs.iter().position(|dialog| dialog.called_tag.is_empty()) else { return };
-        let (Some(from), Some(to)) = (heard.message.from_tag(), heard.message.to_tag()) else { return };
-        let Some(dialog) = self.dialogs.get_mut(at) else { return };
-        let caller = dialog.caller_tag.as_bytes();
-        dialog.called_tag = match () {
-            () if from == caller => text(to),
-            () if to == caller => text(from),
-            () => return,
+        let message = heard.message;
+        let (Some(from), Some(to)) = (message.from_tag(), message.to_tag()) else { return };
+        let (cseq, is_refused) = (message.cseq(), message.status().is_some_and(|status| status >= 300));
+        let is_outside = matches!(cseq.method, Method::Invite | Method::Ack | Method::Cancel);
+        let is_inside = |dialog: &&mut Dialog| {
+            let of_invite = cseq.number == dialog.cseq && message.status().is_none_or(|status| status >= 200);
+            let has_caller = [from, to].contains(&dialog.caller_tag.as_bytes());
+            has_caller && (!is_outside || cseq.number > dialog.cseq || (of_invite && !is_refused))
         };
+        let mut untagged =
+            self.dialogs.iter_mut().filter(|dialog| dialog.is_live() && dialog.called_tag.is_empty());
+        let Some(dialog) = untagged.find(is_inside) else { return };
+        dialog.called_tag = text(if from == dialog.caller_tag.as_bytes() { to } else { from });
         for side in [Side::Caller, Side::Called] {
             let party = if side == Side::Caller { dialog.caller } else { dialog.called };
             if let Some(end) = party.and_then(|party| self.ends.get_mut(party)) {

@@ -161,6 +161,31 @@ impl Call {
         }
     }
 
+    /// The phone that is called on this branch rings: it has not answered yet, whatever the other leg seemed to show.
+    pub(super) fn rings_still(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+        if !self.legs.is_second() {
+            return;
+        }
+        self.legs.answers_at = None;
+        let Some(attempt) = self.branches.get(at).map(|branch| branch.attempt) else { return };
+        let ending = Ending::new(EndReason::CopyEnded, Rule::Invite180, heard.frame);
+        if !self.end_presumed(attempt, &[ShownBy::OtherLeg], ending, context) {
+            return;
+        }
+        if let Some(attempt) = self.attempts.get_mut(attempt) {
+            attempt.over = false;
+        }
+        // Another end goes on in the place of the one that was held to talk.
+        let denied = self.branches.get_mut(at).map(|branch| std::mem::take(&mut branch.called));
+        let revoked =
+            denied.iter().flatten().filter_map(|&end| self.ends.get(end)).map(|end| end.revoked_ends).max();
+        self.ring(at, Answering::of(heard), context);
+        let called = self.branches.get(at).and_then(|branch| branch.called.last().copied());
+        if let Some(end) = called.and_then(|called| self.ends.get_mut(called)) {
+            end.edit().revoked_ends = revoked.map_or(0, |revoked| revoked.saturating_add(1));
+        }
+    }
+
     /// The dialog that an attempt was presumed to have brought about is none. Says whether there was such a one; then the
     /// attempt is over.
     fn end_presumed(
