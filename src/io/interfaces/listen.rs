@@ -197,7 +197,8 @@ impl Listener {
         } else {
             self.reach(self.last_at);
         }
-        if fetched >= CROWD_FRAMES {
+        // What waited for a handle that was just opened is no crowd.
+        if fetched >= CROWD_FRAMES && self.is_settled() {
             self.crowded_at = Some(Instant::now());
         }
         Some(self.hand_over_well(opened))
@@ -224,6 +225,11 @@ impl Listener {
         })
     }
 
+    /// It was not tried just now to open the interface anew.
+    fn is_settled(&self) -> bool {
+        self.tried_at.is_none_or(|tried_at| tried_at.elapsed() >= LOOK_AGAIN)
+    }
+
     /// How what passes now is best handed over.
     fn suitable(&self) -> HandOver {
         let are_few = self.crowded_at.is_none_or(|crowded_at| crowded_at.elapsed() >= CALM);
@@ -234,8 +240,7 @@ impl Listener {
     #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
     fn hand_over_well(&mut self, mut opened: Opened) -> Opened {
         let hand_over = self.suitable();
-        let is_time = || self.tried_at.is_none_or(|tried_at| tried_at.elapsed() >= LOOK_AGAIN);
-        if opened.hand_over == hand_over || !is_time() {
+        if opened.hand_over == hand_over || !self.is_settled() {
             return opened;
         }
         self.tried_at = Some(Instant::now());
@@ -294,7 +299,7 @@ impl Listener {
     #[expect(clippy::disallowed_methods, reason = "io reads the clock")]
     fn wait(&mut self) {
         let name = &self.listening.name;
-        let is_time = self.tried_at.is_none_or(|tried_at| tried_at.elapsed() >= LOOK_AGAIN);
+        let is_time = self.is_settled();
         if is_time {
             self.tried_at = Some(Instant::now());
         }
