@@ -231,9 +231,7 @@ impl Tap {
             });
         }
         spine.oddities = oddities;
-        for loss in reassembler.losses() {
-            spine.tracker.handle_loss(at, loss.sent_at, (loss.source, loss.destination), loss.bytes);
-        }
+        spine.lose(reassembler, at);
         spine.flush(at);
         if spine.of_phones != messages || (is_stream && reassembler.poll_timeout() != self.stream_due) {
             self.look_ahead();
@@ -256,9 +254,7 @@ impl Tap {
                 spine.message(at, *frame, &raw, oddities);
             });
             spine.oddities = oddities;
-            for loss in reassembler.losses() {
-                spine.tracker.handle_loss(at, loss.sent_at, (loss.source, loss.destination), loss.bytes);
-            }
+            spine.lose(reassembler, at);
             spine.flush(at);
             self.look_ahead();
         }
@@ -330,6 +326,13 @@ impl Spine {
             self.of_phones += 1;
             self.tracker.handle(&heard, oddities);
             self.drain(oddities);
+        }
+    }
+
+    /// What the mirror has lost of streams.
+    fn lose(&mut self, reassembler: &mut Reassembler, at: Timestamp) {
+        for loss in reassembler.losses() {
+            self.tracker.handle_loss(at, loss.sent_at, (loss.source, loss.destination), loss.bytes);
         }
     }
 

@@ -391,6 +391,10 @@ impl Call {
     /// The first message inside the dialog tells the tag of a phone that was held to have answered: a 2xx to its INVITE or the
     /// ACK to that, or what comes later.
     pub(super) fn learn_called_tag(&mut self, heard: &Heard<'_, '_>) {
+        let is_untagged = |dialog: &Dialog| dialog.is_live() && dialog.called_tag.is_empty();
+        if !self.dialogs.iter().any(is_untagged) {
+            return;
+        }
         let message = heard.message;
         let (Some(from), Some(to)) = (message.from_tag(), message.to_tag()) else { return };
         let (cseq, is_refused) = (message.cseq(), message.status().is_some_and(|status| status >= 300));
@@ -400,8 +404,7 @@ impl Call {
             let has_caller = [from, to].contains(&dialog.caller_tag.as_bytes());
             has_caller && (!is_outside || cseq.number > dialog.cseq || (of_invite && !is_refused))
         };
-        let mut untagged =
-            self.dialogs.iter_mut().filter(|dialog| dialog.is_live() && dialog.called_tag.is_empty());
+        let mut untagged = self.dialogs.iter_mut().filter(|dialog| is_untagged(dialog));
         let Some(dialog) = untagged.find(is_inside) else { return };
         dialog.called_tag = text(if from == dialog.caller_tag.as_bytes() { to } else { from });
         for side in [Side::Caller, Side::Called] {
