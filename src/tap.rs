@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::{
     CaptureChange, CaptureEvent, FrameId, HeardTransport, Limits, Oddities, Oddity, Rules, Texts, Timestamp,
 };
-use crate::decode::{Decoder, Frame, Payload};
+use crate::decode::{Decoder, Frame, Payload, Segment};
 use crate::identity::{Attributed, Identifier};
 use crate::presence::{ChangesWanted, Presences, PresentityChange};
 use crate::sip::{CutMessages, OWN_CALL_ID_PREFIX, OWN_RECALL_PREFIX, Scanner, SipMessage};
@@ -177,29 +177,29 @@ impl Tap {
     fn see(&mut self, event: &CaptureEvent) {
         if event.what == CaptureChange::Began {
             // It showed nothing since whatever was heard before: of another run, or another interface.
-            self.spine.presences.blind();
+            self.spine.blind();
         }
         self.handle_timeout(event.at);
         let at = event.at.max(self.now);
         let known = self.blind.iter().position(|blind| *blind == event.interface);
-        let presences = &mut self.spine.presences;
+        let spine = &mut self.spine;
         match (event.what, known) {
             (CaptureChange::Began, known) => {
                 known.map(|known| self.blind.remove(known));
                 if self.blind.is_empty() {
-                    presences.seeing(at);
+                    spine.seeing(at);
                 }
                 return;
             }
-            (CaptureChange::Continues, _) => return presences.start(at),
+            (CaptureChange::Continues, _) => return spine.presences.start(at),
             (CaptureChange::Blind { .. }, None) if self.blind.len() < MOST_BLIND => {
                 self.blind.push(Arc::clone(&event.interface));
-                presences.blind();
+                spine.blind();
             }
             (CaptureChange::Seeing, Some(known)) => {
                 self.blind.remove(known);
                 if self.blind.is_empty() {
-                    presences.seeing(at);
+                    spine.seeing(at);
                 }
             }
             _ => return,
@@ -220,20 +220,31 @@ impl Tap {
         self.frame = frame.id;
         self.spine.presences.start(at);
         self.spine.oddities.at(at, frame.id);
+        self.spine.tracker.see_frame(at);
         let Self { decoder, reassembler, spine, .. } = self;
         let mut oddities = std::mem::take(&mut spine.oddities);
-        let messages = spine.of_phones;
-        let mut is_stream = false;
+        let messages = (spine.sip_messages, spine.of_phones);
+        let (mut is_stream, mut came_back) = (false, false);
         if let Some(segment) = decoder.decode(frame, &mut oddities) {
             is_stream = !matches!(segment.payload, Payload::Udp(_));
             reassembler.handle(at, &segment, &mut oddities, &mut |raw, oddities| {
                 spine.message(at, frame.id, &raw, oddities);
             });
+            if !is_stream && spine.sip_messages == messages.0 {
+                let Segment { source, destination, .. } = segment;
+                came_back = spine.tracker.handle_datagram(at, frame.id, source, destination);
+            }
+        }
+        if came_back {
+            spine.drain(&mut oddities);
         }
         spine.oddities = oddities;
         spine.lose(reassembler, at);
         spine.flush(at);
-        if spine.of_phones != messages || (is_stream && reassembler.poll_timeout() != self.stream_due) {
+        if came_back
+            || spine.of_phones != messages.1
+            || (is_stream && reassembler.poll_timeout() != self.stream_due)
+        {
             self.look_ahead();
         }
     }
@@ -327,6 +338,18 @@ impl Spine {
             self.tracker.handle(&heard, oddities);
             self.drain(oddities);
         }
+    }
+
+    /// The capture does not show all that passes.
+    fn blind(&mut self) {
+        self.tracker.sees_since(None);
+        self.presences.blind();
+    }
+
+    /// It does again.
+    fn seeing(&mut self, at: Timestamp) {
+        self.tracker.sees_since(Some(at));
+        self.presences.seeing(at);
     }
 
     /// What the mirror has lost of streams.

@@ -25,6 +25,8 @@ pub struct Limits {
     pub bindings_per_aor: usize,
     /// Call-IDs with a live dialog. The oldest goes first.
     pub calls: usize,
+    /// Addresses at which phones and servers take media, as calls agreed on them in the last while.
+    pub media_addresses: usize,
     /// Branches and dialogs of one Call-ID.
     pub branches_per_call: usize,
     /// Presentities with a status.
@@ -71,6 +73,7 @@ impl Default for Limits {
             registered_aors: 2_000_000,
             bindings_per_aor: 32,
             calls: 2_000_000,
+            media_addresses: 4_000_000,
             branches_per_call: 64,
             presentities: 2_000_000,
             known_addresses: 4_000_000,

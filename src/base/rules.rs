@@ -54,6 +54,9 @@ pub struct Rules {
     pub numbers: Vec<(String, String)>,
     /// Seconds after which a dialog without a sign of life is no longer believed.
     pub dialog_cap_s: u32,
+    /// Seconds without a packet of its media after which a dialog whose media passed before is no longer believed; 0: media
+    /// say nothing.
+    pub media_silence_s: u32,
 }
 
 impl Default for Rules {
@@ -67,6 +70,7 @@ impl Default for Rules {
             session_types: Vec::new(),
             numbers: Vec::new(),
             dialog_cap_s: 4 * 3_600,
+            media_silence_s: 60,
         }
     }
 }

@@ -171,6 +171,7 @@ enum ListsWord {
 #[serde(deny_unknown_fields)]
 struct DialogTable {
     cap_s: Option<Spanned<u32>>,
+    media_silence_s: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -206,6 +207,8 @@ impl<'de> Deserialize<'de> for InOrder {
 
 /// Seconds: a shorter cap would end calls that go on.
 const MIN_DIALOG_CAP_S: u32 = 60;
+/// Seconds: a phone that sends nothing while its user is silent is silent for some.
+const MIN_MEDIA_SILENCE_S: u32 = 10;
 
 impl Config {
     /// Reads the text of a file of this name. Files that it names are not opened.
@@ -280,11 +283,18 @@ impl Config {
             }
             rules.numbers.push((pattern.into_inner(), aor.into_inner()));
         }
-        if let Some(cap_s) = read.dialog.and_then(|table| table.cap_s) {
-            if *cap_s.as_ref() < MIN_DIALOG_CAP_S {
-                place.wrong(&cap_s.span(), &format!("must be at least {MIN_DIALOG_CAP_S} s"));
-            }
-            rules.dialog_cap_s = cap_s.into_inner();
+        if let Some(table) = read.dialog {
+            let seconds = |read: Option<Spanned<u32>>, least: u32, is_off: bool| {
+                let read = read?;
+                if *read.as_ref() < least && !(is_off && *read.as_ref() == 0) {
+                    let or_off = if is_off { ", or 0" } else { "" };
+                    place.wrong(&read.span(), &format!("must be at least {least} s{or_off}"));
+                }
+                Some(read.into_inner())
+            };
+            rules.dialog_cap_s = seconds(table.cap_s, MIN_DIALOG_CAP_S, false).unwrap_or(rules.dialog_cap_s);
+            rules.media_silence_s =
+                seconds(table.media_silence_s, MIN_MEDIA_SILENCE_S, true).unwrap_or(rules.media_silence_s);
         }
         if let Some(table) = read.publish {
             self.publish = table.read(place);

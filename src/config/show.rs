@@ -91,6 +91,11 @@ impl Config {
             "Seconds after which a call without a sign of life is believed no longer, at least 60.\nDefault: 14400.",
             &format!("cap_s = {}", rules.dialog_cap_s),
         );
+        say(
+            "Seconds without a packet of a call's media, after which it is believed to be over, where its media pass this\n\
+             mirror port and it is not on hold; at least 10, or 0: media say nothing. Default: 60.",
+            &format!("media_silence_s = {}", rules.media_silence_s),
+        );
         say("", "[publish]");
         say(
             "The presence server that `--publish config` tells, \"sip:HOST[:PORT][;transport=udp|tcp|tls]\" or \"sips:…\",\n\

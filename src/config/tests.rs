@@ -31,6 +31,7 @@ fn every_key_is_read() {
         grace = 30
         [dialog]
         cap_s = 7200
+        media_silence_s = 30
         [publish]
         server = ["sips:presence@a.example.com", "sip:192.0.2.20;transport=TCP"]
         tls_ca_file = "ca.pem"
@@ -67,7 +68,8 @@ fn every_key_is_read() {
     assert_eq!(config.rules.talking_on, TalkingOn::Ack);
     assert_eq!(config.rules.ended_on, EndedOn::Response);
     assert_eq!(config.rules.domains, ["example.com", "192.0.2.1", "[2001:db8::1]", "any"]);
-    assert_eq!((config.rules.grace_s, config.rules.dialog_cap_s), (30, 7_200));
+    let rules = &config.rules;
+    assert_eq!((rules.grace_s, rules.dialog_cap_s, rules.media_silence_s), (30, 7_200, 30));
     let publish = &config.publish;
     assert_eq!(publish.servers, servers(&["sips:a.example.com", "sip:192.0.2.20;transport=tcp"]));
     assert_eq!(publish.tls_ca_file.as_deref(), Some(std::path::Path::new("ca.pem")));
@@ -166,6 +168,11 @@ fn errors_name_file_line_and_key_in_one_sentence() {
         ),
         ("[watch]\npassword = \"x\"", "offhook.toml, line 2: `watch.password` needs a `user`"),
         ("[dialog]\ncap_s = 1", "offhook.toml, line 2: `dialog.cap_s` must be at least 60 s"),
+        ("[dialog]\ncap_s = 0", "offhook.toml, line 2: `dialog.cap_s` must be at least 60 s"),
+        (
+            "[dialog]\nmedia_silence_s = 9",
+            "offhook.toml, line 2: `dialog.media_silence_s` must be at least 10 s, or 0",
+        ),
         ("[session_type]\n\"sip:*\" = \"\"", "offhook.toml, line 2:"),
         ("[numbers]\n\"+49x*\" = \"sip:*@example.com\"", "offhook.toml, line 2:"),
         ("[numbers]\n\"+49\" = \"sip:*@example.com\"", "offhook.toml, line 2:"),
@@ -303,6 +310,7 @@ fn what_is_shown_is_a_configuration_that_says_the_same() {
         vec![("sip:*97@*".to_owned(), "voicemail".to_owned()), ("sip:\"*".to_owned(), "a \\ b".to_owned())];
     config.rules.numbers = vec![("+49301234*".to_owned(), "sip:*@example.com".to_owned())];
     config.rules.dialog_cap_s = 600;
+    config.rules.media_silence_s = 0;
     config.publish.servers = servers(&["sip:192.0.2.20"]);
     assert_eq!(Config::parse("shown", &config.to_toml()).unwrap(), config);
     config.publish.servers.extend(servers(&["sips:presence.example.com"]));

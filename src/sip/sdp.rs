@@ -39,6 +39,8 @@ pub struct SdpMedia {
     pub kind: Cow<'static, str>,
     /// The port; 0 means refused or switched off.
     pub port: u16,
+    /// The address at which its sender takes the media, where it is given as digits: a name is none.
+    pub address: Option<IpAddr>,
     /// The section's own direction, else the session's.
     pub direction: Direction,
     /// The connection address is the unspecified one: hold as RFC 2543 had it.
@@ -65,11 +67,14 @@ struct Bandwidth {
     application_specific: Option<u32>,
 }
 
+/// An address to which media are sent; `None` is a name, or nothing that can be read.
+type Connection = Option<IpAddr>;
+
 /// What applies to the session, or to one section where that says something else.
 #[derive(Clone, Copy, Default)]
 struct Level {
     direction: Option<Direction>,
-    connection_is_zero: Option<bool>,
+    connection: Option<Connection>,
     bandwidth: Bandwidth,
 }
 
@@ -137,7 +142,7 @@ impl Level {
                 // Of several connection lines in a section (layered multicast) the first counts.
                 let address = value.rsplit(|&byte| byte == b' ').next().unwrap_or(b"");
                 let address = split_once(address, b'/').map_or(address, |(before, _)| before);
-                self.connection_is_zero.get_or_insert_with(|| is_zero(address));
+                self.connection.get_or_insert_with(|| literal(address));
             }
             b'b' => {
                 let Some((modifier, number)) = split_once(value, b':') else {
@@ -165,14 +170,9 @@ impl Level {
     }
 }
 
-/// Whether this is an unspecified address.
-fn is_zero(address: &[u8]) -> bool {
-    // Most others are told by their first digit.
-    if !address.iter().all(|byte| matches!(byte, b'0' | b'.' | b':')) {
-        return false;
-    }
-    let address = std::str::from_utf8(address).ok().and_then(|text| text.parse::<IpAddr>().ok());
-    address.is_some_and(|address| address.is_unspecified())
+/// The address that these digits are.
+fn literal(address: &[u8]) -> Connection {
+    std::str::from_utf8(address).ok()?.parse().ok()
 }
 
 impl<'a> Section<'a> {
@@ -206,11 +206,13 @@ impl<'a> Section<'a> {
             .tias
             .or_else(|| codec.as_deref().and_then(fixed_bit_rate))
             .or(bandwidth.application_specific.map(|kilobits| kilobits.saturating_mul(1_000)));
+        let address = self.level.connection.or(session.connection).flatten();
         SdpMedia {
             kind: kind_of_media(self.kind),
             port: self.port,
             direction: self.level.direction.or(session.direction).unwrap_or_default(),
-            connection_is_zero: self.level.connection_is_zero.or(session.connection_is_zero).unwrap_or(false),
+            address,
+            connection_is_zero: address.is_some_and(|address| address.is_unspecified()),
             codec,
             clock_rate_hz,
             bit_rate,

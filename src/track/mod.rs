@@ -119,6 +119,28 @@ impl Tracker {
         self.findings.losses.lose_of_stream(sent_at, ends, bytes);
     }
 
+    /// A frame passed, of whatever kind: the capture is not silent.
+    pub fn see_frame(&mut self, at: Timestamp) {
+        self.dialogs.see_frame(at);
+    }
+
+    /// The capture shows what passes since then; `None` while it does not.
+    pub const fn sees_since(&mut self, since: Option<Timestamp>) {
+        self.dialogs.sees_since(since);
+    }
+
+    /// A datagram passed that is no SIP: of a call's media, perhaps. True if something is to be told.
+    pub fn handle_datagram(
+        &mut self,
+        at: Timestamp,
+        frame: FrameId,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> bool {
+        self.findings.at = at;
+        self.dialogs.hear_media(frame, source, destination, &mut self.findings)
+    }
+
     /// Fires what is due at `now`.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.findings.at = now;

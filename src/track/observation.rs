@@ -92,6 +92,10 @@ names! {
         DialogGone = "dialog-gone",
         /// The session timer ran out (RFC 4028).
         SessionExpired = "session-expired",
+        /// No packet of the call's media passes any more, either way, while the capture sees.
+        MediaSilent = "media-silent",
+        /// The media of a call flow again that was held to be over because they had ceased.
+        MediaHeard = "media-heard",
         /// The other copy of the call, on another hop, ended.
         CopyEnded = "copy-ended",
         /// The dialog reached the longest time that one is believed.
@@ -126,6 +130,7 @@ impl Rule {
                 | Self::NoResponse
                 | Self::NoAck
                 | Self::SessionExpired
+                | Self::MediaSilent
                 | Self::CopyEnded
                 | Self::DialogCap
                 | Self::SubscriptionExpired
@@ -157,6 +162,8 @@ names! {
         DialogGone = "dialog_gone",
         /// The session timer.
         SessionExpired = "session_expired",
+        /// Its media ceased.
+        MediaSilent = "media_silent",
         /// The copy of the call on another hop ended.
         CopyEnded = "copy_ended",
         /// The longest time that a dialog is believed.

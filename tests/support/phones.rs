@@ -173,10 +173,50 @@ impl Stage {
             let message = Message { start, ..Message::default() };
             return self.emit(at_us, send, 0, &message, "raw");
         }
+        if send.what == "rtp" {
+            return self.media(at_us, send);
+        }
         if send.what.bytes().all(|byte| byte.is_ascii_digit()) {
             return self.respond(at_us, send);
         }
         self.request(at_us, send)
+    }
+
+    /// Packets of the call's media from one party to the next (RFC 3550 section 5.1), or of their control (section 6.4).
+    fn media(&mut self, at_us: u64, send: &Send) -> Result<(), String> {
+        let number = |word: &str, default: u64| {
+            let text = send.words.get(word);
+            text.map_or(Ok(default), |text| text.parse()).map_err(|_| format!("{word} is a number"))
+        };
+        let (for_us, every_us) = (number("for", 1)? * 1_000_000, number("every", 500)?.max(1) * 1_000);
+        let rtcp = send.words.contains_key("rtcp");
+        let [from, to] = [&send.path[0], &send.path[1]].map(|name| {
+            let mut address = self.party(name)?.address;
+            address.set_port(self.media_port(&send.call, name) + u16::from(rtcp));
+            Ok::<_, String>(address)
+        });
+        let (from, to) = (from?, to?);
+        let source = (fold(&[&self.name, &send.call, &send.path[0], "ssrc"]) as u32).to_be_bytes();
+        for count in 0..for_us / every_us {
+            let after_us = count * every_us;
+            let mut packet = vec![0x80, 0];
+            if rtcp {
+                packet = vec![0x80, 201, 0, 1]; // a receiver report about nobody
+            } else {
+                packet.extend((count as u16).to_be_bytes());
+                packet.extend(((after_us / 125) as u32).to_be_bytes());
+            }
+            packet.extend(source);
+            packet.extend([0xff; 20].iter().filter(|_| !rtcp));
+            let at_us = START_US + at_us + after_us;
+            self.out.push(WireMessage::new(at_us, from, to, Carrier::Udp, packet));
+        }
+        Ok(())
+    }
+
+    /// Where a party of a call takes its sound.
+    fn media_port(&self, call: &str, party: &str) -> u16 {
+        16_384 + (fold(&[&self.name, call, party]) % 8_000 * 2) as u16
     }
 
     fn open_call(&mut self, send: &Send) -> Result<(), String> {
@@ -265,7 +305,7 @@ impl Stage {
         let zero = description.direction == "zero";
         let shown = if zero { "0.0.0.0".to_owned() } else { ip.to_string() };
         let direction = if zero { "sendrecv" } else { &description.direction };
-        let port = 16_384 + identity % 8_000 * 2;
+        let port = self.media_port(&send.call, &party.name);
         let formats: Vec<_> = description.codecs.iter().map(|codec| format_of(codec)).collect();
         let numbers: Vec<_> = formats.iter().map(|(number, _)| *number).collect();
         let mut lines = vec![

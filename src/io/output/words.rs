@@ -47,6 +47,10 @@ pub(super) const fn happened(rule: Rule) -> &'static str {
         Rule::NoAck => "the call was answered, and the caller never confirmed it",
         Rule::DialogGone => "one side no longer knows the call",
         Rule::SessionExpired => "neither side renewed the call within the time that they had agreed on",
+        Rule::MediaSilent => "the call's media, which had passed here, ceased on both sides",
+        Rule::MediaHeard => {
+            "the call's media pass again, after they had ceased for so long that it was held to be over"
+        }
         Rule::CopyEnded => "the same call ended on the other side of a server",
         Rule::DialogCap => "the call went on for longer than one is believed without a sign of life",
         Rule::Evicted => "there was no room to follow it any longer",
@@ -86,6 +90,7 @@ const fn is_guess(rule: Rule) -> bool {
             | Rule::NoAck
             | Rule::DialogGone
             | Rule::SessionExpired
+            | Rule::MediaSilent
             | Rule::CopyEnded
             | Rule::DialogCap
             | Rule::Evicted

@@ -101,6 +101,13 @@ impl Call {
         dialog.caller = Some(caller);
         let offer = attempt.and_then(|at| self.attempts.get(at)).map(|attempt| &attempt.offer);
         let answer = Description::of(heard);
+        if let Some(Description::Present(offer)) = offer {
+            dialog.agree(offer, heard.frame, context);
+        }
+        if let Description::Present(answer) = &answer {
+            dialog.agree(answer, heard.frame, context);
+            dialog.described = heard.texts.mark(heard.message.sdp().unwrap_or_default());
+        }
         let mut media = early_media.unwrap_or_default();
         let offers_first = !negotiated && matches!(offer, Some(Description::Absent));
         match (offer, answer) {
@@ -361,9 +368,12 @@ impl Call {
             dialog.hops.push(hop);
         }
         // The ACK may come first, and says nothing of it.
-        if message.status().is_some() && dialog.session_vias > vias {
-            dialog.session_vias = vias;
-            dialog.session_ends_at = session_end(heard);
+        if message.status().is_some() {
+            dialog.agree_on_hop(heard, context);
+            if dialog.session_vias > vias {
+                dialog.session_vias = vias;
+                dialog.session_ends_at = session_end(heard);
+            }
         }
         let id = message.top_branch();
         if dialog.ok_branches.iter().any(|seen| &**seen == id) {

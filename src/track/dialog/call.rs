@@ -22,9 +22,10 @@ use super::super::{
     AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement,
     Fact, Findings, Media, Rule, Side,
 };
+use super::flowing::MediaAddress;
 use super::legs::Legs;
 use super::media::Description;
-use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
+use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, RETRY_S, TIMER_B_S};
 use crate::base::{AddressMark, Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method, Sdp};
 
@@ -159,6 +160,13 @@ pub(super) struct Dialog {
     /// The call's other copy ended by a BYE: this one has until then to end by its own, or to show life.
     pub copy_until: Due,
     pub session_ends_at: Due,
+    /// Where its media go, as the sides agreed at that time.
+    pub media_addresses: SmallVec<[MediaAddress; 4]>,
+    pub media_agreed_at: Timestamp,
+    /// The description that told it last.
+    pub described: u64,
+    /// Whether they have ceased is looked at then.
+    pub silent_at: Due,
     pub cap_at: Due,
     pub forget_at: Due,
 }
@@ -195,6 +203,10 @@ impl Dialog {
             bye_until: None,
             copy_until: None,
             session_ends_at: None,
+            media_addresses: SmallVec::new(),
+            media_agreed_at: context.now,
+            described: 0,
+            silent_at: None,
             cap_at: Some((context.now.after_s(context.rules.dialog_cap_s), frame)),
             forget_at: None,
         }
@@ -215,8 +227,16 @@ impl Dialog {
         self.progress == Progress::Confirmed
     }
 
-    fn timers(&self) -> [Due; 6] {
-        [self.presume_at, self.no_ack_at, self.bye_until, self.copy_until, self.session_ends_at, self.cap_at]
+    fn timers(&self) -> [Due; 7] {
+        [
+            self.presume_at,
+            self.no_ack_at,
+            self.bye_until,
+            self.copy_until,
+            self.session_ends_at,
+            self.silent_at,
+            self.cap_at,
+        ]
     }
 }
 
@@ -441,6 +461,7 @@ impl Call {
             &mut dialog.bye_until,
             &mut dialog.copy_until,
             &mut dialog.session_ends_at,
+            &mut dialog.silent_at,
             &mut dialog.cap_at,
         ] {
             *timer = None;
@@ -655,6 +676,19 @@ impl Call {
             self.engage(at, Rule::AckPresumed, frame);
             return;
         }
+        // These end what has shown no sign of life, and media are one.
+        if [dialog.copy_until, dialog.cap_at].into_iter().any(|timer| due(timer).is_some())
+            && self.has_media(at, context)
+            && let Some(dialog) = self.dialogs.get_mut(at)
+        {
+            let after_s =
+                |seconds: u32, timer: Due| timer.map(|(_, frame)| (context.now.after_s(seconds), frame));
+            dialog.copy_until = after_s(RETRY_S, dialog.copy_until);
+            dialog.cap_at = after_s(context.rules.dialog_cap_s, dialog.cap_at);
+        }
+        let Some(dialog) = self.dialogs.get(at) else {
+            return;
+        };
         let ending = [
             (dialog.no_ack_at, EndReason::NoAck, Rule::NoAck),
             (dialog.bye_until, EndReason::ByeTimeout, Rule::ByeTimeout),
@@ -666,6 +700,9 @@ impl Call {
             if let Some(frame) = due(timer) {
                 return self.end_dialog(at, Ending::new(reason, rule, frame), context);
             }
+        }
+        if let Some(armed_by) = due(dialog.silent_at) {
+            self.listen_for_media(at, armed_by, context);
         }
     }
 

@@ -11,8 +11,8 @@ use super::call::{Call, Dialog, Ending, HopMark, Pending, Progress, ShownBy};
 use super::legs::{LegNews, Missing};
 use super::media::{Description, answers_hold, held, offers_hold};
 use super::{Context, RETRY_S, TIMER_B_S};
-use crate::base::EndedOn;
-use crate::sip::Method;
+use crate::base::{EndedOn, FrameId};
+use crate::sip::{Method, Sdp};
 
 /// Requests under way inside the dialogs of one call.
 const PENDING: usize = 16;
@@ -44,6 +44,7 @@ impl Call {
             dialog.talking = true;
             if let (Some(offer), Some(answer)) = (dialog.offer_in_ok.take(), Description::of(heard).sdp()) {
                 dialog.held = held(&offer, &answer).unwrap_or(false);
+                dialog.agree(&answer, heard.frame, context);
                 self.set_media(at, &answer, Rule::Ack, heard, context);
             }
             return self.engage(at, Rule::Ack, heard.frame);
@@ -70,15 +71,25 @@ impl Call {
                 None if was_answered => {}
                 None => {
                     self.prove_response_lost(cseq, context);
-                    self.held_by_half(at, offers_hold(&offer), heard);
+                    self.held_by_half(at, &offer, offers_hold, heard, context);
                 }
             }
         }
     }
 
     /// Only one of the two descriptions was seen; the other one answers as is usual.
-    fn held_by_half(&mut self, at: usize, held: Option<bool>, heard: &Heard<'_, '_>) {
-        let Some(held) = held else { return };
+    fn held_by_half(
+        &mut self,
+        at: usize,
+        seen: &Sdp,
+        holds: impl Fn(&Sdp) -> Option<bool>,
+        heard: &Heard<'_, '_>,
+        context: &mut Context<'_>,
+    ) {
+        if let Some(dialog) = self.dialogs.get_mut(at) {
+            dialog.agree(seen, heard.frame, context);
+        }
+        let Some(held) = holds(seen) else { return };
         if let Some(dialog) = self.dialogs.get_mut(at)
             && dialog.held != held
         {
@@ -396,17 +407,16 @@ impl Call {
                 dialog.session_ends_at = session_end(heard);
             }
             // A copy of the first 2xx is no answer to a re-INVITE.
-            let is_later = self
-                .dialogs
-                .get(at)
-                .is_some_and(|dialog| cseq != dialog.cseq || dialog.caller_tag.as_bytes() != from_tag);
+            let is_later = cseq != dialog.cseq || dialog.caller_tag.as_bytes() != from_tag;
             if first_answer {
                 self.answered_offer(at, pending, heard, context);
+            } else if pending.is_some() {
+                dialog.agree_on_hop(heard, context);
             } else if pending.is_none()
                 && is_later
                 && let Some(answer) = Description::of(heard).sdp()
             {
-                self.held_by_half(at, answers_hold(&answer), heard);
+                self.held_by_half(at, &answer, answers_hold, heard, context);
             }
         }
     }
@@ -436,11 +446,15 @@ impl Call {
     fn renegotiated(
         &mut self,
         at: usize,
-        offer: &crate::sip::Sdp,
-        answer: &crate::sip::Sdp,
+        offer: &Sdp,
+        answer: &Sdp,
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
     ) {
+        if let Some(dialog) = self.dialogs.get_mut(at) {
+            dialog.agree(offer, heard.frame, context);
+            dialog.agree(answer, heard.frame, context);
+        }
         self.set_media(at, answer, Rule::InDialog200, heard, context);
         let Some(held) = held(offer, answer) else {
             return;
@@ -457,7 +471,7 @@ impl Call {
     fn set_media(
         &mut self,
         at: usize,
-        answer: &crate::sip::Sdp,
+        answer: &Sdp,
         rule: Rule,
         heard: &Heard<'_, '_>,
         context: &mut Context<'_>,
@@ -501,15 +515,19 @@ impl Call {
         match dialog.progress {
             Progress::Confirmed => {
                 (dialog.copy_until, self.legs.ends_at) = (None, None);
+                // What has ceased before that ends nothing: the media go elsewhere, or nobody speaks.
+                dialog.media_agreed_at = heard.at;
                 dialog.cap_at = Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame));
             }
-            Progress::Ended(reason) if reason.is_inferred() => self.revive(at, heard, context),
+            Progress::Ended(reason) if reason.is_inferred() => {
+                self.revive(at, Rule::InDialog200, heard.frame, context);
+            }
             Progress::Ended(_) => {}
         }
     }
 
     /// Takes an inferred end back; the dialog goes on under new ids, since terminated is final for the old.
-    fn revive(&mut self, at: usize, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
+    pub(super) fn revive(&mut self, at: usize, rule: Rule, frame: FrameId, context: &mut Context<'_>) {
         let parties = self.parties(at);
         let mut fresh = Vec::new();
         for party in parties {
@@ -532,7 +550,9 @@ impl Call {
             dialog.progress = Progress::Confirmed;
             dialog.talking = true;
             dialog.forget_at = None;
-            dialog.cap_at = Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame));
+            dialog.media_agreed_at = context.now;
+            dialog.silent_at = context.places.first_due(context.now).map(|due| (due, frame));
+            dialog.cap_at = Some((context.now.after_s(context.rules.dialog_cap_s), frame));
             for (side, new, _) in &fresh {
                 match side {
                     Side::Caller => dialog.caller = Some(*new),
@@ -543,7 +563,7 @@ impl Call {
         for (_, new, media) in &fresh {
             self.confirm_end(*new, at, media);
         }
-        self.engage(at, Rule::InDialog200, heard.frame);
+        self.engage(at, rule, frame);
     }
 
     /// A re-INVITE or INFO was answered in a dialog whose 2xx was not seen: the call is up. Who called with one of its tags

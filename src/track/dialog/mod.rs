@@ -11,6 +11,7 @@
 
 mod answer;
 mod call;
+mod flowing;
 mod inside;
 mod invite;
 mod legs;
@@ -18,6 +19,7 @@ mod media;
 mod unseen;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::heard::{Heard, text};
@@ -26,6 +28,7 @@ use super::{EndReason, Findings};
 use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Rules, Timestamp};
 use crate::sip::Method;
 use call::Call;
+use flowing::MediaPlaces;
 use legs::{CallRef, Doubts, LegNews, LegTable, Said};
 use media::MediaTable;
 use unseen::shows_an_invite;
@@ -57,6 +60,9 @@ struct Context<'a> {
     next_end: &'a mut u64,
     ends: &'a mut [u64],
     media: &'a mut MediaTable,
+    places: &'a mut MediaPlaces,
+    /// The call itself.
+    this: CallRef,
     losses: &'a mut Losses,
     /// When the first message was heard.
     began: Timestamp,
@@ -80,6 +86,7 @@ pub(super) struct Dialogs {
     next_end: u64,
     ends: Vec<u64>,
     media: MediaTable,
+    places: MediaPlaces,
     legs: LegTable,
     doubts: Doubts,
 }
@@ -96,6 +103,7 @@ impl Dialogs {
             next_end: 0,
             ends: vec![0; EndReason::ALL.len()],
             media: MediaTable::default(),
+            places: MediaPlaces::new(limits.media_addresses, rules.media_silence_s),
             legs: LegTable::default(),
             doubts: Doubts::default(),
         }
@@ -131,11 +139,39 @@ impl Dialogs {
         };
         let speaks = self.step(id, heard.frame, out, |call, context| call.handle(heard, context));
         self.part_replaced(heard);
+        if self.places.take_overflow() {
+            oddities.note(Oddity::TableFull);
+        }
         if let Some(this) = speaks {
             self.meet_other_leg(this, registered, heard.at);
             self.tell_other_legs(this, out);
         }
         self.believe_doubts(out);
+    }
+
+    /// A datagram passed that is no SIP: of a call's media, perhaps. True if it brought a call back.
+    pub(super) fn hear_media(
+        &mut self,
+        frame: FrameId,
+        source: SocketAddr,
+        destination: SocketAddr,
+        out: &mut Findings,
+    ) -> bool {
+        let Some(back) = self.places.hear(out.at, frame, source, destination) else { return false };
+        if self.leg(back).is_some() {
+            self.step(back.id, frame, out, Call::media_came_back);
+        }
+        true
+    }
+
+    /// A frame passed, of whatever kind.
+    pub(super) fn see_frame(&mut self, at: Timestamp) {
+        self.places.see_frame(at);
+    }
+
+    /// See [`MediaPlaces::sees_since`].
+    pub(super) const fn sees_since(&mut self, since: Option<Timestamp>) {
+        self.places.sees_since(since);
     }
 
     /// A call that has just shown who calls whom may be the other leg of one that did so before.
@@ -234,6 +270,7 @@ impl Dialogs {
         act: impl FnOnce(&mut Call, &mut Context<'_>),
     ) -> Option<CallRef> {
         let call = self.calls.get_mut(id)?;
+        let this = CallRef { id, born: call.born };
         let mut context = Context {
             now: out.at,
             frame,
@@ -242,6 +279,8 @@ impl Dialogs {
             next_end: &mut self.next_end,
             ends: &mut self.ends,
             media: &mut self.media,
+            places: &mut self.places,
+            this,
             losses: &mut out.losses,
             began: out.began.unwrap_or(out.at),
         };
@@ -253,7 +292,7 @@ impl Dialogs {
         }
         let next = call.next_deadline();
         self.deadlines.set_lazily(&mut call.deadline, id, next);
-        call.has_to_speak().then_some(CallRef { id, born: call.born })
+        call.has_to_speak().then_some(this)
     }
 
     fn open(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) -> u32 {

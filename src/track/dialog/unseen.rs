@@ -90,7 +90,7 @@ impl Call {
         at: usize,
         called_tag: Arc<str>,
         shown_by: ShownBy,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
     ) -> Option<usize> {
         let of = self.branches.get(at).filter(|_| self.dialogs.len() < context.branches_per_call)?.attempt;
         self.settle_attempt(Some(of), Some(at), (context.now, context.frame));
@@ -105,7 +105,7 @@ impl Call {
             end.is_some_and(|end| end.local_tag.as_ref().is_none_or(|tag| *tag == called_tag))
         };
         let called = branch.called.iter().copied().find(tagged);
-        let dialog = Dialog {
+        let mut dialog = Dialog {
             cseq: branch.cseq,
             caller: Some(attempt.caller),
             called,
@@ -113,6 +113,9 @@ impl Call {
             shown_by,
             ..Dialog::confirmed(Arc::clone(&attempt.from_tag), called_tag, frame, context)
         };
+        if let Description::Present(offer) = &attempt.offer {
+            dialog.agree(offer, frame, context);
+        }
         self.dialogs.push(dialog);
         let dialog = self.dialogs.len() - 1;
         for party in self.parties(dialog) {
