@@ -487,7 +487,7 @@ fn two_interfaces_are_merged_and_named() {
 }
 
 #[test]
-fn media_is_counted_and_neither_looked_at_nor_kept() {
+fn of_media_is_kept_that_they_pass_and_nothing_that_they_say() {
     let Some(net) = Net::new(1) else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("calls.pcapng");
@@ -495,17 +495,50 @@ fn media_is_counted_and_neither_looked_at_nor_kept() {
     let mut frames = frames_of("media", "0.000 alice registers\n");
     let mut rtp = frames[0].clone();
     rtp.bytes[42..44].copy_from_slice(&[0x80, 0]);
+    let rtp_bytes = rtp.bytes.len();
     frames.splice(0..0, std::iter::repeat_n(rtp, 100));
     net.send("in0", &frames);
     tap.wait_for_status("alice", "online", "idle");
     let (lines, _) = tap.end();
     assert_eq!(lines.last().unwrap()["frames"], 102);
     let mut reader = CaptureReader::open(file.to_str().unwrap()).unwrap();
-    let mut kept = 0;
-    while reader.next().unwrap().is_some() {
-        kept += 1;
+    let mut kept = Vec::new();
+    while let Some(frame) = reader.next().unwrap() {
+        kept.push((frame.bytes.len(), frame.wire_length));
     }
-    assert_eq!(kept, 2);
+    let voiceless = (14 + 20 + 8 + 8, rtp_bytes);
+    assert_eq!(
+        (kept.len(), kept.first()),
+        (3, Some(&voiceless)),
+        "the first of a hundred, without its sound"
+    );
+    assert_eq!(lines.last().unwrap()["oddities"], serde_json::json!({}));
+    assert_eq!(replayed(&[&file]), comparable(&lines));
+}
+
+#[test]
+fn a_call_whose_media_cease_is_over() {
+    let Some(net) = Net::new(1) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("offhook.toml");
+    fs::write(&config, "[dialog]\nmedia_silence_s = 10\n").unwrap();
+    let file = folder.path().join("calls.pcapng");
+    let (config, path) = (config.to_str().unwrap(), file.to_str().unwrap());
+    let mut tap = net.tap(&["-i", "span0", "--config", config, "--write", path]);
+    let call = "0.000 alice registers\n0.100 alice -> pbx INVITE sip:bob@example.com\n0.200 pbx -> alice 200\n\
+                0.220 alice -> pbx ACK\n0.230 alice -> pbx rtp for=6 every=20\n0.230 pbx -> alice rtp for=6 every=20\n\
+                13.000 [ping] pbx -> alice OPTIONS\n";
+    net.send("in0", &frames_of("ceased", call));
+    tap.wait_for_status("alice", "online", "talking");
+    let over = tap.wait_for_status("alice", "online", "idle");
+    assert_eq!(
+        (over["because"]["rule"].as_str(), over["confidence"].as_str()),
+        (Some("media-silent"), Some("weak"))
+    );
+    net.send("in0", &frames_of("gone", "0.000 alice unregisters\n"));
+    tap.wait_for_status("alice", "offline", "idle");
+    let (lines, _) = tap.end();
+    assert_eq!(lines.last().unwrap()["ends"], serde_json::json!({ "media_silent": 1 }));
     assert_eq!(replayed(&[&file]), comparable(&lines));
 }
 

@@ -46,6 +46,13 @@ pub struct Segment<'a> {
     pub whole: bool,
 }
 
+impl Segment<'_> {
+    /// It begins as RTP and RTCP do, and no SIP message does (RFC 3550 section 5.1: version 2 in the first two bits).
+    pub fn is_media(&self) -> bool {
+        matches!(self.payload, Payload::Udp([first, ..]) if first >> 6 == 2)
+    }
+}
+
 /// The transport's own part of a [`Segment`].
 #[derive(Clone, Copy, Debug)]
 pub enum Payload<'a> {
@@ -197,7 +204,8 @@ impl Decoder {
                         if let Some(inside) = tunnel::behind_udp(&segment) {
                             inside
                         } else {
-                            if !segment.whole {
+                            // What media say is nobody's business: they may be cut on purpose.
+                            if !segment.whole && !segment.is_media() {
                                 oddities.note(Oddity::TruncatedFrame);
                             }
                             return Some(segment);

@@ -23,7 +23,7 @@ use pcap::{Packet, Stat};
 
 use super::batch::Batch;
 use super::link;
-use super::media::is_media;
+use super::media::{Look, MediaShown};
 use super::open::{HandOver, Opened, SLOT_SNAP_BYTES, open, reason};
 use super::sight::Sight;
 use super::tags::Tagged;
@@ -86,6 +86,7 @@ pub(super) struct Listener {
     jumped_to: Option<Timestamp>,
     frames: u64,
     refused: u64,
+    media: MediaShown,
     /// When the last frame passed.
     last_at: Timestamp,
     /// No frame from before that is still to come.
@@ -124,6 +125,7 @@ impl Listener {
             jumped_to: None,
             frames: 0,
             refused: 0,
+            media: MediaShown::default(),
             last_at: Timestamp::EPOCH,
             reached: began,
             batch,
@@ -206,7 +208,7 @@ impl Listener {
 
     /// Takes frames that passed before a moment out of the kernel's ring, a batch at most. Gives how many were there.
     fn fetch(&mut self, opened: &mut Opened, before: Timestamp) -> Result<usize, pcap::Error> {
-        let Self { batch, frames, refused, listening, last_at, showed_longer, shown_until, .. } = self;
+        let Self { batch, frames, refused, media, listening, last_at, showed_longer, shown_until, .. } = self;
         let refuse_media = listening.filter.is_none();
         let link = opened.link;
         opened.handle.dispatch(Some(BATCH_FRAMES), |packet| {
@@ -217,10 +219,15 @@ impl Listener {
             *frames += 1;
             let wire_length = packet.header.len;
             *showed_longer |= wire_length > SLOT_SNAP_BYTES;
-            if refuse_media && is_media(link, packet.data) {
-                *refused += 1;
-            } else {
-                batch.push(*last_at, *frames, link, packet.data, wire_length as usize);
+            let look = if refuse_media { media.look(*last_at, link, packet.data) } else { Look::All };
+            let bytes = match look {
+                Look::All => Some(packet.data),
+                Look::Headers(bytes) => packet.data.get(..bytes),
+                Look::Nothing => None,
+            };
+            match bytes {
+                Some(bytes) => batch.push(*last_at, *frames, link, bytes, wire_length as usize),
+                None => *refused += 1,
             }
         })
     }

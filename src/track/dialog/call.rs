@@ -25,7 +25,7 @@ use super::super::{
 use super::flowing::MediaAddress;
 use super::legs::Legs;
 use super::media::Description;
-use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, RETRY_S, TIMER_B_S};
+use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
 use crate::base::{AddressMark, Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method, Sdp};
 
@@ -676,15 +676,11 @@ impl Call {
             self.engage(at, Rule::AckPresumed, frame);
             return;
         }
-        // These end what has shown no sign of life, and media are one.
-        if [dialog.copy_until, dialog.cap_at].into_iter().any(|timer| due(timer).is_some())
+        if let Some(frame) = due(dialog.cap_at)
             && self.has_media(at, context)
             && let Some(dialog) = self.dialogs.get_mut(at)
         {
-            let after_s =
-                |seconds: u32, timer: Due| timer.map(|(_, frame)| (context.now.after_s(seconds), frame));
-            dialog.copy_until = after_s(RETRY_S, dialog.copy_until);
-            dialog.cap_at = after_s(context.rules.dialog_cap_s, dialog.cap_at);
+            dialog.cap_at = Some((context.now.after_s(context.rules.dialog_cap_s), frame));
         }
         let Some(dialog) = self.dialogs.get(at) else {
             return;

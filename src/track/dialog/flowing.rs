@@ -19,6 +19,8 @@ use crate::sip::Sdp;
 
 /// What was on its way when both sides agreed on something else has arrived within this time.
 const SETTLES: Duration = Duration::from_secs(2);
+/// Media pass of which there was a packet within this time: of those on an interface, the tap is shown one in 5 s.
+const PASSING: Duration = Duration::from_secs(10);
 /// One packet in so long is enough, whatever copies of it the mirror shows.
 const NOTED: Duration = Duration::from_secs(1);
 /// An address of which nothing was seen for so long is forgotten, where silence counts within half of that.
@@ -200,10 +202,10 @@ impl MediaPlaces {
         Silence::Since(last.frame)
     }
 
-    /// A packet of them has just passed.
+    /// Packets of them pass.
     fn pass(&self, addresses: &[MediaAddress], now: Timestamp) -> bool {
         let last = |address| self.places.get(address).and_then(|place| place.last);
-        addresses.iter().filter_map(last).any(|last| last.at.after(SETTLES) >= now)
+        addresses.iter().filter_map(last).any(|last| last.at.after(PASSING) >= now)
     }
 
     /// A call is held to be over because its media ceased: it is to be told when they come back.
@@ -252,7 +254,7 @@ impl Dialog {
 }
 
 impl Call {
-    /// The media of a dialog pass just now: it is not over, whatever did not come.
+    /// The media of a dialog pass: that is a sign of life.
     pub(super) fn has_media(&self, at: usize, context: &Context<'_>) -> bool {
         let addresses = self.dialogs.get(at).map(|dialog| dialog.media_addresses.as_slice());
         context.places.pass(addresses.unwrap_or_default(), context.now)

@@ -360,10 +360,6 @@ impl Call {
     /// It did neither, and nothing tells of a transfer.
     pub(super) fn presume_ended(&mut self, frame: FrameId, context: &mut Context<'_>) {
         if let Some(at) = self.dialogs.iter().position(Dialog::is_live).filter(|_| !self.legs.parted) {
-            if self.has_media(at, context) {
-                self.legs.ends_at = Some((context.now.after_s(RETRY_S), frame));
-                return;
-            }
             self.end_dialog(at, Ending::new(EndReason::CopyEnded, Rule::OtherLeg, frame), context);
         }
     }
