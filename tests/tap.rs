@@ -248,8 +248,18 @@ impl Drop for Tap {
 
 /// What a program says of these files, frame and source aside; only what a tap says of the same.
 fn replayed(files: &[&Path]) -> Vec<Value> {
+    replayed_with(files, &[])
+}
+
+/// The same, with further arguments.
+fn replayed_with(files: &[&Path], arguments: &[&str]) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offhook"));
-    command.arg("replay").args(files).args(["--format", "jsonl"]).env_remove("OFFHOOK_CONFIG");
+    command
+        .arg("replay")
+        .args(files)
+        .args(["--format", "jsonl"])
+        .args(arguments)
+        .env_remove("OFFHOOK_CONFIG");
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -539,7 +549,7 @@ fn a_call_whose_media_cease_is_over() {
     tap.wait_for_status("alice", "offline", "idle");
     let (lines, _) = tap.end();
     assert_eq!(lines.last().unwrap()["ends"], serde_json::json!({ "media_silent": 1 }));
-    assert_eq!(replayed(&[&file]), comparable(&lines));
+    assert_eq!(replayed_with(&[&file], &["--config", config]), comparable(&lines));
 }
 
 #[test]
