@@ -14,14 +14,19 @@ use offhook::io::capture::CaptureReader;
 use offhook::redial::Step;
 use simulation::judge::Share;
 use simulation::listener::Sabotage;
-use simulation::{Kind, must_hold, run};
+use simulation::{Kind, must_hold, run, run_with};
 
 /// Runs so many seeds, every second one from `first` on: even ones have a proxy, odd ones a back-to-back user agent.
 /// Gives the share of user-time that was right.
 fn all_hold(kind: Kind, first: u64, count: u64) -> Share {
+    all_hold_with(kind, first, count, None)
+}
+
+/// The same, with sound that passes the PBX: a packet in so long of each call in each direction.
+fn all_hold_with(kind: Kind, first: u64, count: u64, sound_every_us: Option<u64>) -> Share {
     let mut share = Share::default();
     for seed in (first..).step_by(2).take(count as usize) {
-        let report = run(seed, kind, Sabotage::Nothing);
+        let report = run_with(seed, kind, Sabotage::Nothing, sound_every_us);
         must_hold(&report);
         share.add(&report.share);
     }
@@ -72,6 +77,17 @@ fn a_rough_day_behind_a_proxy() {
 #[test]
 fn a_rough_day_behind_a_b2bua() {
     all_hold(Kind::Rough, 1, 40);
+}
+
+/// A hundredth of what a phone sends.
+const SOUND_EVERY_US: Option<u64> = Some(2_000_000);
+
+#[test]
+fn sound_that_passes_ends_nothing_that_goes_on() {
+    assert!(all_hold_with(Kind::Perfect, 1, 30, SOUND_EVERY_US).percent() > 99.999);
+    all_hold_with(Kind::LostFive, 1, 20, SOUND_EVERY_US);
+    all_hold_with(Kind::Rough, 1, 20, SOUND_EVERY_US);
+    all_hold_with(Kind::Spells, 1, 20, SOUND_EVERY_US);
 }
 
 #[test]

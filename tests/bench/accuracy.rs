@@ -31,8 +31,10 @@ const COLUMNS: [Column; 6] = [("0 %", 3), ("0.1 %", 3), ("1 %", 3), ("2 %", 3), 
 /// A burst hides so many frames one behind the other.
 const BURST_FRAMES: u64 = 10;
 
-/// What the PBX is, and the first seed at which it is that.
-const SHAPES: [(&str, u64); 2] = [("proxy", 2), ("B2BUA", 1)];
+/// What the PBX is, the first seed at which it is that, and whether the sound of calls passes it: a packet in so long of each
+/// call in each direction, a hundredth of what phones send.
+const SHAPES: [(&str, u64, Option<u64>); 3] =
+    [("proxy", 2, None), ("B2BUA", 1, None), ("B2BUA with sound", 1, Some(2_000_000))];
 /// So many lines of each kind are told by `--why`.
 const LONGEST: usize = 25;
 
@@ -75,11 +77,11 @@ struct Arguments {
 
 /// Kinds of mistakes by the time that they took, and the longest ones by the seed of their run.
 fn why(lost: AtOnce, seeds: u64) {
-    for (shape, first) in SHAPES {
+    for (shape, first, sound_every_us) in SHAPES {
         let mut sum = Measured::default();
         let mut longest = Vec::new();
         for seed in (first..).step_by(2).take(seeds as usize) {
-            let measured = measure(seed, lost);
+            let measured = measure(seed, lost, sound_every_us);
             longest.extend(
                 measured.offhook.wrong.iter().map(|wrong| (wrong.to_us - wrong.from_us, seed, wrong.clone())),
             );
@@ -108,13 +110,13 @@ fn main() -> Result<()> {
     }
     let mut table = Table::new("right, % of user-time, at frames lost:", &COLUMNS);
     let mut panels = Vec::new();
-    for (shape, first) in SHAPES {
+    for (shape, first, sound_every_us) in SHAPES {
         let mut lines = Vec::new();
         for (way, frames) in [("one by one", 1), ("in bursts", BURST_FRAMES)] {
             let points = LOST_PER_MILLION.map(|per_million| {
                 let mut sum = Measured::default();
                 for seed in (first..).step_by(2).take(seeds.unwrap_or(1) as usize) {
-                    sum.add(&measure(seed, AtOnce { frames, per_million }));
+                    sum.add(&measure(seed, AtOnce { frames, per_million }, sound_every_us));
                 }
                 sum
             });

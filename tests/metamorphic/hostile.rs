@@ -67,8 +67,9 @@ fn any_bytes_give_sound_lines() {
 /// Time per message stays what it is, however many calls stand at one address.
 #[test]
 fn calls_at_one_address_cost_the_same_each() {
-    let few = cost_of_calls(1_000);
-    let many = cost_of_calls(8_000);
+    // The best of several: others use the machine, too.
+    let best_of = |calls| (0..3).map(|_| cost_of_calls(calls)).min().unwrap_or_default();
+    let (few, many) = (best_of(1_000), best_of(8_000));
     assert!(many < few * 8 * 4, "1,000 calls took {few:?}, 8,000 took {many:?}");
 }
 

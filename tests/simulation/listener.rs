@@ -25,7 +25,7 @@ use offhook::track::{Confidence, Rule};
 use offhook::watch::{PresenceTold, WatchOptions, Watcher, What};
 
 use super::mirror::Shown;
-use super::world::{USERS, aor};
+use super::world::{SOUND, USERS, aor};
 use crate::support::heard;
 use crate::support::ladder::START_US;
 
@@ -479,7 +479,10 @@ impl Listener {
                 let over_tcp = || self.seen.iter().any(|it| is_tcp(&it.bytes) && holds(&it.bytes, call_id));
                 // These rest on what was seen under another Call-ID.
                 let elsewhere = matches!(evidence.rule, Rule::OtherLeg | Rule::RegisterProved);
-                let named = holds(&shown.bytes, call_id) || elsewhere || is_tcp(&shown.bytes) || over_tcp();
+                let of_sound = matches!(evidence.rule, Rule::MediaSilent | Rule::MediaHeard);
+                let sound = of_sound && shown.bytes.ends_with(&SOUND);
+                let named =
+                    holds(&shown.bytes, call_id) || elsewhere || sound || is_tcp(&shown.bytes) || over_tcp();
                 if !named {
                     let rule = evidence.rule.name();
                     self.breach(format!("{rule} cites frame {frame}, which is not of {}", evidence.call_id));

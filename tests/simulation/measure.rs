@@ -40,7 +40,7 @@ impl Measured {
 }
 
 /// One run: a mirror that is perfect but for the frames that it loses. The same seed gives the same calls, whatever is lost.
-pub fn measure(seed: u64, lost: AtOnce) -> Measured {
+pub fn measure(seed: u64, lost: AtOnce, sound_every_us: Option<u64>) -> Measured {
     let mut random = Random::new(seed);
     let mut pick = |one_of: u64| random.next().is_multiple_of(one_of);
     let manner = Manner {
@@ -58,6 +58,7 @@ pub fn measure(seed: u64, lost: AtOnce) -> Measured {
         between_calls_us: 12 * SECOND_US,
         calls_until_us: END_US - 30 * SECOND_US,
         end_us: END_US,
+        sound_every_us,
         cap_s: CAP_S,
     };
     let mut world = World::new(seed, setting);

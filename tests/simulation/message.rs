@@ -84,6 +84,13 @@ pub struct Sdp {
     pub answer: bool,
 }
 
+impl Sdp {
+    /// Where its sender takes the sound.
+    pub fn media_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), 16_384 + (self.session % 8_000 * 2) as u16)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct ContactValue {
     pub uri: String,
@@ -330,7 +337,7 @@ impl Message {
             line(&mut text, format_args!("c=IN IP4 {ip}"));
         }
         line(&mut text, format_args!("t=0 0"));
-        let port = 16_384 + session % 8_000 * 2;
+        let port = sdp.media_address().port();
         if sdp.answer {
             line(&mut text, format_args!("m=audio {port} RTP/AVP 0 101"));
         } else {

@@ -126,6 +126,11 @@ pub const fn shape_of(seed: u64) -> Shape {
 
 /// One run.
 pub fn run(seed: u64, kind: Kind, sabotage: Sabotage) -> Report {
+    run_with(seed, kind, sabotage, None)
+}
+
+/// The same, with sound that passes the PBX: a packet in so long of each call in each direction.
+pub fn run_with(seed: u64, kind: Kind, sabotage: Sabotage, sound_every_us: Option<u64>) -> Report {
     let mut random = Random::new(seed.wrapping_mul(0x9e37) ^ kind as u64);
     let mut pick = |one_of: u64| random.next().is_multiple_of(one_of);
     let shape = if kind == Kind::Bypass { Shape::Proxy } else { shape_of(seed) };
@@ -149,6 +154,7 @@ pub fn run(seed: u64, kind: Kind, sabotage: Sabotage) -> Report {
             _ => end_us - 30 * SECOND_US,
         },
         end_us,
+        sound_every_us,
         cap_s: CAP_S,
     };
     let mut world = World::new(seed, setting);

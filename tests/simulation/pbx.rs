@@ -121,6 +121,14 @@ pub enum Pbx {
 }
 
 impl Pbx {
+    /// Who has part in each call, in the sound, too.
+    pub fn agent(&self) -> Option<&Agent> {
+        match self {
+            Self::Proxy(_) => None,
+            Self::B2bua(b2bua) => Some(&b2bua.agent),
+        }
+    }
+
     pub fn proxy(address: SocketAddr, users: Vec<String>, manner: Manner) -> Self {
         Self::Proxy(Box::new(Proxy {
             address,

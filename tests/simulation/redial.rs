@@ -50,6 +50,7 @@ pub fn run(seed: u64, lost_per_mille: u64) -> Redialled {
         between_calls_us: 6 * SECOND_US,
         calls_until_us: END_US - 30 * SECOND_US,
         end_us: END_US,
+        sound_every_us: None,
         cap_s: 600,
     };
     let options = RedialOptions {

@@ -101,6 +101,11 @@ impl Leg {
         }
     }
 
+    /// Sound goes to its other end.
+    pub fn speaks(&self) -> bool {
+        self.state == State::Up && !self.on_hold && !self.other_holds
+    }
+
     pub fn is_busy(&self) -> bool {
         self.state != State::Over
     }

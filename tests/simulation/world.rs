@@ -17,6 +17,8 @@ use crate::support::ladder::{Carrier, START_US};
 use crate::support::wire::WireMessage;
 
 pub const SECOND_US: u64 = 1_000_000;
+/// A packet of somebody's sound.
+pub const SOUND: [u8; 32] = [0x80; 32];
 
 /// The users; the last of them never registers.
 pub const USERS: [&str; 7] = ["alice", "bob", "carol", "dave", "erin", "frank", "guest"];
@@ -51,6 +53,8 @@ pub struct Setting {
     /// Until then people call.
     pub calls_until_us: u64,
     pub end_us: u64,
+    /// Of the sound of each call in each direction there is a packet in so long.
+    pub sound_every_us: Option<u64>,
     /// After so long a dialog without a sign of life is no longer believed (`dialog_cap_s`).
     pub cap_s: u32,
 }
@@ -74,6 +78,7 @@ pub(super) enum Happens {
     Person { device: Device, life: u32, act: Act },
     Truth(super::truth::Happening),
     Tick,
+    Sound,
 }
 
 pub struct World {
@@ -92,6 +97,8 @@ pub struct World {
     device_at: BTreeMap<SocketAddr, Device>,
     queue: BTreeMap<(u64, u64), Happens>,
     queued: u64,
+    /// Where who sends from that address takes the sound of a call.
+    sound_at: BTreeMap<(String, IpAddr), SocketAddr>,
     /// Nothing overtakes on one way.
     ways: BTreeMap<(SocketAddr, SocketAddr), u64>,
 }
@@ -138,6 +145,7 @@ impl World {
             device_at,
             queue: BTreeMap::new(),
             queued: 0,
+            sound_at: BTreeMap::new(),
             ways: BTreeMap::new(),
         };
         for device in 0..world.phones.len() {
@@ -148,6 +156,9 @@ impl World {
             world.plan_life(device);
         }
         world.later(0, Happens::Tick);
+        if setting.sound_every_us.is_some() {
+            world.later(0, Happens::Sound);
+        }
         world
     }
 
@@ -197,6 +208,7 @@ impl World {
                     self.later(wait_us, Happens::Tick);
                 }
             }
+            Happens::Sound => self.sound(),
             Happens::Truth(happening) => self.truth.happen(self.now_us, happening),
             Happens::Person { device, life, act } => {
                 if self.phones[device].life == life {
@@ -268,6 +280,30 @@ impl World {
         }
     }
 
+    /// Whoever speaks in a call sends a packet of it.
+    fn sound(&mut self) {
+        let alive = self.phones.iter().filter(|phone| phone.alive).map(|phone| &phone.agent);
+        let mut packets = Vec::new();
+        for agent in alive.chain(self.pbx.agent()) {
+            let own = agent.address.ip();
+            for leg in agent.legs.iter().filter(|leg| leg.speaks()) {
+                let mut ends =
+                    self.sound_at.range((leg.call_id.clone(), IpAddr::V4(Ipv4Addr::UNSPECIFIED))..);
+                let mut ends = ends.by_ref().take_while(|((call_id, _), _)| *call_id == leg.call_id);
+                let to = ends.find_map(|((_, ip), &at)| (*ip != own).then_some(at));
+                let from = self.sound_at.get(&(leg.call_id.clone(), own)).copied();
+                packets.extend(from.zip(to));
+            }
+        }
+        for (from, to) in packets {
+            let at_us = START_US + self.now_us;
+            self.sent.push(WireMessage::new(at_us, from, to, Carrier::Udp, SOUND.to_vec()));
+        }
+        if let Some(every_us) = self.setting.sound_every_us {
+            self.later(every_us, Happens::Sound);
+        }
+    }
+
     /// A phone comes back at another port.
     pub fn move_phone(&mut self, device: Device) {
         let old = self.phones[device].agent.address;
@@ -278,6 +314,9 @@ impl World {
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, message: Message) {
         let tcp = message.vias.first().is_some_and(|via| via.tcp);
+        if let Some(sdp) = message.sdp.as_ref().filter(|_| self.setting.sound_every_us.is_some()) {
+            self.sound_at.insert((message.call_id.clone(), sdp.address.ip()), sdp.media_address());
+        }
         let carrier = if tcp { Carrier::Tcp } else { Carrier::Udp };
         self.sent.push(WireMessage::new(START_US + self.now_us, from, to, carrier, message.bytes()));
         if !tcp && self.random.next() % 1_000 < self.setting.lost_per_mille {

@@ -187,7 +187,7 @@ impl Call {
         };
         if let Some(at) = at {
             self.over_by_bye(at, Rule::Bye200, heard, context);
-        } else if status < 300 && self.attempts.is_empty() {
+        } else if status < 300 {
             self.over_unseen(
                 text(heard.message.from_tag().unwrap_or_default()),
                 text(to_tag),
