@@ -22,7 +22,7 @@ use super::super::{
     AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement,
     Fact, Findings, Media, Rule, Side,
 };
-use super::flowing::MediaAddress;
+use super::flowing::MediaPath;
 use super::legs::Legs;
 use super::media::Description;
 use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
@@ -160,9 +160,7 @@ pub(super) struct Dialog {
     /// The call's other copy ended by a BYE: this one has until then to end by its own, or to show life.
     pub copy_until: Due,
     pub session_ends_at: Due,
-    /// Where its media go, as the sides agreed at that time.
-    pub media_addresses: SmallVec<[MediaAddress; 4]>,
-    pub media_agreed_at: Timestamp,
+    pub media: MediaPath,
     /// The description that told it last.
     pub described: u64,
     /// Whether they have ceased is looked at then.
@@ -203,8 +201,7 @@ impl Dialog {
             bye_until: None,
             copy_until: None,
             session_ends_at: None,
-            media_addresses: SmallVec::new(),
-            media_agreed_at: context.now,
+            media: MediaPath::new(context.now),
             described: 0,
             silent_at: None,
             cap_at: Some((context.now.after_s(context.rules.dialog_cap_s), frame)),

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::super::heard::Heard;
 use super::super::{EndReason, Rule};
@@ -38,6 +39,21 @@ impl MediaAddress {
     pub(super) fn new(mut address: SocketAddr) -> Self {
         address.set_port(address.port() & !1);
         Self(AddressMark::from(address))
+    }
+}
+
+/// The way of a dialog's media.
+pub(super) struct MediaPath {
+    addresses: SmallVec<[MediaAddress; 4]>,
+    /// Since when it is this one.
+    pub began_at: Timestamp,
+    /// When both sides last agreed to send.
+    pub agreed_at: Timestamp,
+}
+
+impl MediaPath {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { addresses: SmallVec::new(), began_at: now, agreed_at: now }
     }
 }
 
@@ -173,25 +189,19 @@ impl MediaPlaces {
         call
     }
 
-    /// Whether the media that go to these addresses have ceased, as both sides agreed on them at `agreed_at`, and nothing has
-    /// passed for long enough while the capture saw.
-    pub(super) fn silence(
-        &self,
-        addresses: &[MediaAddress],
-        agreed_at: Timestamp,
-        now: Timestamp,
-    ) -> Silence {
+    /// Whether media that passed this way have ceased: nothing has passed for long enough while the capture saw.
+    pub(super) fn silence(&self, path: &MediaPath, now: Timestamp) -> Silence {
         let limit_s = self.limit_s;
-        let mut known = addresses.iter().filter_map(|address| self.places.get(address)).peekable();
+        let mut known = path.addresses.iter().filter_map(|address| self.places.get(address)).peekable();
         if known.peek().is_none() {
             return Silence::Elsewhere;
         }
         let last = known.filter_map(|place| place.last).max_by_key(|last| last.at);
-        let Some(last) = last.filter(|last| last.at >= agreed_at.after(SETTLES)) else {
+        let Some(last) = last.filter(|last| last.at >= path.began_at.after(SETTLES)) else {
             return Silence::NotBefore(now.after_s(limit_s));
         };
         let Some(sees_since) = self.sees_since else { return Silence::NotBefore(now.after_s(limit_s)) };
-        let since = last.at.max(sees_since);
+        let since = last.at.max(path.agreed_at).max(sees_since);
         if since.after_s(limit_s) > now {
             return Silence::NotBefore(since.after_s(limit_s));
         }
@@ -203,14 +213,14 @@ impl MediaPlaces {
     }
 
     /// Packets of them pass.
-    fn pass(&self, addresses: &[MediaAddress], now: Timestamp) -> bool {
+    fn pass(&self, path: &MediaPath, now: Timestamp) -> bool {
         let last = |address| self.places.get(address).and_then(|place| place.last);
-        addresses.iter().filter_map(last).any(|last| last.at.after(PASSING) >= now)
+        path.addresses.iter().filter_map(last).any(|last| last.at.after(PASSING) >= now)
     }
 
     /// A call is held to be over because its media ceased: it is to be told when they come back.
-    pub(super) fn await_return(&mut self, addresses: &[MediaAddress], call: CallRef) {
-        for address in addresses {
+    pub(super) fn await_return(&mut self, path: &MediaPath, call: CallRef) {
+        for address in &path.addresses {
             if let Some(place) = self.places.get_mut(address) {
                 place.awaited_by = Some(call);
             }
@@ -229,15 +239,27 @@ impl Dialog {
                 continue;
             };
             context.places.agree(address, context.now);
-            if !self.media_addresses.contains(&address) {
-                if self.media_addresses.len() >= ADDRESSES {
-                    self.media_addresses.remove(0);
+            let MediaPath { addresses, began_at, .. } = &mut self.media;
+            if !addresses.contains(&address) {
+                if addresses.len() >= ADDRESSES {
+                    addresses.remove(0);
                 }
-                self.media_addresses.push(address);
+                addresses.push(address);
+                *began_at = context.now;
             }
         }
-        self.media_agreed_at = context.now;
+        self.media.agreed_at = context.now;
         self.silent_at = Some((due, frame));
+    }
+
+    /// It shows life. If its media do not pass meanwhile, though nobody holds it, they go another way, or nobody speaks: that
+    /// they do not says nothing then.
+    pub(super) fn goes_on_without_media(&mut self, context: &Context<'_>) {
+        let had_time = self.media.agreed_at.after(PASSING) < context.now;
+        if had_time && !self.held && !context.places.pass(&self.media, context.now) {
+            self.media.began_at = context.now;
+        }
+        self.media.agreed_at = context.now;
     }
 
     /// The same of a message that is another sight of one that was agreed on already, as a server passed it on with an address
@@ -256,15 +278,14 @@ impl Dialog {
 impl Call {
     /// The media of a dialog pass: that is a sign of life.
     pub(super) fn has_media(&self, at: usize, context: &Context<'_>) -> bool {
-        let addresses = self.dialogs.get(at).map(|dialog| dialog.media_addresses.as_slice());
-        context.places.pass(addresses.unwrap_or_default(), context.now)
+        self.dialogs.get(at).is_some_and(|dialog| context.places.pass(&dialog.media, context.now))
     }
 
     /// Whether the media of a dialog pass still.
     pub(super) fn listen_for_media(&mut self, at: usize, armed_by: FrameId, context: &mut Context<'_>) {
         let Some(dialog) = self.dialogs.get_mut(at) else { return };
         let now = context.now;
-        match context.places.silence(&dialog.media_addresses, dialog.media_agreed_at, now) {
+        match context.places.silence(&dialog.media, now) {
             Silence::Elsewhere => dialog.silent_at = None,
             Silence::NotBefore(due) => dialog.silent_at = Some((due, armed_by)),
             // On hold nobody need send anything.
@@ -272,7 +293,7 @@ impl Call {
                 dialog.silent_at = context.places.first_due(now).map(|due| (due, armed_by));
             }
             Silence::Since(last) => {
-                context.places.await_return(&dialog.media_addresses, context.this);
+                context.places.await_return(&dialog.media, context.this);
                 self.end_dialog(at, Ending::new(EndReason::MediaSilent, Rule::MediaSilent, last), context);
             }
         }
@@ -307,11 +328,12 @@ mod tests {
     }
 
     /// A call whose sides take their media at 11:4000 and 12:5000.
-    fn agreed() -> (MediaPlaces, [MediaAddress; 2]) {
+    fn agreed() -> (MediaPlaces, MediaPath) {
         let mut places = MediaPlaces::new(10, LIMIT_S);
-        let addresses = [address(11, 4_000), address(12, 5_000)].map(MediaAddress::new);
-        addresses.iter().for_each(|&address| places.agree(address, at(0)));
-        (places, addresses)
+        let mut path = MediaPath::new(at(0));
+        path.addresses.extend([address(11, 4_000), address(12, 5_000)].map(MediaAddress::new));
+        path.addresses.iter().for_each(|&address| places.agree(address, at(0)));
+        (places, path)
     }
 
     fn hear(places: &mut MediaPlaces, second: u32, ends: [SocketAddr; 2]) -> Option<CallRef> {
@@ -323,55 +345,59 @@ mod tests {
     fn one_end_as_it_was_agreed_on_is_enough() {
         let nat = address(99, 61_000);
         for ends in [[nat, address(12, 5_000)], [address(12, 5_000), nat], [nat, address(12, 5_001)]] {
-            let (mut places, addresses) = agreed();
+            let (mut places, path) = agreed();
             assert_eq!(hear(&mut places, 10, ends), None);
             places.see_frame(at(50));
-            assert_eq!(places.silence(&addresses, at(0), at(60)), Silence::NotBefore(at(70)), "{ends:?}");
-            assert_eq!(places.silence(&addresses, at(0), at(70)), Silence::Since(frame(10)), "{ends:?}");
+            assert_eq!(places.silence(&path, at(60)), Silence::NotBefore(at(70)), "{ends:?}");
+            assert_eq!(places.silence(&path, at(70)), Silence::Since(frame(10)), "{ends:?}");
         }
     }
 
     #[test]
-    fn nothing_is_silent_that_was_not_heard_since_it_was_agreed_on() {
-        let (mut places, addresses) = agreed();
+    fn nothing_is_silent_that_was_not_heard_this_way() {
+        let (mut places, mut path) = agreed();
         places.see_frame(at(50));
-        assert_eq!(places.silence(&addresses, at(0), at(100)), Silence::NotBefore(at(160)));
+        assert_eq!(places.silence(&path, at(100)), Silence::NotBefore(at(160)));
         hear(&mut places, 61, [address(11, 4_000), address(12, 5_000)]);
         places.see_frame(at(120));
-        assert_eq!(places.silence(&addresses, at(60), at(121)), Silence::NotBefore(at(181)), "on its way");
-        assert_eq!(places.silence(&addresses, at(59), at(121)), Silence::Since(frame(61)));
-        assert_eq!(places.silence(&[], at(0), at(121)), Silence::Elsewhere);
+        path.began_at = at(60);
+        assert_eq!(places.silence(&path, at(121)), Silence::NotBefore(at(181)), "on its way before");
+        path.began_at = at(59);
+        assert_eq!(places.silence(&path, at(121)), Silence::Since(frame(61)));
+        path.agreed_at = at(70);
+        assert_eq!(places.silence(&path, at(121)), Silence::NotBefore(at(130)), "sent from then on");
+        assert_eq!(places.silence(&MediaPath::new(at(0)), at(121)), Silence::Elsewhere);
     }
 
     #[test]
     fn a_capture_that_shows_nothing_is_not_silent() {
-        let (mut places, addresses) = agreed();
+        let (mut places, path) = agreed();
         hear(&mut places, 10, [address(11, 4_000), address(12, 5_000)]);
         places.sees_since(None);
         places.see_frame(at(69));
-        assert_eq!(places.silence(&addresses, at(0), at(70)), Silence::NotBefore(at(130)), "blind");
+        assert_eq!(places.silence(&path, at(70)), Silence::NotBefore(at(130)), "blind");
         places.sees_since(Some(at(75)));
         places.see_frame(at(110));
-        assert_eq!(places.silence(&addresses, at(0), at(130)), Silence::NotBefore(at(135)));
-        assert_eq!(places.silence(&addresses, at(0), at(135)), Silence::Since(frame(10)));
-        let (mut places, addresses) = agreed();
+        assert_eq!(places.silence(&path, at(130)), Silence::NotBefore(at(135)));
+        assert_eq!(places.silence(&path, at(135)), Silence::Since(frame(10)));
+        let (mut places, path) = agreed();
         hear(&mut places, 10, [address(11, 4_000), address(12, 5_000)]);
-        assert_eq!(places.silence(&addresses, at(0), at(70)), Silence::NotBefore(at(130)), "no frame");
+        assert_eq!(places.silence(&path, at(70)), Silence::NotBefore(at(130)), "no frame");
         places.see_frame(at(200));
-        assert_eq!(places.silence(&addresses, at(0), at(250)), Silence::NotBefore(at(260)), "a gap");
+        assert_eq!(places.silence(&path, at(250)), Silence::NotBefore(at(260)), "a gap");
     }
 
     #[test]
     fn a_call_comes_back_between_its_own_ends_only() {
         let ends = [address(11, 4_000), address(12, 5_000)];
-        let (mut places, addresses) = agreed();
+        let (mut places, path) = agreed();
         hear(&mut places, 10, ends);
-        places.await_return(&addresses, CALL);
+        places.await_return(&path, CALL);
         assert_eq!(hear(&mut places, 80, [address(13, 4_000), address(12, 5_000)]), None, "another's");
         assert_eq!(hear(&mut places, 81, [address(12, 5_001), address(11, 4_001)]), Some(CALL));
-        places.await_return(&addresses, CALL);
+        places.await_return(&path, CALL);
         // Both ends were agreed on anew, by a call whose own end was seen.
-        addresses.iter().for_each(|&address| places.agree(address, at(90)));
+        path.addresses.iter().for_each(|&address| places.agree(address, at(90)));
         assert_eq!(hear(&mut places, 91, ends), None);
     }
 

@@ -515,11 +515,11 @@ impl Call {
         match dialog.progress {
             Progress::Confirmed => {
                 (dialog.copy_until, self.legs.ends_at) = (None, None);
-                // What has ceased before that ends nothing: the media go elsewhere, or nobody speaks.
-                dialog.media_agreed_at = heard.at;
+                dialog.goes_on_without_media(context);
                 dialog.cap_at = Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame));
             }
             Progress::Ended(reason) if reason.is_inferred() => {
+                dialog.goes_on_without_media(context);
                 self.revive(at, Rule::InDialog200, heard.frame, context);
             }
             Progress::Ended(_) => {}
@@ -550,7 +550,7 @@ impl Call {
             dialog.progress = Progress::Confirmed;
             dialog.talking = true;
             dialog.forget_at = None;
-            dialog.media_agreed_at = context.now;
+            dialog.media.agreed_at = context.now;
             dialog.silent_at = context.places.first_due(context.now).map(|due| (due, frame));
             dialog.cap_at = Some((context.now.after_s(context.rules.dialog_cap_s), frame));
             for (side, new, _) in &fresh {
