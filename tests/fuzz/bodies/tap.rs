@@ -56,6 +56,8 @@ pub const MUST_REACH: &[&str] = &[
     "no-response",
     "dialog-gone",
     "session-expired",
+    "media-silent",
+    "media-heard",
     "copy-ended",
     "dialog-cap",
     "blind",
@@ -196,6 +198,11 @@ fn address(place: u8) -> String {
 
 /// IPv4 and UDP around a message.
 fn packet(source: u8, destination: u8, bytes: &[u8]) -> Vec<u8> {
+    datagram((source, 5_060), (destination, 5_060), bytes)
+}
+
+/// IPv4 and UDP from one place and port to another.
+fn datagram((source, source_port): (u8, u16), (destination, port): (u8, u16), bytes: &[u8]) -> Vec<u8> {
     let length = |more: usize| u16::try_from(bytes.len() + more).unwrap_or(u16::MAX).to_be_bytes();
     let ip = |place: u8| [192, 0, 2, 11 + place % 7];
     let mut packet = vec![0x45, 0];
@@ -203,7 +210,7 @@ fn packet(source: u8, destination: u8, bytes: &[u8]) -> Vec<u8> {
     packet.extend([0, 0, 0, 0, 64, 17, 0, 0]);
     packet.extend(ip(source));
     packet.extend(ip(destination));
-    packet.extend([5060_u16.to_be_bytes(), 5060_u16.to_be_bytes()].concat());
+    packet.extend([source_port.to_be_bytes(), port.to_be_bytes()].concat());
     packet.extend(length(8));
     packet.extend([0, 0]);
     packet.extend(bytes);
@@ -243,6 +250,7 @@ impl Watch {
                 1 => vec!["any".to_owned()],
                 _ => Vec::new(),
             },
+            media_silence_s: if choices[1] & 8 == 0 { 60 } else { 0 },
             dialog_cap_s: if choices[0] & 64 == 0 { 4 * 3_600 } else { 600 },
             ..Rules::default()
         };
@@ -251,6 +259,7 @@ impl Watch {
             registered_aors: 2,
             bindings_per_aor: 2,
             calls: 3,
+            media_addresses: 1,
             branches_per_call: 3,
             presentities: 2,
             known_addresses: 3,
@@ -282,15 +291,31 @@ impl Watch {
         }
     }
 
+    /// Media pass between where all descriptions say that they go and another place, every three seconds.
+    fn media(&mut self, other: u8, count: u8) {
+        const MEDIA: u16 = 4_000;
+        for number in 0..=count & 7 {
+            self.pass(self.now.after_s(3));
+            self.frames.push(None);
+            let ends = [(other, MEDIA), (0, MEDIA + u16::from(number & 1))];
+            let [from, to] = if number & 2 == 0 { ends } else { [ends[1], ends[0]] };
+            self.show(&datagram(from, to, &[0x80, 0, 0, number]));
+        }
+    }
+
     fn hear(&mut self, source: u8, destination: u8, bytes: &[u8]) {
         self.now = Timestamp::from_nanos(self.now.as_nanos() + 3_000_000);
         let mut scanner = Scanner::new(&Limits::default());
         let call_id =
             scanner.scan(bytes).ok().map(|read| String::from_utf8_lossy(read.call_id()).into_owned());
         self.frames.push(call_id);
-        let packet = packet(source, destination, bytes);
+        self.show(&packet(source, destination, bytes));
+    }
+
+    /// The frame that was noted last.
+    fn show(&mut self, packet: &[u8]) {
         let id = FrameId::new(0, self.frames.len() as u64);
-        let frame = Frame { at: self.now, id, link: RAW_IP, bytes: &packet, wire_length: packet.len() };
+        let frame = Frame { at: self.now, id, link: RAW_IP, bytes: packet, wire_length: packet.len() };
         self.tap.handle(&frame);
         self.drain();
         // A late message may have set a deadline that is past already: it is due now, and once.
@@ -622,6 +647,9 @@ fn steps(mut input: Input<'_>, watch: &mut Watch) {
             // Once more: a copy, or sent again.
             4 => input.recent(sent.len()).map(|at| sent[at].clone()),
             5 => {
+                if what >> 3 & 3 == 2 {
+                    watch.media(what >> 5, input.byte());
+                }
                 let until = Timestamp::from_nanos(watch.now.as_nanos() + input.pick(&WAITS_MS) * 1_000_000);
                 if what >> 3 & 3 == 3 {
                     watch.happens(what >> 5, until);
