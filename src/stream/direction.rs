@@ -95,7 +95,7 @@ pub(super) struct Context<'c> {
     /// An empty buffer: that of the last message that was held.
     pub spare: &'c mut Vec<u8>,
     pub oddities: &'c mut Oddities,
-    pub losses: &'c mut Vec<StreamLoss>,
+    pub losses: &'c mut VecDeque<StreamLoss>,
     pub each: Each<'c>,
 }
 
@@ -110,7 +110,7 @@ impl Context<'_> {
         self.oddities.note(Oddity::StreamGap);
         if self.losses.len() < MAX_LOSSES {
             let (source, destination) = (self.source, self.destination);
-            self.losses.push(StreamLoss { sent_at, source, destination, bytes: bytes as usize });
+            self.losses.push_back(StreamLoss { sent_at, source, destination, bytes: bytes as usize });
         }
     }
 }

@@ -97,9 +97,9 @@ impl Reassembler {
         }
     }
 
-    /// What the mirror lost of streams since this was asked last.
-    pub fn losses(&mut self) -> impl Iterator<Item = StreamLoss> + '_ {
-        self.tcp.losses()
+    /// What the mirror lost of streams, one by one.
+    pub fn poll_loss(&mut self) -> Option<StreamLoss> {
+        self.tcp.poll_loss()
     }
 
     /// When a gap in a stream is given up next.

@@ -56,7 +56,7 @@ pub(super) struct Streams {
     acknowledged: VecDeque<(Timestamp, Slot)>,
     /// Moments at which bytes count as lost that were acknowledged and that nothing came behind.
     unseen: VecDeque<(Timestamp, Slot)>,
-    losses: Vec<StreamLoss>,
+    losses: VecDeque<StreamLoss>,
     /// The direction of the last segment that had bytes: what comes next is mostly its acknowledgement.
     last: Option<(Ends, Slot)>,
     limit: usize,
@@ -73,7 +73,7 @@ impl Streams {
             gaps: VecDeque::new(),
             acknowledged: VecDeque::new(),
             unseen: VecDeque::new(),
-            losses: Vec::new(),
+            losses: VecDeque::new(),
             last: None,
             limit: limits.tcp_streams.max(1),
             held_bytes: 0,
@@ -95,9 +95,9 @@ impl Streams {
         self.held_bytes
     }
 
-    /// What the mirror has lost since this was asked last.
-    pub fn losses(&mut self) -> impl Iterator<Item = StreamLoss> + '_ {
-        self.losses.drain(..)
+    /// What the mirror has lost, one by one.
+    pub fn poll_loss(&mut self) -> Option<StreamLoss> {
+        self.losses.pop_front()
     }
 
     /// Gives up what was waited for long enough.

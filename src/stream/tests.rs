@@ -339,7 +339,9 @@ fn bytes_that_were_acknowledged_and_do_not_come_are_lost_once_whatever_comes_beh
     let texts = ["one", "two", "three"].map(|subject| message(subject, ""));
     let [two, three] = [texts[0].len(), texts[0].len() + texts[1].len()].map(|offset| at(1, offset));
     let begin = Timestamp::from_secs(100);
-    let lost = |wire: &mut Wire| wire.reassembler.losses().map(|loss| loss.bytes).collect::<Vec<_>>();
+    let lost = |wire: &mut Wire| {
+        std::iter::from_fn(|| wire.reassembler.poll_loss()).map(|loss| loss.bytes).collect::<Vec<_>>()
+    };
     let mut wire = Wire::new();
     wire.tcp(1, texts[0].as_bytes());
     wire.acknowledge(two);
@@ -374,7 +376,9 @@ fn bytes_are_told_to_be_lost_once_in_whatever_order_acknowledgements_come_and_a_
         wire.now_s += 1;
         wire.acknowledge(at(next, acknowledged));
         wire.wait(Timestamp::from_secs(wire.now_s).after(std::time::Duration::from_millis(500)));
-        let losses: Vec<_> = wire.reassembler.losses().map(|loss| (loss.sent_at, loss.bytes)).collect();
+        let losses: Vec<_> = std::iter::from_fn(|| wire.reassembler.poll_loss())
+            .map(|loss| (loss.sent_at, loss.bytes))
+            .collect();
         let expected = lost.map(|lost| (Timestamp::from_secs(wire.now_s), lost));
         assert_eq!(losses, expected.into_iter().collect::<Vec<_>>(), "{acknowledged}");
     }
