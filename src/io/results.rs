@@ -352,6 +352,10 @@ impl Sink for Results {
     }
 
     fn idle(&mut self) -> io::Result<()> {
+        // Asked with every frame: where nobody works beside us, nothing is to be fetched.
+        if self.webhooks.is_none() && self.publisher.is_none() && self.watcher.is_none() {
+            return Ok(());
+        }
         self.tell_of_webhooks();
         self.tell_of_publisher();
         self.poll_publisher()?;
