@@ -277,12 +277,10 @@ impl CaptureReader {
 
     /// Seconds, fraction of a second, captured length and length on the wire, in the window, which must hold them.
     fn pcap_record_header(&self, big_endian: bool) -> [u32; 4] {
-        let (numbers, _) = self.buffer.available().as_chunks();
-        let number = |at: usize| {
-            let number = numbers.get(at).copied().unwrap_or_default();
-            if big_endian { u32::from_be_bytes(number) } else { u32::from_le_bytes(number) }
-        };
-        [number(0), number(1), number(2), number(3)]
+        let header = self.buffer.available().first_chunk().copied().unwrap_or([0; 16]);
+        let [s1, s2, s3, s4, f1, f2, f3, f4, c1, c2, c3, c4, w1, w2, w3, w4] = header;
+        let numbers = [[s1, s2, s3, s4], [f1, f2, f3, f4], [c1, c2, c3, c4], [w1, w2, w3, w4]];
+        if big_endian { numbers.map(u32::from_be_bytes) } else { numbers.map(u32::from_le_bytes) }
     }
 
     /// A number in the window, which must hold it.
