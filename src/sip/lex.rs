@@ -35,8 +35,8 @@ pub(super) const fn is_token(byte: u8) -> bool {
 #[inline(always)]
 fn places<const N: usize>(wanted: [u8; N], piece: [u8; 16]) -> u32 {
     let piece = u8x16::new(piece);
-    let found = wanted.map(|byte| piece.simd_eq(u8x16::splat(byte)));
-    found.into_iter().fold(u8x16::splat(0), |all, one| all | one).to_bitmask()
+    let add = |all, &byte: &u8| all | piece.simd_eq(u8x16::splat(byte));
+    wanted.iter().fold(u8x16::splat(0), add).to_bitmask()
 }
 
 /// Where the first of these bytes stands; none of them is a NUL. For what is near, as most things in a header field are:
