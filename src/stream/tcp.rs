@@ -100,8 +100,15 @@ impl Streams {
         self.losses.pop_front()
     }
 
-    /// Gives up what was waited for long enough.
+    /// Gives up what was waited for long enough; mostly nothing is waited for.
+    #[inline]
     pub fn give_up_overdue(&mut self, now: Timestamp, oddities: &mut Oddities, each: Each<'_>) {
+        if !(self.gaps.is_empty() && self.acknowledged.is_empty() && self.unseen.is_empty()) {
+            self.give_up(now, oddities, each);
+        }
+    }
+
+    fn give_up(&mut self, now: Timestamp, oddities: &mut Oddities, each: Each<'_>) {
         while let Some((due, slot)) = self.unseen.front().copied().filter(|&(due, _)| due <= now) {
             self.unseen.pop_front();
             let Some((_, direction)) = self.table.get_mut(slot) else { continue };
