@@ -111,6 +111,7 @@ pub struct Tap {
     decoder: Decoder,
     reassembler: Reassembler,
     spine: Spine,
+    oddities: Oddities,
     /// The interfaces that do not show all.
     blind: Vec<Arc<str>>,
     frames: u64,
@@ -126,7 +127,6 @@ struct Spine {
     tracker: Tracker,
     identifier: Identifier,
     presences: Presences,
-    oddities: Oddities,
     output: VecDeque<TapOutput>,
     trace_messages: bool,
     trace_observations: bool,
@@ -152,13 +152,13 @@ impl Tap {
                 tracker: Tracker::new(&rules, &limits),
                 identifier: Identifier::new(&rules, &limits),
                 presences: Presences::new(changes, &rules, &limits),
-                oddities: Oddities::default(),
                 output: VecDeque::new(),
                 trace_messages,
                 trace_observations,
                 sip_messages: 0,
                 of_phones: 0,
             },
+            oddities: Oddities::default(),
             blind: Vec::new(),
             frames: 0,
             frame: FrameId::default(),
@@ -211,23 +211,22 @@ impl Tap {
     /// an earlier stamp is taken to be of now.
     pub fn handle(&mut self, frame: &Frame<'_>) {
         self.frames += 1;
-        self.spine.oddities.at(frame.at, frame.id);
+        self.oddities.at(frame.at, frame.id);
         if frame.at < self.now {
-            self.spine.oddities.note(Oddity::TimeWentBack);
+            self.oddities.note(Oddity::TimeWentBack);
         }
         let at = frame.at.max(self.now);
         self.handle_timeout(at);
         self.frame = frame.id;
         self.spine.presences.start(at);
-        self.spine.oddities.at(at, frame.id);
+        self.oddities.at(at, frame.id);
         self.spine.tracker.see_frame(at);
-        let Self { decoder, reassembler, spine, .. } = self;
-        let mut oddities = std::mem::take(&mut spine.oddities);
+        let Self { decoder, reassembler, spine, oddities, .. } = self;
         let messages = (spine.sip_messages, spine.of_phones);
         let (mut is_stream, mut came_back) = (false, false);
-        if let Some(segment) = decoder.decode(frame, &mut oddities) {
+        if let Some(segment) = decoder.decode(frame, oddities) {
             is_stream = !matches!(segment.payload, Payload::Udp(_));
-            reassembler.handle(at, &segment, &mut oddities, &mut |raw, oddities| {
+            reassembler.handle(at, &segment, oddities, &mut |raw, oddities| {
                 spine.message(at, frame.id, &raw, oddities);
             });
             if !is_stream && spine.sip_messages == messages.0 {
@@ -236,11 +235,10 @@ impl Tap {
             }
         }
         if came_back {
-            spine.drain(&mut oddities);
+            spine.drain(oddities);
         }
-        spine.oddities = oddities;
         spine.lose(reassembler, at);
-        spine.flush(at);
+        spine.flush(at, oddities);
         if came_back
             || spine.of_phones != messages.1
             || (is_stream && reassembler.poll_timeout() != self.stream_due)
@@ -249,27 +247,32 @@ impl Tap {
         }
     }
 
-    /// Fires what is due up to `now`, each thing at its own time.
+    /// Fires what is due up to `now`, each thing at its own time; with nearly all frames nothing.
+    #[inline]
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        if self.due.is_some_and(|at| at <= now) {
+            self.fire(now);
+        }
+        self.now = self.now.max(now);
+    }
+
+    fn fire(&mut self, now: Timestamp) {
         while let Some(at) = self.due.filter(|&at| at <= now) {
             // A deadline that was set into the past by a late message fires now.
             let at = at.max(self.now);
             self.now = at;
-            self.spine.oddities.at(at, self.frame);
+            self.oddities.at(at, self.frame);
             self.spine.tracker.handle_timeout(at);
             self.spine.presences.handle_timeout(at);
-            let Self { reassembler, spine, frame, .. } = self;
-            let mut oddities = std::mem::take(&mut spine.oddities);
-            spine.drain(&mut oddities);
-            reassembler.handle_timeout(at, &mut oddities, &mut |raw, oddities| {
+            let Self { reassembler, spine, oddities, frame, .. } = self;
+            spine.drain(oddities);
+            reassembler.handle_timeout(at, oddities, &mut |raw, oddities| {
                 spine.message(at, *frame, &raw, oddities);
             });
-            spine.oddities = oddities;
             spine.lose(reassembler, at);
-            spine.flush(at);
+            spine.flush(at, oddities);
             self.look_ahead();
         }
-        self.now = self.now.max(now);
     }
 
     fn look_ahead(&mut self) {
@@ -302,7 +305,7 @@ impl Tap {
             sip_messages: spine.sip_messages,
             presentities: spine.presences.len() as u64,
             changes: spine.presences.changes(),
-            oddities: spine.oddities.counts().map(|(oddity, count)| (oddity.name(), count)).collect(),
+            oddities: self.oddities.counts().map(|(oddity, count)| (oddity.name(), count)).collect(),
             ends: spine.tracker.ends().map(|(reason, count)| (reason.name(), count)).collect(),
         }
     }
@@ -382,8 +385,16 @@ impl Spine {
         }
     }
 
-    fn flush(&mut self, at: Timestamp) {
-        while let Some((oddity, at, frame)) = self.oddities.poll_first() {
+    /// The frame or moment is over: what came of it is told. Of most frames nothing came.
+    #[inline]
+    fn flush(&mut self, at: Timestamp, oddities: &mut Oddities) {
+        if oddities.has_first() || self.presences.has_touched() {
+            self.tell(at, oddities);
+        }
+    }
+
+    fn tell(&mut self, at: Timestamp, oddities: &mut Oddities) {
+        while let Some((oddity, at, frame)) = oddities.poll_first() {
             self.output.push_back(TapOutput::Oddity { oddity, at, frame });
         }
         self.presences.flush(at);

@@ -103,6 +103,11 @@ impl Oddities {
         Oddity::ALL.iter().map(|&oddity| (oddity, self.count(oddity))).filter(|&(_, count)| count > 0)
     }
 
+    /// There is a first occurrence that was not told of yet.
+    pub fn has_first(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
     /// The next first occurrence that was not told of yet.
     pub fn poll_first(&mut self) -> Option<(Oddity, Timestamp, FrameId)> {
         (!self.fresh.is_empty()).then(|| self.fresh.remove(0))

@@ -163,11 +163,13 @@ impl Presences {
         self.deadlines.next()
     }
 
+    /// The frame or moment did something to somebody: [`Self::flush`] may make changes.
+    pub fn has_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
     /// The frame or moment is over: makes its changes, in the order of the AORs' bytes.
     pub fn flush(&mut self, at: Timestamp) {
-        if self.touched.is_empty() {
-            return;
-        }
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable_by(|one, other| {
             let aor = |touched: &(u32, Option<Evidence>)| {
