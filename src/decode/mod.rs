@@ -136,11 +136,25 @@ impl Decoder {
     /// What the frame carried, or nothing: it is not UDP, TCP or SCTP over IP, it is a fragment of something
     /// that is still incomplete, or it cannot be read (then an oddity says so).
     pub fn decode<'s>(&'s mut self, frame: &Frame<'s>, oddities: &mut Oddities) -> Option<Segment<'s>> {
+        let plain = plain_ipv4(frame);
+        match plain.and_then(plain_segment) {
+            Some(segment) => Some(segment),
+            None => self.decode_layers(frame, plain, oddities),
+        }
+    }
+
+    /// Takes off one header after the other. `plain`: what [`plain_ipv4`] says of the frame.
+    fn decode_layers<'s>(
+        &'s mut self,
+        frame: &Frame<'s>,
+        plain: Option<Layer<'s>>,
+        oddities: &mut Oddities,
+    ) -> Option<Segment<'s>> {
         let cut = frame.bytes.len() < frame.wire_length;
         let unreadable = if cut { Oddity::TruncatedFrame } else { Oddity::MalformedPacket };
         let mut tables = self.fragments.iter_mut();
         let mut tags = 0_u64;
-        let mut layer = if let Some(layer) = plain_ipv4(frame) {
+        let mut layer = if let Some(layer) = plain {
             tables.next();
             layer
         } else {
@@ -235,11 +249,8 @@ fn plain_ipv4<'a>(frame: &Frame<'a>) -> Option<Layer<'a>> {
         return None;
     }
     let (headers, behind) = frame.bytes.split_first_chunk::<HEADERS>()?;
-    let [.., 0x08, 0x00, 0x45, _, l1, l2, _, _, f1, f2, _, protocol, _, _, s1, s2, s3, s4, d1, d2, d3, d4] =
-        *headers
-    else {
-        return None;
-    };
+    let [_, _, _, _, _, _, _, _, _, _, _, _, 0x08, 0x00, 0x45, _, ip @ ..] = headers else { return None };
+    let &[l1, l2, _, _, f1, f2, _, protocol, _, _, s1, s2, s3, s4, d1, d2, d3, d4] = ip;
     // More fragments, or an offset.
     let is_fragment = u16::from_be_bytes([f1, f2]) & 0x3fff != 0;
     if is_fragment || protocol == AUTHENTICATION_HEADER {
@@ -255,6 +266,16 @@ fn plain_ipv4<'a>(frame: &Frame<'a>) -> Option<Layer<'a>> {
     })
 }
 
+/// What nearly all of these carry: a whole datagram or segment that is no tunnel's.
+fn plain_segment(layer: Layer<'_>) -> Option<Segment<'_>> {
+    let Layer::IpPayload { source, destination, protocol: protocol @ (UDP | TCP), bytes, whole } = layer
+    else {
+        return None;
+    };
+    let segment = segment(source, destination, protocol, bytes, whole)?;
+    (segment.whole && !tunnel::is_tunnel_port(segment.destination.port())).then_some(segment)
+}
+
 /// A UDP datagram, a TCP segment or an SCTP packet. `whole`: nothing is missing at the end of `bytes`.
 fn transport<'a>(
     source: IpAddr,
@@ -264,15 +285,26 @@ fn transport<'a>(
     whole: bool,
     oddities: &mut Oddities,
 ) -> Option<Segment<'a>> {
-    let parsed = match protocol {
+    let segment = segment(source, destination, protocol, bytes, whole);
+    if segment.is_none() {
+        oddities.note(if whole { Oddity::MalformedPacket } else { Oddity::TruncatedFrame });
+    }
+    segment
+}
+
+#[inline]
+fn segment(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    bytes: &[u8],
+    whole: bool,
+) -> Option<Segment<'_>> {
+    let (source_port, destination_port, payload, reached) = match protocol {
         UDP => udp(bytes, whole),
         TCP => tcp(bytes),
         _ => sctp(bytes),
-    };
-    let Some((source_port, destination_port, payload, reached)) = parsed else {
-        oddities.note(if whole { Oddity::MalformedPacket } else { Oddity::TruncatedFrame });
-        return None;
-    };
+    }?;
     Some(Segment {
         source: SocketAddr::new(source, source_port),
         destination: SocketAddr::new(destination, destination_port),

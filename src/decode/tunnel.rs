@@ -35,6 +35,11 @@ pub(super) fn is_tunnel(protocol: u8) -> bool {
     matches!(protocol, IP_IN_IP | IPV6_IN_IP | GRE | ESP | MPLS_IN_IP)
 }
 
+/// Whether a UDP port may be a tunnel's.
+pub(super) fn is_tunnel_port(port: u16) -> bool {
+    matches!(port, GENEVE | GTP_U | TZSP) || VXLAN.contains(&port)
+}
+
 /// What an EtherType that is neither IP nor a VLAN tag announced.
 pub(super) fn behind_ether_type(ether_type: u16, bytes: &[u8]) -> Option<Layer<'_>> {
     match ether_type {
