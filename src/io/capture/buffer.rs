@@ -32,10 +32,12 @@ impl Buffer {
 
     /// Reads until the window holds `wanted` bytes or the input is at its end, and not one time more: more
     /// may not be there for long. Whether it holds them.
+    #[inline]
     pub fn fill(&mut self, wanted: usize) -> io::Result<bool> {
-        if self.end - self.start >= wanted {
-            return Ok(true);
-        }
+        if self.end - self.start >= wanted { Ok(true) } else { self.read(wanted) }
+    }
+
+    fn read(&mut self, wanted: usize) -> io::Result<bool> {
         if self.start + wanted > self.bytes.len() {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;

@@ -152,7 +152,11 @@ impl MergedCapture {
                     return Err(error);
                 }
             }
-            let (Some(filter), Some(record)) = (&mut self.filter, input.reader.current()) else {
+            let Some(filter) = &mut self.filter else {
+                input.state = State::Ready;
+                return Ok(());
+            };
+            let Some(record) = input.reader.current() else {
                 input.state = State::Ready;
                 return Ok(());
             };

@@ -293,10 +293,12 @@ impl CaptureReader {
         Place { offset: self.buffer.offset(), compression: self.compression }
     }
 
+    #[inline]
     pub(super) fn fill(&mut self, wanted: usize) -> Result<bool, CaptureError> {
         self.buffer.fill(wanted).map_err(|reason| self.read_error(reason))
     }
 
+    #[cold]
     pub(super) fn read_error(&self, reason: io::Error) -> CaptureError {
         let name = self.name.clone();
         let place = Place {
@@ -309,6 +311,7 @@ impl CaptureReader {
         }
     }
 
+    #[cold]
     pub(super) fn truncated_record(&self) -> CaptureError {
         CaptureError::TruncatedRecord {
             name: self.name.clone(),
@@ -317,6 +320,7 @@ impl CaptureReader {
         }
     }
 
+    #[cold]
     pub(super) fn damaged_record(&self, what: String) -> CaptureError {
         CaptureError::DamagedRecord {
             name: self.name.clone(),
