@@ -287,6 +287,11 @@ impl Tap {
         self.due
     }
 
+    /// There is something to tell.
+    pub fn has_output(&self) -> bool {
+        !self.spine.output.is_empty()
+    }
+
     /// The next thing to tell.
     pub fn poll_output(&mut self) -> Option<TapOutput> {
         self.spine.output.pop_front()
@@ -393,6 +398,7 @@ impl Spine {
         }
     }
 
+    #[inline(never)]
     fn tell(&mut self, at: Timestamp, oddities: &mut Oddities) {
         while let Some((oddity, at, frame)) = oddities.poll_first() {
             self.output.push_back(TapOutput::Oddity { oddity, at, frame });

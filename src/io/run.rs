@@ -138,7 +138,18 @@ impl Run {
         Ok(())
     }
 
+    /// Passes on what came out. Of most frames nothing came.
+    #[inline]
     fn drain(&mut self, sink: &mut dyn Sink) -> io::Result<bool> {
+        let said = (self.redial.is_some() || self.tap.has_output()) && self.pass_on(sink)?;
+        sink.idle()?;
+        if said && self.visible == Visible::AtOnce {
+            sink.flush()?;
+        }
+        Ok(said)
+    }
+
+    fn pass_on(&mut self, sink: &mut dyn Sink) -> io::Result<bool> {
         let mut said = false;
         if let Some(redial) = &mut self.redial {
             said = redial.pass_on(&mut self.tap, self.last, sink)?;
@@ -146,10 +157,6 @@ impl Run {
         while let Some(output) = self.tap.poll_output() {
             sink.take(output)?;
             said = true;
-        }
-        sink.idle()?;
-        if said && self.visible == Visible::AtOnce {
-            sink.flush()?;
         }
         Ok(said)
     }
