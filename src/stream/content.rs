@@ -49,16 +49,19 @@ pub(crate) struct StartLine {
 }
 
 /// How many bytes at the front are keep-alives: empty lines, and the NULs that some phones send.
+#[inline]
 pub(crate) fn keep_alive(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n' | 0)).unwrap_or(bytes.len())
 }
 
 /// Looks at the front of `bytes`, of which [`keep_alive`] was taken off.
+#[inline]
 pub(crate) fn start(bytes: &[u8]) -> Start {
     // Media, TLS and most else ends here: their first byte is in no method.
-    if !bytes.first().is_none_or(|&first| is_token(first)) {
-        return Start::Other;
-    }
+    if bytes.first().is_none_or(|&first| is_token(first)) { start_of_token(bytes) } else { Start::Other }
+}
+
+fn start_of_token(bytes: &[u8]) -> Start {
     let looked_at = bytes.get(..MAX_START_LINE).unwrap_or(bytes);
     let Some(newline) = memchr(b'\n', looked_at) else {
         return if bytes.len() < MAX_START_LINE && may_become_start_line(bytes) {

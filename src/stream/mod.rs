@@ -82,6 +82,7 @@ impl Reassembler {
 
     /// Calls `each` once for each message that this segment completed, in stream order, after those behind gaps that were
     /// waited for long enough.
+    #[inline]
     pub fn handle(
         &mut self,
         now: Timestamp,

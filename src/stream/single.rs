@@ -4,11 +4,12 @@
 
 use crate::base::{Oddities, Oddity};
 
-use super::content::{self, Start};
+use super::content::{self, Start, StartLine};
 use super::framing::{self, ContentLength};
 
 /// The message, and whether that is all of it. What is behind its Content-Length is no part of it. `whole`: nothing is
 /// missing at the end of `bytes`.
+#[inline]
 pub(super) fn message<'a>(
     bytes: &'a [u8],
     whole: bool,
@@ -16,10 +17,20 @@ pub(super) fn message<'a>(
     oddities: &mut Oddities,
 ) -> Option<(&'a [u8], bool)> {
     let bytes = bytes.get(content::keep_alive(bytes)..).unwrap_or_default();
-    let Start::Message(start_line) = content::start(bytes) else {
-        return None;
-    };
-    let (bytes, whole) = match framing::head(bytes, &start_line) {
+    match content::start(bytes) {
+        Start::Message(start_line) => framed(bytes, &start_line, whole, message_bytes, oddities),
+        Start::Undecided | Start::Other => None,
+    }
+}
+
+fn framed<'a>(
+    bytes: &'a [u8],
+    start_line: &StartLine,
+    whole: bool,
+    message_bytes: usize,
+    oddities: &mut Oddities,
+) -> Option<(&'a [u8], bool)> {
+    let (bytes, whole) = match framing::head(bytes, start_line) {
         // The empty line is missing, so header fields may be. Half a field would say something else than
         // the whole.
         None if whole => {
