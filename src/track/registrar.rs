@@ -380,7 +380,7 @@ impl Registrar {
         let (call_id, cseq) = (message.call_id(), message.cseq().number);
         let of_any_hop = self.key.len().saturating_sub(message.top_branch().len());
         let of_any_hop = self.key.get(..of_any_hop).unwrap_or_default();
-        let is_bare = self.answered.was(of_any_hop, heard.at, Answer::Bare);
+        let is_bare = granted.is_empty() && self.answered.was(of_any_hop, heard.at, Answer::Bare);
         // A registrar that lists has emptied its list, as it seems by a request that was not seen.
         let emptied = || {
             list == List::Whole
