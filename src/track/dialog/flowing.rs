@@ -117,6 +117,7 @@ impl MediaPlaces {
     }
 
     /// A frame passed: the capture shows something.
+    #[inline]
     pub(super) fn see_frame(&mut self, at: Timestamp) {
         // Between two captures, or where a cable was pulled, everything is silent.
         if self.limit_s > 0 && self.frame_at.after_s(self.limit_s) < at {
