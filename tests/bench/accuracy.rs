@@ -41,7 +41,8 @@ const LONGEST: usize = 25;
 const HOW: &str = "\
 User-time is the time of all users together; a status is right while terminal and session both are what the phones know to
 be so. Simulated: nine phones of seven users, a call every 12 s, an hour a run; every other run with phones that speak TCP,
-that are challenged, that lose power. Each loses frames of its own; bursts hide 10 frames one behind the other.
+that are challenged, that lose power. With sound: that of each call passes the PBX, too, one packet in two seconds and
+direction, where phones send a hundred. Each loses frames of its own; bursts hide 10 frames one behind the other.
 The bound is one who knows the whole truth about a user with each frame, be it any, that is shown of that user's phones or
 of a call that one of them has part in, who needs no frame for what no frame shows (a registration that runs out), and who
 besides is right wherever offhook is, for the time that has passed tells something, too. Nobody who has to infer what a

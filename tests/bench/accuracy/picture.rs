@@ -21,7 +21,6 @@ pub struct Panel {
     pub lines: Vec<Line>,
 }
 
-const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 380.0;
 const TOP: f64 = 48.0;
 const BOTTOM: f64 = 300.0;
@@ -54,9 +53,10 @@ fn dashes(line: &Line) -> &'static str {
 /// Draws them side by side.
 pub fn picture(labels: &[&str], panels: &[Panel]) -> Result<Vec<u8>> {
     let mut svg = Vec::new();
+    let width = LEFT + panels.len() as f64 * (PANEL_WIDTH + BETWEEN);
     writeln!(
         svg,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">"#
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" font-family="sans-serif" font-size="13">"#
     )?;
     let mut xml = Writer::new(&mut svg);
     xml.create_element("rect")
@@ -86,7 +86,7 @@ pub fn picture(labels: &[&str], panels: &[Panel]) -> Result<Vec<u8>> {
             text(place(number, at), BOTTOM + 18.0, "middle", label)?;
         }
     }
-    text(WIDTH / 2.0, BOTTOM + 38.0, "middle", "frames lost")?;
+    text(width / 2.0, BOTTOM + 38.0, "middle", "frames lost")?;
     let legend: Vec<&Line> = panels.first().map(|panel| panel.lines.iter().collect()).unwrap_or_default();
     for (at, line) in legend.iter().enumerate() {
         text(
