@@ -55,6 +55,13 @@ impl MediaPath {
     pub(super) fn new(now: Timestamp) -> Self {
         Self { addresses: SmallVec::new(), began_at: now, agreed_at: now }
     }
+
+    /// Both sides agree to send, or show that they go on; copies of what they say come soon after it.
+    pub(super) fn agree(&mut self, now: Timestamp) {
+        if self.agreed_at.after(NOTED) <= now {
+            self.agreed_at = now;
+        }
+    }
 }
 
 /// The last packet to or from an address, within [`NOTED`].
@@ -111,9 +118,14 @@ impl MediaPlaces {
         Self { most, limit_s, sweep_at: FEW, sees_since: Some(Timestamp::EPOCH), ..Self::default() }
     }
 
-    /// When an agreement of now may prove to be silent; `None` if none does.
-    pub(super) fn first_due(&self, now: Timestamp) -> Option<Timestamp> {
-        (self.limit_s > 0).then(|| now.after_s(self.limit_s))
+    /// Silence says something.
+    const fn are_wanted(&self) -> bool {
+        self.limit_s > 0
+    }
+
+    /// When what was agreed on then may prove to be silent; `None` if nothing does.
+    pub(super) fn first_due(&self, agreed_at: Timestamp) -> Option<Timestamp> {
+        self.are_wanted().then(|| agreed_at.after_s(self.limit_s))
     }
 
     /// A frame passed: the capture shows something.
@@ -233,7 +245,9 @@ impl Dialog {
     /// An offer or an answer of it: what both sides agreed on counts from now. Addresses of before count on, since one of several
     /// hops may show them still.
     pub(super) fn agree(&mut self, sdp: &Sdp, frame: FrameId, context: &mut Context<'_>) {
-        let Some(due) = context.places.first_due(context.now) else { return };
+        if !context.places.are_wanted() {
+            return;
+        }
         for line in sdp.media.iter().filter(|line| line.port != 0 && !line.connection_is_zero) {
             let Some(address) = line.address.map(|ip| MediaAddress::new(SocketAddr::new(ip, line.port)))
             else {
@@ -249,8 +263,8 @@ impl Dialog {
                 *began_at = context.now;
             }
         }
-        self.media.agreed_at = context.now;
-        self.silent_at = Some((due, frame));
+        self.media.agree(context.now);
+        self.silent_at = context.places.first_due(self.media.agreed_at).map(|due| (due, frame));
     }
 
     /// It shows life. If its media do not pass meanwhile, though nobody holds it, they go another way, or nobody speaks: that
@@ -260,7 +274,7 @@ impl Dialog {
         if had_time && !self.held && !context.places.pass(&self.media, context.now) {
             self.media.began_at = context.now;
         }
-        self.media.agreed_at = context.now;
+        self.media.agree(context.now);
     }
 
     /// The same of a message that is another sight of one that was agreed on already, as a server passed it on with an address

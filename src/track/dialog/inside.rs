@@ -550,7 +550,7 @@ impl Call {
             dialog.progress = Progress::Confirmed;
             dialog.talking = true;
             dialog.forget_at = None;
-            dialog.media.agreed_at = context.now;
+            dialog.media.agree(context.now);
             dialog.silent_at = context.places.first_due(context.now).map(|due| (due, frame));
             dialog.cap_at = Some((context.now.after_s(context.rules.dialog_cap_s), frame));
             for (side, new, _) in &fresh {

@@ -21,6 +21,7 @@ const TIMERS: &[Rule] = &[
     Rule::NoAck,
     Rule::ForkLost,
     Rule::SessionExpired,
+    Rule::MediaSilent,
     Rule::CopyEnded,
     Rule::OtherLeg,
     Rule::DialogCap,
