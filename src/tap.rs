@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::{
     CaptureChange, CaptureEvent, FrameId, HeardTransport, Limits, Oddities, Oddity, Rules, Texts, Timestamp,
 };
-use crate::decode::{Decoder, Frame, Payload, Segment};
+use crate::decode::{Decoder, Frame, Payload};
 use crate::identity::{Attributed, Identifier};
 use crate::presence::{ChangesWanted, Presences, PresentityChange};
 use crate::sip::{CutMessages, OWN_CALL_ID_PREFIX, OWN_RECALL_PREFIX, Scanner, SipMessage};
@@ -220,7 +220,7 @@ impl Tap {
         self.frame = frame.id;
         self.spine.presences.start(at);
         self.oddities.at(at, frame.id);
-        self.spine.tracker.see_frame(at);
+        self.spine.tracker.see_frame(at, frame.id);
         let Self { decoder, reassembler, spine, oddities, .. } = self;
         let messages = (spine.sip_messages, spine.of_phones);
         let (mut is_stream, mut came_back) = (false, false);
@@ -230,8 +230,8 @@ impl Tap {
                 spine.message(at, frame.id, &raw, oddities);
             });
             if !is_stream && spine.sip_messages == messages.0 {
-                let Segment { source, destination, .. } = segment;
-                came_back = spine.tracker.handle_datagram(at, frame.id, source, destination);
+                let ends = [segment.source, segment.destination];
+                came_back = spine.tracker.handle_datagram(at, frame.id, ends, segment.is_media());
             }
         }
         if came_back {

@@ -119,9 +119,10 @@ impl Tracker {
         self.findings.losses.lose_of_stream(sent_at, ends, bytes);
     }
 
-    /// A frame passed, of whatever kind: the capture is not silent.
-    pub fn see_frame(&mut self, at: Timestamp) {
-        self.dialogs.see_frame(at);
+    /// A frame passed, of whatever kind: its input is not silent.
+    #[inline]
+    pub fn see_frame(&mut self, at: Timestamp, frame: FrameId) {
+        self.dialogs.see_frame(at, frame);
     }
 
     /// The capture shows what passes since then; `None` while it does not.
@@ -129,16 +130,17 @@ impl Tracker {
         self.dialogs.sees_since(since);
     }
 
-    /// A datagram passed that is no SIP: of a call's media, perhaps. True if something is to be told.
+    /// A datagram passed that is no SIP, from the first of these ends to the other: of a call's media, perhaps. `is_media`: it
+    /// looks like that. True if something is to be told.
     pub fn handle_datagram(
         &mut self,
         at: Timestamp,
         frame: FrameId,
-        source: SocketAddr,
-        destination: SocketAddr,
+        ends: [SocketAddr; 2],
+        is_media: bool,
     ) -> bool {
         self.findings.at = at;
-        self.dialogs.hear_media(frame, source, destination, &mut self.findings)
+        self.dialogs.hear_datagram(frame, ends, is_media, &mut self.findings)
     }
 
     /// Fires what is due at `now`.

@@ -47,7 +47,7 @@ pub(super) const fn happened(rule: Rule) -> &'static str {
         Rule::NoAck => "the call was answered, and the caller never confirmed it",
         Rule::DialogGone => "one side no longer knows the call",
         Rule::SessionExpired => "neither side renewed the call within the time that they had agreed on",
-        Rule::MediaSilent => "the call's media, which had passed here, ceased on both sides",
+        Rule::MediaSilent => "the call's media, which had passed here, ceased",
         Rule::MediaHeard => {
             "the call's media pass again, after they had ceased for so long that it was held to be over"
         }

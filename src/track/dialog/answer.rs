@@ -101,12 +101,13 @@ impl Call {
         dialog.caller = Some(caller);
         let offer = attempt.and_then(|at| self.attempts.get(at)).map(|attempt| &attempt.offer);
         let answer = Description::of(heard);
-        if let Some(Description::Present(offer)) = offer {
-            dialog.agree(offer, heard.frame, context);
-        }
-        if let Description::Present(answer) = &answer {
-            dialog.agree(answer, heard.frame, context);
-            dialog.described = heard.texts.mark(heard.message.sdp().unwrap_or_default());
+        match (offer, &answer) {
+            (Some(Description::Present(offer)), Description::Present(answer)) => {
+                dialog.agree(offer, answer, heard, context);
+            }
+            (Some(Description::Present(seen)), _) => dialog.agree_by_half(seen, heard.frame, context),
+            (_, Description::Present(seen)) => dialog.agree_by_half(seen, heard.frame, context),
+            _ => {}
         }
         let mut media = early_media.unwrap_or_default();
         let offers_first = !negotiated && matches!(offer, Some(Description::Absent));

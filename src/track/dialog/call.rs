@@ -22,9 +22,9 @@ use super::super::{
     AuthUser, Confidence, DialogFact, DialogState, EndDescription, EndId, EndIdentity, EndReason, Engagement,
     Fact, Findings, Media, Rule, Side,
 };
-use super::flowing::MediaPath;
 use super::legs::Legs;
 use super::media::Description;
+use super::media_places::MediaPath;
 use super::{Context, FORGET_INFERRED_S, FORGET_SEEN_S, TIMER_B_S};
 use crate::base::{AddressMark, Flow, FrameId, Timestamp};
 use crate::sip::{Aor, Method, Sdp};
@@ -673,12 +673,7 @@ impl Call {
             self.engage(at, Rule::AckPresumed, frame);
             return;
         }
-        if let Some(frame) = due(dialog.cap_at)
-            && self.has_media(at, context)
-            && let Some(dialog) = self.dialogs.get_mut(at)
-        {
-            dialog.cap_at = Some((context.now.after_s(context.rules.dialog_cap_s), frame));
-        }
+        self.let_media_speak(at, context);
         let Some(dialog) = self.dialogs.get(at) else {
             return;
         };

@@ -44,7 +44,7 @@ impl Call {
             dialog.talking = true;
             if let (Some(offer), Some(answer)) = (dialog.offer_in_ok.take(), Description::of(heard).sdp()) {
                 dialog.held = held(&offer, &answer).unwrap_or(false);
-                dialog.agree(&answer, heard.frame, context);
+                dialog.agree(&offer, &answer, heard, context);
                 self.set_media(at, &answer, Rule::Ack, heard, context);
             }
             return self.engage(at, Rule::Ack, heard.frame);
@@ -87,7 +87,7 @@ impl Call {
         context: &mut Context<'_>,
     ) {
         if let Some(dialog) = self.dialogs.get_mut(at) {
-            dialog.agree(seen, heard.frame, context);
+            dialog.agree_by_half(seen, heard.frame, context);
         }
         let Some(held) = holds(seen) else { return };
         if let Some(dialog) = self.dialogs.get_mut(at)
@@ -452,8 +452,7 @@ impl Call {
         context: &mut Context<'_>,
     ) {
         if let Some(dialog) = self.dialogs.get_mut(at) {
-            dialog.agree(offer, heard.frame, context);
-            dialog.agree(answer, heard.frame, context);
+            dialog.agree(offer, answer, heard, context);
         }
         self.set_media(at, answer, Rule::InDialog200, heard, context);
         let Some(held) = held(offer, answer) else {
@@ -515,11 +514,11 @@ impl Call {
         match dialog.progress {
             Progress::Confirmed => {
                 (dialog.copy_until, self.legs.ends_at) = (None, None);
-                dialog.goes_on_without_media(context);
+                dialog.goes_on(context);
                 dialog.cap_at = Some((heard.at.after_s(context.rules.dialog_cap_s), heard.frame));
             }
             Progress::Ended(reason) if reason.is_inferred() => {
-                dialog.goes_on_without_media(context);
+                dialog.goes_on(context);
                 self.revive(at, Rule::InDialog200, heard.frame, context);
             }
             Progress::Ended(_) => {}
@@ -550,8 +549,7 @@ impl Call {
             dialog.progress = Progress::Confirmed;
             dialog.talking = true;
             dialog.forget_at = None;
-            dialog.media.agree(context.now);
-            dialog.silent_at = context.places.first_due(context.now).map(|due| (due, frame));
+            dialog.listen_again(frame, context);
             dialog.cap_at = Some((context.now.after_s(context.rules.dialog_cap_s), frame));
             for (side, new, _) in &fresh {
                 match side {

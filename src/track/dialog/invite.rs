@@ -10,6 +10,7 @@ use super::super::heard::{Heard, is_copy, is_text, text};
 use super::super::{AuthUser, Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Answering, Answers, Attempt, Branch, Call, Early, Ending};
 use super::legs::LegNews;
+use super::listening::claim;
 use super::media::{Description, MediaTable};
 use super::{Context, RETRY_S, TIMER_B_S, TIMER_C_S};
 use crate::base::{FrameId, Timestamp};
@@ -176,8 +177,10 @@ impl Call {
         }
         let said = Said::by(heard);
         let caller = self.calling_end(&from_tag, &said, heard, context);
+        let attempt = Attempt::new(from_tag, caller, said, heard);
+        claim(&attempt.offer, context.places);
         self.attempts.reserve_exact(1);
-        self.attempts.push(Attempt::new(from_tag, caller, said, heard));
+        self.attempts.push(attempt);
         Some(self.attempts.len() - 1)
     }
 

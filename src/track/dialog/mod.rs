@@ -11,11 +11,12 @@
 
 mod answer;
 mod call;
-mod flowing;
 mod inside;
 mod invite;
 mod legs;
+mod listening;
 mod media;
+mod media_places;
 mod unseen;
 
 use std::collections::VecDeque;
@@ -28,9 +29,9 @@ use super::{EndReason, Findings};
 use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Rules, Timestamp};
 use crate::sip::Method;
 use call::Call;
-use flowing::MediaPlaces;
 use legs::{CallRef, Doubts, LegNews, LegTable, Said};
 use media::MediaTable;
+use media_places::MediaPlaces;
 use unseen::shows_an_invite;
 
 /// 64·T1 (RFC 3261 section 17.1.1.2): how long a transaction is given.
@@ -150,23 +151,24 @@ impl Dialogs {
     }
 
     /// A datagram passed that is no SIP: of a call's media, perhaps. True if it brought a call back.
-    pub(super) fn hear_media(
+    pub(super) fn hear_datagram(
         &mut self,
         frame: FrameId,
-        source: SocketAddr,
-        destination: SocketAddr,
+        ends: [SocketAddr; 2],
+        is_media: bool,
         out: &mut Findings,
     ) -> bool {
-        let Some(back) = self.places.hear(out.at, frame, source, destination) else { return false };
-        if self.leg(back).is_some() {
-            self.step(back.id, frame, out, Call::media_came_back);
+        let Some(back) = self.places.hear(out.at, frame, ends, is_media) else { return false };
+        if self.leg(back.call).is_some() {
+            self.step(back.call.id, frame, out, |call, context| call.media_came_back(&back, context));
         }
         true
     }
 
     /// A frame passed, of whatever kind.
-    pub(super) fn see_frame(&mut self, at: Timestamp) {
-        self.places.see_frame(at);
+    #[inline]
+    pub(super) fn see_frame(&mut self, at: Timestamp, frame: FrameId) {
+        self.places.see_frame(at, frame);
     }
 
     /// See [`MediaPlaces::sees_since`].

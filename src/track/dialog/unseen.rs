@@ -114,7 +114,7 @@ impl Call {
             ..Dialog::confirmed(Arc::clone(&attempt.from_tag), called_tag, frame, context)
         };
         if let Description::Present(offer) = &attempt.offer {
-            dialog.agree(offer, frame, context);
+            dialog.agree_by_half(offer, frame, context);
         }
         self.dialogs.push(dialog);
         let dialog = self.dialogs.len() - 1;
