@@ -1,5 +1,6 @@
-//! Registrations that were challenged and of which no more was seen: a call that reaches their contact proves them.
-//! In: REGISTERs answered 401 or 407, INVITEs. Out: the REGISTER that an INVITE proves to have been accepted. Knows nothing of
+//! Registrations that were challenged, or sent without credentials, and of which no more was seen: a call that reaches their
+//! contact proves them.
+//! In: such REGISTERs, INVITEs. Out: the REGISTER that an INVITE proves to have been accepted. Knows nothing of
 //! bindings.
 //! RFC 3261 sections 10.3, 22.1: a phone answers a challenge at once, and only an accepted contact is a Request-URI.
 
@@ -9,7 +10,7 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::heard::Heard;
-use super::registrar::Pending;
+use super::pending::Pending;
 use crate::base::Timestamp;
 
 /// What a REGISTER without any expiry asks for (RFC 3261 section 10.2.1.1 leaves it to the registrar; most grant this).
@@ -51,7 +52,7 @@ impl ChallengedRegistrations {
         }
     }
 
-    /// A REGISTER with this Call-ID was challenged. Only one that asks for a binding can be proved.
+    /// A REGISTER with this Call-ID was challenged, or its answer was not seen and it does not say who sent it. Only one that asks for a binding can be proved.
     pub(super) fn remember(&mut self, call_id: &[u8], pending: Pending, now: Timestamp) {
         let Some(contact) = pending.contacts.first() else { return };
         let expires_s = contact.expires_s.or(pending.expires_s).unwrap_or(USUAL_EXPIRES_S);

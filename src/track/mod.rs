@@ -7,6 +7,8 @@ mod dialog;
 mod heard;
 mod losses;
 mod observation;
+mod open_registrars;
+mod pending;
 mod registrar;
 mod registration;
 mod registrations;

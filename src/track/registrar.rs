@@ -14,12 +14,14 @@ use super::answered::{Answer, Answered};
 use super::challenged::ChallengedRegistrations;
 use super::dialog::Registered;
 use super::heard::{Heard, is_copy};
-use super::losses::{Losses, Proof};
-use super::registration::{Asked, Order, Step};
+use super::losses::Proof;
+use super::open_registrars::OpenRegistrars;
+use super::pending::{Pending, Right, expected_key};
+use super::registration::{Asked, Order, Registration, Step};
 use super::registrations::Registrations;
 use super::transactions::{Ticket, Transactions};
-use super::{AuthUser, Confidence, Fact, Findings, OVERTAKES, Rule};
-use crate::base::{Flow, FrameId, HeardTransport, Limits, Oddities, Oddity, RegistrarLists, Timestamp};
+use super::{Confidence, Fact, Findings, OVERTAKES, Rule};
+use crate::base::{Limits, Oddities, Oddity, RegistrarLists, Timestamp};
 use crate::sip::{Aor, Uri};
 
 /// How long a REGISTER waits for its answer: 64·T1, and as much again for slow hops behind it.
@@ -33,34 +35,6 @@ const PRESUMED_S: u32 = 4;
 /// The same where the mirror is known to lose messages, over UDP: it would have been repeated after T1, half of that (RFC 3261
 /// section 17.1.2.2). Over TCP nothing is repeated, but it shows if the phone has bytes of its registrar that were not seen.
 const PRESUMED_IF_LOSSY_S: u32 = 1;
-
-/// A REGISTER that was not answered yet.
-pub(super) struct Pending {
-    pub aor: Aor,
-    /// Where it was registered already.
-    registered: Option<u32>,
-    pub at: Timestamp,
-    /// When it was sent last.
-    again_at: Timestamp,
-    pub frame: FrameId,
-    /// So many bytes of its key are its Call-ID.
-    call_id_bytes: usize,
-    pub cseq: u32,
-    pub flow: Option<Flow>,
-    sender: SocketAddr,
-    transport: HeardTransport,
-    pub registrar: SocketAddr,
-    pub vias: usize,
-    pub contacts: SmallVec<[Asked; 1]>,
-    pub star: bool,
-    pub expires_s: Option<u32>,
-    pub auth: Option<AuthUser>,
-    pub user_agent: Option<Arc<str>>,
-    /// It may be believed without its answer, once it has not been repeated until then.
-    presume_at: Option<Timestamp>,
-    /// It was.
-    is_presumed: bool,
-}
 
 /// The REGISTERs under way, and what came of them.
 pub(super) struct Registrar {
@@ -78,18 +52,10 @@ pub(super) struct Registrar {
     answered: Answered,
     challenged: ChallengedRegistrations,
     domains: HashSet<Arc<str>>,
+    open: OpenRegistrars,
     lists: RegistrarLists,
     limits: Limits,
     key: Vec<u8>,
-}
-
-impl Pending {
-    /// That it was not repeated shows it, or that the phone has bytes of its registrar which were not seen.
-    fn was_answered(&self, losses: &Losses) -> bool {
-        self.again_at == self.at
-            && (self.transport == HeardTransport::Udp
-                || losses.lost_message((self.registrar, self.sender), self.at))
-    }
 }
 
 /// What a 2xx lists.
@@ -132,6 +98,7 @@ impl Registrar {
             answered: Answered::new(limits.pending_transactions),
             challenged: ChallengedRegistrations::new(limits.pending_transactions),
             domains: HashSet::new(),
+            open: OpenRegistrars::new(limits.known_addresses),
             lists: RegistrarLists::All,
             limits: limits.clone(),
             key: Vec::new(),
@@ -158,6 +125,7 @@ impl Registrar {
 
     /// Any message shows that its sender is alive: a registrar that speaks would have answered, too.
     pub(super) fn notice(&mut self, heard: &Heard<'_, '_>, out: &mut Findings) {
+        self.table.notice(heard);
         let Some(spoke) = self.spoke.get_mut(&heard.source) else { return };
         *spoke = heard.at;
         let silent = self.silent.remove(&heard.source).unwrap_or_default();
@@ -170,17 +138,25 @@ impl Registrar {
     pub(super) fn handle(&mut self, heard: &Heard<'_, '_>, out: &mut Findings, oddities: &mut Oddities) {
         self.forget_unanswered(heard.at);
         transaction_key(&mut self.key, heard);
+        if out.losses.are_known(heard.at) {
+            self.meet_expectation(heard);
+        }
         match heard.message.status() {
             None => self.request(heard, out, oddities),
             Some(200..=299) => self.accepted(heard, out, oddities),
             Some(status @ 300..) => {
                 let answer = if matches!(status, 401 | 407) { Answer::Challenged } else { Answer::Refused };
+                self.open.note(heard.source, false);
                 let proof = match self.pending.remove(&self.key) {
                     Some(pending) => {
+                        pending.unrepeated.into_iter().for_each(|proof| out.losses.forgive(proof));
                         if pending.is_presumed {
                             self.table.disbelieve(&pending, heard.message.call_id(), heard.frame, out);
                         }
                         if answer == Answer::Challenged {
+                            if out.losses.are_known(heard.at) {
+                                self.expect_credentials(&pending, heard);
+                            }
                             self.challenged.remember(heard.message.call_id(), pending, heard.at);
                         }
                         None
@@ -189,8 +165,55 @@ impl Registrar {
                 };
                 self.answered.remember(&self.key, answer, proof, heard.at);
             }
-            Some(_) => {}
+            // It will not be repeated so soon (RFC 3261 section 17.1.2.2).
+            Some(_) => {
+                if let Some((_, pending)) = self.pending.find(&self.key) {
+                    pending.again_at = heard.at;
+                }
+            }
         }
+    }
+
+    /// A phone that is registered answers a challenge at once, with the next CSeq: if neither that nor what became of it is
+    /// seen, both were lost.
+    fn expect_credentials(&mut self, challenged: &Pending, heard: &Heard<'_, '_>) {
+        let known = challenged.registered.and_then(|id| self.table.still(id, &challenged.aor));
+        let known = known.and_then(|id| self.table.get(id));
+        let is_its_own =
+            |known: &Registration| challenged.contacts.iter().all(|it| known.has(&it.uri, challenged.flow));
+        let is_full = self.presumable.len() >= self.limits.pending_transactions;
+        if is_full || challenged.contacts.is_empty() || !known.is_some_and(is_its_own) {
+            return;
+        }
+        let cseq = challenged.cseq.saturating_add(1);
+        let expected = Pending {
+            at: heard.at,
+            again_at: heard.at,
+            cseq,
+            presume_at: Some(heard.at.after_s(PRESUMED_S)),
+            is_presumed: false,
+            by_right_of: Right::Challenge,
+            unrepeated: None,
+            ..challenged.clone()
+        };
+        expected_key(&mut self.key, heard.message.call_id(), cseq);
+        if self.pending.find(&self.key).is_some() {
+            return transaction_key(&mut self.key, heard); // a late copy of what was challenged
+        }
+        let ticket = self.pending.insert(&self.key, expected);
+        transaction_key(&mut self.key, heard);
+        self.order.push_back((heard.at, ticket));
+        self.presumable.push(Reverse((heard.at.after_s(PRESUMED_IF_LOSSY_S), ticket)));
+        if self.spoke.len() < self.limits.known_addresses {
+            self.spoke.entry(challenged.registrar).or_insert(Timestamp::EPOCH);
+        }
+    }
+
+    /// The phone has answered the challenge: by this REGISTER, or as the answer to it shows.
+    fn meet_expectation(&mut self, heard: &Heard<'_, '_>) {
+        expected_key(&mut self.key, heard.message.call_id(), heard.message.cseq().number);
+        self.pending.remove(&self.key);
+        transaction_key(&mut self.key, heard);
     }
 
     /// Anybody can answer what nobody asked: it shows that a REGISTER was lost where those before it were seen.
@@ -249,8 +272,10 @@ impl Registrar {
             seen.answer
         });
         let refused = matches!(answer, Some(Answer::Refused | Answer::Challenged));
-        let credible = asks && (auth.is_some() || accepted_bare) && !refused;
-        let presume_at = credible.then(|| heard.at.after_s(PRESUMED_S));
+        let is_credible = auth.is_some() || accepted_bare;
+        let may_be_open = || self.open.get(heard.destination) != Some(false);
+        let presumable = asks && !refused && (is_credible || may_be_open());
+        let presume_at = presumable.then(|| heard.at.after_s(PRESUMED_S));
         let pending = Pending {
             aor,
             registered,
@@ -275,18 +300,26 @@ impl Registrar {
             }),
             presume_at,
             is_presumed: false,
+            by_right_of: if is_credible { Right::Credentials } else { Right::Nothing },
+            unrepeated: None,
         };
         let shows_all = heard.whole || pending.star || !pending.contacts.is_empty();
         if answer == Some(Answer::Emptied) && shows_all && !pending.wants_a_binding() {
             return self.emptied(&pending, heard, out, oddities);
         }
         if answer == Some(Answer::Challenged) {
+            if out.losses.are_known(heard.at) {
+                self.expect_credentials(&pending, heard);
+            }
             return self.challenged.remember(message.call_id(), pending, heard.at);
         }
         if answer == Some(Answer::Accepted)
             && let Some(registration) = pending.registered.and_then(|id| self.table.by_aor.get_mut(id))
         {
             registration.follow(message.call_id());
+            if pending.auth.is_none() {
+                self.open.note(heard.destination, true);
+            }
         }
         let ticket = self.pending.insert(&self.key, pending);
         self.order.push_back((heard.at, ticket));
@@ -307,6 +340,7 @@ impl Registrar {
             return true;
         }
         pending.again_at = heard.at;
+        pending.unrepeated.take().into_iter().for_each(|proof| out.losses.forgive(proof));
         let until = heard.at.after_s(REPEATED_WITHIN_S);
         let is_due = until <= pending.at.after_s(REPEATED_FOR_S);
         pending.presume_at = pending.presume_at.filter(|_| is_due).map(|_| until);
@@ -357,6 +391,8 @@ impl Registrar {
             oddities.note(Oddity::MessageCut);
         }
         let asked = self.pending.remove(&self.key);
+        let unrepeated = asked.as_ref().and_then(|asked| asked.unrepeated);
+        unrepeated.into_iter().for_each(|proof| out.losses.forgive(proof));
         let Some(aor) = asked.as_ref().map(|asked| asked.aor.clone()).or_else(|| heard.aor(&message.to()))
         else {
             return oddities.note(Oddity::MalformedMessage);
@@ -447,6 +483,9 @@ impl Registrar {
             }
         }
         self.table.settle(id);
+        if order == Order::Newer && asked.is_some_and(|asked| asked.auth.is_none()) {
+            self.open.note(heard.source, true);
+        }
     }
 
     /// A REGISTER that its 2xx overtook, which lists nothing: now it shows that nothing was asked for.
@@ -493,19 +532,45 @@ impl Registrar {
     fn presume(&mut self, ticket: Ticket, now: Timestamp, out: &mut Findings) {
         let Some((key, pending)) = self.pending.get(ticket) else { return };
         let Some(presume_at) = pending.presume_at.filter(|_| !pending.is_presumed) else { return };
-        if presume_at > now && !(out.losses.are_known(now) && pending.was_answered(&out.losses)) {
+        let call_id = key.get(..pending.call_id_bytes).unwrap_or_default();
+        let known = self.table.find(pending.aor.as_str()).and_then(|id| self.table.get(id));
+        if known.is_some_and(|known| known.stands(call_id, pending.cseq)) {
+            self.pending.remove_ticket(ticket); // a late copy of one that was answered
+            return;
+        }
+        let is_silent = self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.again_at);
+        let was_answered = pending.was_answered(&out.losses);
+        let proves_loss = was_answered && pending.is_over_udp() && pending.by_right_of != Right::Challenge;
+        if proves_loss && !is_silent && pending.unrepeated.is_none() {
+            pending.unrepeated = Some(out.losses.note(now));
+        }
+        let is_lossy = out.losses.are_known(now);
+        let is_open = self.open.get(pending.registrar) == Some(true);
+        let is_credible = pending.by_right_of != Right::Nothing || (is_open && is_lossy && was_answered);
+        if presume_at > now && !(is_credible && is_lossy && was_answered) {
             // Until then it may come to be known.
-            let look_again_at = now.after_s(PRESUMED_IF_LOSSY_S).min(presume_at);
+            let is_early = now < pending.at.after_s(PRESUMED_S);
+            let later = if is_early { now.after_s(PRESUMED_IF_LOSSY_S) } else { now.after_s(PRESUMED_S) };
+            let look_again_at = later.min(presume_at);
             self.presumable.push(Reverse((look_again_at, ticket)));
             return;
         }
-        if self.spoke.get(&pending.registrar).is_none_or(|&spoke| spoke <= pending.again_at) {
+        if !is_credible {
+            // A call may prove it, or its registrar may turn out to let everybody in.
+            let last_at = pending.at.after_s(REPEATED_FOR_S);
+            if presume_at < last_at {
+                self.challenged.remember(call_id, pending.clone(), now);
+                pending.presume_at = Some(last_at);
+                self.presumable.push(Reverse((now.after_s(PRESUMED_S), ticket)));
+            }
+            return;
+        }
+        if is_silent {
             // It has not spoken yet: `notice` will see when it does.
             self.silent.entry(pending.registrar).or_default().push(ticket);
             self.silent_tickets += 1;
             return;
         }
-        let call_id = key.get(..pending.call_id_bytes).unwrap_or_default();
         debug_assert_eq!(out.at, now);
         if self.table.believe(call_id, pending, Rule::RegisterPresumed, pending.frame, out) {
             // It stays open: a late answer may deny it.
@@ -538,13 +603,6 @@ impl Registrar {
     }
 }
 
-impl Pending {
-    /// It asks for a binding, not only for a list or a removal.
-    fn wants_a_binding(&self) -> bool {
-        self.contacts.iter().any(|contact| contact.expires_s.or(self.expires_s) != Some(0))
-    }
-}
-
 /// Call-ID, CSeq and branch: the same for a request and its responses on one hop.
 pub(super) fn transaction_key(key: &mut Vec<u8>, heard: &Heard<'_, '_>) {
     key.clear();
@@ -557,7 +615,7 @@ pub(super) fn transaction_key(key: &mut Vec<u8>, heard: &Heard<'_, '_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Texts;
+    use crate::base::{FrameId, HeardTransport, Texts};
     use crate::sip::Scanner;
     use crate::track::{BindingEvent, Observation};
 

@@ -4,11 +4,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
 
 use super::heard::{Heard, text};
-use super::registrar::{List, Pending};
+use super::pending::Pending;
+use super::registrar::List;
 use super::{
     AuthUser, Binding, BindingEvent, BindingFact, Confidence, Fact, Findings, OVERTAKES, RegistrationId, Rule,
 };
@@ -19,6 +21,10 @@ use crate::sip::{Aor, Contact, Uri, uri};
 const EXPIRES_UNSAID_S: u32 = 3_600;
 /// A listed expiry is whole seconds: one that differs by less says nothing new.
 const EXPIRES_ROUNDING_S: u64 = 2;
+/// A phone that goes on to speak after its granted time is held to have renewed that so long after.
+const RENEWED_AFTER: Duration = Duration::from_millis(100);
+/// Bindings of one AOR that ran out and are remembered.
+const LAPSED_PER_AOR: usize = 4;
 /// Call-IDs whose last CSeq is remembered for one AOR: phones in use, and a few that went.
 const CALLS_PER_AOR: usize = 16;
 /// Names of one contact on further hops.
@@ -27,6 +33,7 @@ const ALIASES: usize = 4;
 const HOPS: usize = 16;
 
 /// A contact as a REGISTER or its 2xx has it.
+#[derive(Clone)]
 pub(super) struct Asked {
     pub uri: Arc<str>,
     pub expires_s: Option<u32>,
@@ -125,6 +132,10 @@ pub(super) struct Registration {
     /// What was asked for last, in seconds, and how much of that was granted.
     granted_of_s: Option<(u32, u32)>,
     taken_back: Option<Box<TakenBack>>,
+    /// Bindings whose granted time ran out last, while the mirror was known to lose messages.
+    lapsed: Vec<Held>,
+    /// When one of them is held to be renewed: where its phone is.
+    renewal: Option<(Timestamp, Flow)>,
 }
 
 /// What the last REGISTER took back that was believed without its answer.
@@ -183,6 +194,12 @@ impl Step<'_> {
         Some((asked, own.or_else(other_name)?))
     }
 
+    /// The frame of its Call-ID that shows it: what proves it may be of a call.
+    fn own_frame(&self) -> FrameId {
+        let asked = self.asked.filter(|_| self.rule == Rule::RegisterProved);
+        asked.map_or(self.frame, |asked| asked.frame)
+    }
+
     /// By what a binding goes that the request took back: its 2xx, if that was seen.
     fn removal_rule(&self) -> Rule {
         if self.rule == Rule::Register200 { Rule::Unregister200 } else { self.rule }
@@ -218,12 +235,19 @@ impl Registration {
             accepted_bare: false,
             granted_of_s: None,
             taken_back: None,
+            lapsed: Vec::new(),
+            renewal: None,
         }
     }
 
     /// The contact of one of its bindings, if that is its text.
     pub(super) fn contact(&self, uri: &[u8]) -> Option<&Arc<str>> {
         self.held.iter().map(|held| &held.binding.contact).find(|contact| contact.as_bytes() == uri)
+    }
+
+    /// A phone there is registered with this contact.
+    pub(super) fn has(&self, contact: &str, flow: Option<Flow>) -> bool {
+        self.held.iter().any(|held| held.is(contact) && held.binding.flow == flow)
     }
 
     /// The User-Agent of one of its bindings, if that is its text.
@@ -240,12 +264,19 @@ impl Registration {
     }
 
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
-        self.held.iter().map(|held| held.expires_at).min()
+        let renewal = self.renewal.map(|(at, ..)| at);
+        self.held.iter().map(|held| held.expires_at).chain(renewal).min()
     }
 
     /// Whether the 2xx of this transaction, or of a later one, was applied.
     pub(super) fn has_applied(&self, call_id: &[u8], cseq: u32) -> bool {
         self.applied.iter().any(|last| last.call_id.as_bytes() == call_id && last.cseq >= cseq)
+    }
+
+    /// The same, and nothing of that was taken back.
+    pub(super) fn stands(&self, call_id: &[u8], cseq: u32) -> bool {
+        let is_this = |last: &&Applied| last.call_id.as_bytes() == call_id && last.cseq >= cseq;
+        self.applied.iter().find(is_this).is_some_and(|last| !last.hops.is_empty())
     }
 
     /// The request came after its answer: it is seen, too.
@@ -362,6 +393,7 @@ impl Registration {
             }
         }
         self.taken_back = None;
+        self.lapsed = Vec::new();
         self.remove_unlisted(step, &listed, out);
     }
 
@@ -481,7 +513,7 @@ impl Registration {
                 self.held.push(Held {
                     binding: Arc::new(binding),
                     expires_at,
-                    frame: step.frame,
+                    frame: step.own_frame(),
                     call_id: Arc::clone(&step.call_id),
                     cseq: step.cseq,
                     vias: usize::MAX,
@@ -527,7 +559,7 @@ impl Registration {
         if own.is_some() || apart.as_secs() >= EXPIRES_ROUNDING_S {
             news = true;
             held.expires_at = expires_at;
-            held.frame = step.frame;
+            held.frame = step.own_frame();
             held.call_id = Arc::clone(&step.call_id);
         }
         if news {
@@ -627,14 +659,46 @@ impl Registration {
         }
     }
 
-    /// Removes what the granted time of ran out.
-    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Findings) {
-        self.held.retain(|held| {
-            if held.expires_at > now {
-                return true;
-            }
+    /// Removes what the granted time of ran out. Gives where those phones were.
+    pub(super) fn expire(&mut self, now: Timestamp, out: &mut Findings) -> SmallVec<[Flow; 1]> {
+        let mut flows = SmallVec::new();
+        while let Some(at) = self.held.iter().position(|held| held.expires_at <= now) {
+            let held = self.held.remove(at);
             out.push(Rule::RegisterExpired, held.frame, &held.call_id, held.removed(Confidence::Full));
-            false
-        });
+            flows.extend(held.binding.flow);
+            if self.lapsed.len() >= LAPSED_PER_AOR {
+                self.lapsed.remove(0);
+            }
+            self.lapsed.push(held);
+        }
+        flows
+    }
+
+    /// Nothing that ran out was renewed unseen.
+    pub(super) fn forget_lapsed(&mut self) {
+        self.lapsed = Vec::new();
+    }
+
+    /// The phone there goes on to speak. What its message does to its calls is told first, and by itself.
+    pub(super) fn speaks_on(&mut self, flow: Flow, now: Timestamp) {
+        self.renewal = Some((now.after(RENEWED_AFTER), flow));
+    }
+
+    /// A phone that went on to speak has renewed what ran out, for as long as it was granted before.
+    pub(super) fn renew_lapsed(&mut self, now: Timestamp, out: &mut Findings, most: usize) {
+        let Some((_, flow)) = self.renewal.take_if(|(at, ..)| *at <= now) else { return };
+        let Some((_, granted_s)) = self.granted_of_s else { return };
+        for mut held in std::mem::take(&mut self.lapsed) {
+            let until = held.expires_at.after_s(granted_s);
+            let came_anew = self.held.iter().any(|other| other.is(&held.binding.contact));
+            if held.binding.flow != Some(flow) {
+                self.lapsed.push(held);
+            } else if until > out.at && !came_anew && self.held.len() < most {
+                (held.expires_at, held.is_presumed) = (until, true);
+                held.before = None;
+                out.push(Rule::RegisterProved, held.frame, &held.call_id, held.registered(Confidence::Weak));
+                self.held.push(held);
+            }
+        }
     }
 }

@@ -2,11 +2,18 @@
 //! In: AORs, and REGISTERs to be believed without their answer. Out: registrations, what was found out of them. Knows nothing
 //! of messages.
 
-use super::registrar::{List, Pending};
+use hashbrown::HashMap;
+
+use super::heard::Heard;
+use super::pending::Pending;
+use super::registrar::List;
 use super::registration::{Order, Registration, Step};
 use super::{Confidence, Findings, RegistrationId, Rule};
-use crate::base::{Deadlines, FrameId, Limits, Oddities, Oddity, Places, Timestamp};
-use crate::sip::Aor;
+use crate::base::{Deadlines, Flow, FrameId, Limits, Oddities, Oddity, Places, Timestamp};
+use crate::sip::{Aor, Method};
+
+/// So many phones are listened for that may have renewed, unseen, what ran out.
+const LAPSED: usize = 4_096;
 
 /// All addresses of record with bindings.
 pub(super) struct Registrations {
@@ -16,6 +23,9 @@ pub(super) struct Registrations {
     most: usize,
     bindings_per_aor: usize,
     pub next_binding: u64,
+    /// Where those phones were whose granted time ran out while the mirror was known to lose messages, and the places of
+    /// their registrations.
+    lapsed: HashMap<Flow, u32>,
 }
 
 impl Registrations {
@@ -26,6 +36,7 @@ impl Registrations {
             most: limits.registered_aors,
             bindings_per_aor: limits.bindings_per_aor,
             next_binding: 0,
+            lapsed: HashMap::new(),
         }
     }
 
@@ -38,10 +49,43 @@ impl Registrations {
         while let Some((_, id)) = self.deadlines.pop_due(now) {
             if let Some(registration) = self.by_aor.get_mut(id) {
                 registration.deadline = None;
-                registration.expire(now, out);
+                registration.renew_lapsed(now, out, self.bindings_per_aor);
+                let known_lossy = out.losses.are_known(now);
+                let lapsed = registration.expire(now, out);
+                for flow in lapsed.into_iter().filter(|_| known_lossy) {
+                    if self.lapsed.len() < LAPSED {
+                        self.lapsed.insert(flow, id);
+                    }
+                }
+                if !known_lossy {
+                    registration.forget_lapsed();
+                    self.lapsed.clear();
+                }
             }
             self.settle(id);
         }
+    }
+
+    /// A phone that goes on to speak after its granted time has renewed that: what is lost of it are the REGISTER and its answer.
+    pub(super) fn notice(&mut self, heard: &Heard<'_, '_>) {
+        if self.lapsed.is_empty() || heard.message.cseq().method == Method::Register {
+            return;
+        }
+        let message = heard.message;
+        let flow = heard.source_flow();
+        let Some(&id) = self.lapsed.get(&flow) else { return };
+        let sender = if message.status().is_none() { message.from() } else { message.to() };
+        let Some(registration) = self.by_aor.get_mut(id) else {
+            self.lapsed.remove(&flow);
+            return;
+        };
+        // Others may share the address with it, behind a server.
+        if heard.aor(&sender).is_none_or(|sender| sender.user() != registration.aor.user()) {
+            return;
+        }
+        self.lapsed.remove(&flow);
+        registration.speaks_on(flow, heard.at);
+        self.settle(id);
     }
 
     /// The registration of `aor`, made when there is none; another one goes when the table is full.

@@ -24,8 +24,15 @@ enum Inside {
 }
 
 /// Rest on what is sent again over UDP and never over TCP, or on what is acknowledged.
-const BY_TRANSPORT: [&str; 2] =
-    ["register-answer-unseen-where-messages-are-lost", "register-answer-unseen-over-tcp"];
+const BY_TRANSPORT: [&str; 7] = [
+    "other-leg-rings-before-losses-are-known",
+    "register-answer-unseen-granted-less",
+    "register-answer-unseen-over-tcp",
+    "register-answer-unseen-where-messages-are-lost",
+    "register-challenge-answered-unseen",
+    "register-without-credentials-answer-unseen",
+    "unregister-refused-after-all",
+];
 
 /// How a connection is first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

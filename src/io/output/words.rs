@@ -11,7 +11,7 @@ pub(super) const fn happened(rule: Rule) -> &'static str {
     match rule {
         Rule::Register200 => "the PBX accepted the phone's registration",
         Rule::RegisterProved => {
-            "a call went to where the phone had asked to be reached; the PBX's answer was not seen"
+            "the phone is called where it had asked to be reached, or goes on speaking; the PBX's answer was not seen"
         }
         Rule::RegisterPresumed => "the phone registered and did not ask again; the PBX's answer was not seen",
         Rule::RegisterDisproved => {

@@ -11,7 +11,7 @@ use super::super::{Confidence, DialogState, EndIdentity, EndReason, Rule, Side};
 use super::call::{Answering, Answers, Branch, Call, Dialog, Early, Ending, HopMark, ShownBy};
 use super::legs::LegNews;
 use super::media::{Description, held};
-use super::{ACK_PRESUMED_S, Context, T2_S, TIMER_B_S};
+use super::{ACK_PRESUMED_IF_LOSSY_S, ACK_PRESUMED_S, Context, T2_S, TIMER_B_S};
 use crate::base::{FrameId, TalkingOn, Timestamp};
 
 impl Call {
@@ -130,7 +130,10 @@ impl Call {
         };
         dialog.talking = !wait_for_ack;
         if wait_for_ack {
-            dialog.presume_at = Some((heard.at.after_s(ACK_PRESUMED_S), heard.frame));
+            // Its 2xx would have been repeated after T1, and after 2·T1 more, over TCP, too (RFC 3261 section 13.3.1.4).
+            let after_s =
+                if context.losses.are_known(heard.at) { ACK_PRESUMED_IF_LOSSY_S } else { ACK_PRESUMED_S };
+            dialog.presume_at = Some((heard.at.after_s(after_s), heard.frame));
         }
         self.dialogs.reserve_exact(1);
         self.dialogs.push(dialog);

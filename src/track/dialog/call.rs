@@ -85,6 +85,8 @@ pub(super) struct Branch {
     pub final_status: Option<u16>,
     pub answers: Answers,
     pub cancelled: bool,
+    /// A response to it was seen.
+    pub responded: bool,
     pub early: Vec<Early>,
     /// The phones behind it: one for each To-tag, for a proxy out of sight may fork.
     pub called: SmallVec<[usize; 1]>,
@@ -602,7 +604,10 @@ impl Call {
                 let (called, attempt, is_root) =
                     (branch.called.clone(), branch.attempt, branch.parent.is_none());
                 for called in called {
-                    self.end_end(called, Ending::new(EndReason::NoResponse, Rule::NoResponse, frame));
+                    // Who is in a dialog answered, as another hop showed.
+                    if self.ends.get(called).is_some_and(|end| end.state < DialogState::Confirmed) {
+                        self.end_end(called, Ending::new(EndReason::NoResponse, Rule::NoResponse, frame));
+                    }
                 }
                 if is_root && self.all_roots_failed(attempt) {
                     self.end_attempt(

@@ -86,6 +86,7 @@ impl Branch {
             final_status: None,
             answers: Answers::Named,
             cancelled: false,
+            responded: invite.is_none(),
             early: Vec::new(),
             called: SmallVec::new(),
             no_response_at: Some((heard.at.after_s(TIMER_B_S), heard.frame)),
@@ -137,6 +138,7 @@ impl Call {
                 }
             }
         }
+        self.goes_on_after_refusal(heard.frame);
         let no_response_s = if rings_here.is_empty() { TIMER_B_S } else { TIMER_C_S };
         self.branches.reserve_exact(1);
         self.branches.push(Branch {
@@ -333,6 +335,7 @@ impl Call {
         if branch.final_status.is_some() {
             return;
         }
+        branch.responded = true;
         let until = patience(branch, heard.at, context);
         if !branch.no_response_at.is_some_and(|(before, _)| is_copy(before, until)) {
             branch.no_response_at = Some((until, heard.frame));
@@ -341,6 +344,7 @@ impl Call {
             return self.goes_nowhere(at, heard, context);
         }
         self.shows_life(heard.at);
+        self.goes_on_after_refusal(heard.frame);
         let Some(branch) = self.branches.get_mut(at) else {
             return;
         };
@@ -623,7 +627,7 @@ impl Call {
 }
 
 /// Until when a final response is waited for after a 1xx that came at `now`.
-fn patience(branch: &Branch, now: Timestamp, context: &Context<'_>) -> Timestamp {
+pub(super) fn patience(branch: &Branch, now: Timestamp, context: &Context<'_>) -> Timestamp {
     match branch.expires_s {
         // No call that is not even answered outlasts the longest that is.
         Some(expires_s) => branch.at.after_s(expires_s.min(context.rules.dialog_cap_s)).max(now),

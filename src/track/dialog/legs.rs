@@ -25,8 +25,9 @@ use super::super::heard::{Heard, is_copy, text};
 use super::super::losses::Proof;
 use super::super::{Confidence, EndReason, Engagement, OVERTAKES, Rule, Side};
 use super::call::{Answering, Branch, Call, Dialog, Due, Ending, ShownBy};
+use super::invite::patience;
 use super::{Context, RETRY_S, Registered};
-use crate::base::{FrameId, Timestamp};
+use crate::base::{FrameId, HeardTransport, Timestamp};
 use crate::sip::{Aor, Method};
 
 /// A PBX places the second leg within this time of the first.
@@ -38,8 +39,9 @@ const LEGS_PER_CALL: usize = 8;
 /// it has heard.
 const UNREPEATED: Duration = Duration::from_millis(600);
 
-/// A back-to-back user agent passes a 2xx on at once. A called phone's is held to have come so long after its caller's.
-const CALLED_ANSWERED_S: u32 = 1;
+/// A back-to-back user agent passes on at once that somebody answers, refuses or hangs up: what is not seen of it on the other
+/// leg within this time was lost.
+pub(super) const PASSED_ON_S: u32 = 1;
 
 /// More messages of one call are not lost within half a second.
 const PROOFS_PER_CALL: usize = 4;
@@ -67,6 +69,8 @@ pub(super) enum LegNews {
     Answered,
     /// Nobody on this leg takes the call.
     Refused,
+    /// It was refused, and now somebody else is asked on this leg.
+    GoesOn,
     /// A BYE ended it, and nothing before it told of a transfer.
     Ended,
 }
@@ -123,8 +127,12 @@ pub(super) struct Legs {
     pub parted: bool,
     /// To be told when the message is done with.
     pub news: Option<(LegNews, FrameId)>,
+    /// The last was that nobody takes the call.
+    said_refused: bool,
     /// The messages of it whose loss by the mirror it proved last, the oldest first.
     proofs: Vec<(Missing, Timestamp, Proof)>,
+    /// The INVITE was sent again.
+    invite_repeated: bool,
     /// The only phone that may be ringing, on this branch, is held to do so from then on.
     pub rings_at: Due,
     /// It is held to be answered from then on, if nothing else shows.
@@ -286,7 +294,15 @@ impl Call {
     pub(super) fn tell_other_leg(&mut self, news: LegNews, frame: FrameId) {
         let goes_its_own_way = news == LegNews::Ended && self.legs.parted;
         if !self.legs.others.is_empty() && !goes_its_own_way {
+            self.legs.said_refused = news == LegNews::Refused;
             self.legs.news = Some((news, frame));
+        }
+    }
+
+    /// A phone is called or rings: if the last one refused, that was not for all.
+    pub(super) fn goes_on_after_refusal(&mut self, frame: FrameId) {
+        if self.legs.said_refused {
+            self.tell_other_leg(LegNews::GoesOn, frame);
         }
     }
 
@@ -296,8 +312,13 @@ impl Call {
             return; // it was said a while ago, and is refuted
         }
         match said.news {
-            LegNews::Rings if self.legs.rings_at.is_none() && self.silent_phone().is_some() => {
-                self.legs.rings_at = Some((context.now.after(UNREPEATED), context.frame));
+            LegNews::Rings if self.silent_phone().is_some() => {
+                // Over a mirror that loses messages it was its own 180 that the PBX passed on, unless the phone is not reached.
+                let is_sure = context.losses.are_known(context.now) && !self.legs.invite_repeated;
+                let at = context.now.after(if is_sure { Duration::ZERO } else { UNREPEATED });
+                if self.legs.rings_at.is_none_or(|(before, _)| at < before) {
+                    self.legs.rings_at = Some((at, context.frame));
+                }
             }
             LegNews::Rings => {}
             // The PBX may have cancelled it, unseen, and have put the caller through to a voicemail: nobody rings, and who talks
@@ -307,11 +328,16 @@ impl Call {
             }
             LegNews::Answered if self.legs.answers_at.is_none() && self.unanswered().is_some() => {
                 // Who was called back to may have to say first that it takes the call.
-                let after_s = if self.legs.is_second { CALLED_ANSWERED_S } else { RETRY_S };
+                let after_s = if self.legs.is_second { PASSED_ON_S } else { RETRY_S };
                 self.legs.answers_at = Some((context.now.after_s(after_s), context.frame));
             }
             LegNews::Answered => {}
-            LegNews::Ended if self.legs.parted => {}
+            LegNews::GoesOn => {
+                for attempt in &mut self.attempts {
+                    let is_said = attempt.refused_below.1 == Rule::OtherLeg;
+                    attempt.refused_below_until = attempt.refused_below_until.filter(|_| !is_said);
+                }
+            }
             LegNews::Refused | LegNews::Ended => {
                 (self.legs.rings_at, self.legs.answers_at) = (None, None);
                 let talks = self.dialogs.iter().filter(|dialog| dialog.is_live()).count();
@@ -321,7 +347,7 @@ impl Call {
                 // Whom the PBX called for somebody who has gone it lets go; a caller may talk to the PBX itself.
                 let ends = self.legs.is_second || (said.news == LegNews::Ended && talks == 1);
                 if ends && talks <= 1 && self.legs.ends_at.is_none() {
-                    self.legs.ends_at = Some((context.now.after_s(RETRY_S), context.frame));
+                    self.legs.ends_at = Some((context.now.after_s(PASSED_ON_S), context.frame));
                 }
             }
         }
@@ -350,16 +376,34 @@ impl Call {
 
     /// The INVITE was sent again: no phone has said that it rings.
     pub(super) fn invite_repeated(&mut self, at: usize, heard: &Heard<'_, '_>) {
-        if self.legs.rings_at.is_some()
-            && self.branches.get(at).is_some_and(|branch: &Branch| !is_copy(branch.at, heard.at))
-        {
-            self.legs.rings_at = None;
+        let Some(branch) = self.branches.get(at).filter(|branch| !is_copy(branch.at, heard.at)) else {
+            return;
+        };
+        (self.legs.rings_at, self.legs.invite_repeated) = (None, true);
+        let presumed = branch.called.iter().copied();
+        let presumed = presumed.filter(|&called| {
+            self.ends.get(called).is_some_and(|end| {
+                end.engagement == Engagement::Ringing && end.local_tag.is_none() && !branch.responded
+            })
+        });
+        for called in presumed.collect::<SmallVec<[usize; 1]>>() {
+            if let Some(end) = self.ends.get_mut(called) {
+                end.edit().engagement = Engagement::None;
+                end.news(Rule::NoResponse, heard.frame);
+            }
         }
     }
 
-    /// It did neither, and nothing tells of a transfer.
+    /// A transfer begins: what this leg does from now on says nothing of its other legs, nor does what they said just before
+    /// say anything of it.
+    pub(super) const fn part(&mut self) {
+        self.legs.parted = true;
+        self.legs.ends_at = None;
+    }
+
+    /// It did neither, and nothing told of a transfer since.
     pub(super) fn presume_ended(&mut self, frame: FrameId, context: &mut Context<'_>) {
-        if let Some(at) = self.dialogs.iter().position(Dialog::is_live).filter(|_| !self.legs.parted) {
+        if let Some(at) = self.dialogs.iter().position(Dialog::is_live) {
             self.end_dialog(at, Ending::new(EndReason::CopyEnded, Rule::OtherLeg, frame), context);
         }
     }
@@ -416,13 +460,36 @@ impl Call {
         }
     }
 
+    /// The INVITE on this branch had an answer that was not seen: it was not repeated, or its sender has bytes of the phone that
+    /// were not seen.
+    fn prove_silence_lossy(&mut self, at: usize, context: &mut Context<'_>) -> bool {
+        let Some(branch) = self.branches.get(at).filter(|branch| !branch.responded) else { return false };
+        let (phone, sender) = (branch.destination, branch.source);
+        let was_answered = match phone.transport {
+            HeardTransport::Udp => true,
+            _ => context.losses.lost_message((phone.address.into(), sender), branch.at),
+        };
+        let cseq = branch.cseq;
+        if was_answered {
+            self.prove_response_lost(cseq, context);
+        }
+        was_answered
+    }
+
     /// Nothing contradicted it: the phone rings, as the caller hears.
     pub(super) fn presume_ringing(&mut self, frame: FrameId, context: &mut Context<'_>) {
         let Some(at) = self.silent_phone() else { return };
+        if !context.losses.are_known(context.now) && !self.prove_silence_lossy(at, context) {
+            return;
+        }
         let answering =
             Answering { tag: None, contact: None, claimed: SmallVec::new(), is_final: false, frame };
         self.ring(at, answering, context);
-        let called = self.branches.get(at).and_then(|branch| branch.called.last().copied());
+        let Some(branch) = self.branches.get_mut(at) else { return };
+        // What it waits for is its own, not the other leg's.
+        let own = branch.no_response_at.map_or(frame, |(_, own)| own);
+        branch.no_response_at = Some((patience(branch, context.now, context), own));
+        let called = branch.called.last().copied();
         if let Some(end) = called.and_then(|called| self.ends.get_mut(called))
             && end.engagement == Engagement::Ringing
         {

@@ -43,6 +43,8 @@ const RETRY_S: u32 = 4;
 const GOES_ON_S: u32 = 12;
 /// A 2xx with the first offer that is not repeated for so long was acknowledged out of our sight.
 const ACK_PRESUMED_S: u32 = 4;
+/// The same where the mirror is known to lose messages.
+const ACK_PRESUMED_IF_LOSSY_S: u32 = 1;
 /// T2: between two repetitions of a 2xx there is no more than this.
 const T2_S: u32 = 4;
 /// After a 1xx: since the last 101–199 (RFC 3261 section 16.7, timer C).
@@ -208,7 +210,8 @@ impl Dialogs {
         // What only one of several can mean says nothing of any.
         let (Some(&other), None) = (open.next(), open.next()) else { return };
         let said = Said { at: out.at, by: this, to: other, news, frame };
-        if out.losses.are_known(out.at) {
+        // That a phone which says nothing rings is not believed before its silence proves that messages are lost.
+        if news == LegNews::Rings || out.losses.are_known(out.at) {
             self.tell(&said, out);
         } else {
             self.doubts.keep(said);
@@ -244,7 +247,7 @@ impl Dialogs {
             && let Some(call_id) = message.replaced_call_id()
             && let Some(call) = self.find(&call_id).and_then(|id| self.calls.get_mut(id))
         {
-            call.legs.parted = true;
+            call.part();
         }
     }
 
@@ -340,7 +343,9 @@ impl Call {
     /// One message of this Call-ID.
     fn handle(&mut self, heard: &Heard<'_, '_>, context: &mut Context<'_>) {
         let message = heard.message;
-        self.legs.parted |= message.cseq().method == Method::Refer;
+        if message.cseq().method == Method::Refer {
+            self.part();
+        }
         self.learn_called_tag(heard);
         match (message.cseq().method, message.status()) {
             (Method::Invite, None) if message.to_tag().is_none() => self.invite(heard, context),

@@ -10,9 +10,9 @@ use super::super::heard::{Heard, is_text, text};
 use super::super::{Confidence, DialogState, EndIdentity, EndReason, Engagement, Rule, Side};
 use super::call::{Answering, Answers, Attempt, Branch, Call, Dialog, Early, End, Ending, Progress, ShownBy};
 use super::invite::Said;
-use super::legs::Missing;
+use super::legs::{Missing, PASSED_ON_S};
 use super::media::Description;
-use super::{Context, FORGET_SEEN_S, GOES_ON_S, RETRY_S, TIMER_B_S};
+use super::{Context, FORGET_SEEN_S, GOES_ON_S, TIMER_B_S};
 use crate::base::FrameId;
 use crate::sip::{Method, uri};
 
@@ -487,7 +487,7 @@ impl Call {
             && attempt.cseq == cseq
         {
             let lossy = context.losses.are_known(context.now);
-            let until = context.now.after_s(if lossy { RETRY_S } else { GOES_ON_S });
+            let until = context.now.after_s(if lossy { PASSED_ON_S } else { GOES_ON_S });
             attempt.refused_below_until = Some((until, frame));
             attempt.refused_below = (EndReason::CopyEnded, Rule::CopyEnded);
         }
@@ -498,7 +498,7 @@ impl Call {
         let open =
             |attempt: &&mut Attempt| !attempt.over && !attempt.bound && attempt.refused_below_until.is_none();
         for attempt in self.attempts.iter_mut().filter(open) {
-            attempt.refused_below_until = Some((context.now.after_s(RETRY_S), context.frame));
+            attempt.refused_below_until = Some((context.now.after_s(PASSED_ON_S), context.frame));
             attempt.refused_below = (EndReason::CopyEnded, Rule::OtherLeg);
         }
     }
