@@ -35,9 +35,9 @@ const SWEPT_S: u32 = 10;
 pub(super) struct MediaAddress(AddressMark);
 
 impl MediaAddress {
-    pub(super) fn new(mut address: SocketAddr) -> Self {
-        address.set_port(address.port() & !1);
-        Self(AddressMark::from(address))
+    #[inline]
+    pub(super) fn new(address: SocketAddr) -> Self {
+        Self(AddressMark::from(SocketAddr::new(address.ip(), address.port() & !1)))
     }
 }
 
@@ -110,6 +110,8 @@ impl MediaPath {
 #[derive(Clone, Copy)]
 struct Packet {
     at: Timestamp,
+    /// From then on another one is noted.
+    next_at: Timestamp,
     frame: FrameId,
     /// Its other end.
     other: MediaAddress,
@@ -132,22 +134,23 @@ impl Place {
     }
 
     /// `is_media`: it looks like RTP or RTCP. What else goes between two ends, as in search of a way, shows no media.
+    #[inline]
     fn note(&mut self, at: Timestamp, frame: FrameId, other: MediaAddress, is_media: bool) {
-        let before = self.last.filter(|last| last.other == other && last.at.after(PASSING) >= at);
-        match before {
-            Some(last) if last.at.after(NOTED) > at => {}
-            Some(last) => {
-                let flowed = last.since.after(FLOWED) <= at;
-                let flowed_at = if flowed { Some(at) } else { last.flowed_at };
-                self.last = Some(Packet { at, frame, flowed_at, ..last });
-            }
-            None if is_media => {
-                let same = self.last.filter(|last| last.other == other);
-                let flowed_at = same.and_then(|last| last.flowed_at);
-                self.last = Some(Packet { at, frame, other, since: at, flowed_at });
-            }
-            None => {}
+        if !self.last.as_ref().is_some_and(|last| last.other == other && at < last.next_at) {
+            self.note_next(at, frame, other, is_media);
         }
+    }
+
+    fn note_next(&mut self, at: Timestamp, frame: FrameId, other: MediaAddress, is_media: bool) {
+        let before = self.last.filter(|last| last.other == other);
+        let since = match before {
+            Some(last) if last.at.after(PASSING) >= at => last.since,
+            _ if is_media => at,
+            _ => return,
+        };
+        let flowed_at =
+            if since.after(FLOWED) <= at { Some(at) } else { before.and_then(|last| last.flowed_at) };
+        self.last = Some(Packet { at, next_at: at.after(NOTED), frame, other, since, flowed_at });
     }
 }
 
@@ -268,6 +271,7 @@ impl MediaPlaces {
     }
 
     /// A datagram that is no SIP. `is_media`: it looks like RTP or RTCP.
+    #[inline]
     pub(super) fn hear(
         &mut self,
         at: Timestamp,
@@ -278,26 +282,33 @@ impl MediaPlaces {
         if self.places.is_empty() {
             return None;
         }
-        let kept_s = self.kept_s();
         let [source, destination] = [source, destination].map(MediaAddress::new);
         for (here, other) in [(destination, source), (source, destination)] {
             let Some(place) = self.places.get_mut(&here) else { continue };
-            if let Some(call) = place.awaited_by {
-                if place.touched_at().after_s(kept_s) > at {
-                    let last = place.last;
-                    // Between other ends it is of another call, whose beginning was not seen.
-                    let is_its_own = match self.places.get(&other) {
-                        Some(end) => end.awaited_by == Some(call),
-                        None => last.is_some_and(|last| last.other == other),
-                    };
-                    return is_its_own.then_some(Return { call, ends: [here, other] });
-                }
-                place.awaited_by = None;
+            if place.awaited_by.is_some() {
+                return self.hear_awaited(at, [here, other]);
             }
             place.note(at, frame, other, is_media);
             return None;
         }
         None
+    }
+
+    fn hear_awaited(&mut self, at: Timestamp, [here, other]: [MediaAddress; 2]) -> Option<Return> {
+        let kept_s = self.kept_s();
+        let place = self.places.get_mut(&here)?;
+        let call = place.awaited_by?;
+        if place.touched_at().after_s(kept_s) <= at {
+            place.awaited_by = None;
+            return None;
+        }
+        let last = place.last;
+        // Between other ends it is of another call, whose beginning was not seen.
+        let is_its_own = match self.places.get(&other) {
+            Some(end) => end.awaited_by == Some(call),
+            None => last.is_some_and(|last| last.other == other),
+        };
+        is_its_own.then_some(Return { call, ends: [here, other] })
     }
 
     /// The last packet at an address that is not of another call.
