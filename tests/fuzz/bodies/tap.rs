@@ -103,7 +103,7 @@ const DESCRIPTIONS: [Option<&str>; 6] = [
     Some("c=IN IP4 192.0.2.11\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\na=sendonly\r\n"),
     Some("c=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"),
     Some(
-        "c=IN IP4 192.0.2.11\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\na=inactive\r\nm=video 4002 RTP/AVP 99\r\n",
+        "c=IN IP4 192.0.2.12\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\na=inactive\r\nm=video 4002 RTP/AVP 99\r\n",
     ),
     Some("c=IN IP4 192.0.2.11\r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\n"),
 ];
@@ -259,7 +259,7 @@ impl Watch {
             registered_aors: 2,
             bindings_per_aor: 2,
             calls: 3,
-            media_addresses: 1,
+            media_addresses: 2,
             branches_per_call: 3,
             presentities: 2,
             known_addresses: 3,
@@ -291,13 +291,14 @@ impl Watch {
         }
     }
 
-    /// Media pass between where all descriptions say that they go and another place, every three seconds.
-    fn media(&mut self, other: u8, count: u8) {
+    /// Media pass between two places, of which two are where descriptions say that they go, every three seconds.
+    fn media(&mut self, between: u8, count: u8) {
         const MEDIA: u16 = 4_000;
+        let [one, other] = [between & 3, between >> 2 & 1];
         for number in 0..=count & 7 {
             self.pass(self.now.after_s(3));
             self.frames.push(None);
-            let ends = [(other, MEDIA), (0, MEDIA + u16::from(number & 1))];
+            let ends = [(one, MEDIA), (other, MEDIA + u16::from(number & 1))];
             let [from, to] = if number & 2 == 0 { ends } else { [ends[1], ends[0]] };
             self.show(&datagram(from, to, &[0x80, 0, 0, number]));
         }
