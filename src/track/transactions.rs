@@ -72,18 +72,22 @@ impl<T> Transactions<T> {
 
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<T> {
         let place = self.place(key)?;
+        self.remove_at(place)
+    }
+
+    /// Takes out what has this ticket.
+    pub(super) fn remove_ticket(&mut self, ticket: Ticket) -> Option<T> {
+        self.get(ticket)?;
+        self.remove_at(ticket.place)
+    }
+
+    fn remove_at(&mut self, place: u32) -> Option<T> {
         let mut gone = self.waiting.remove(place)?;
         if self.spare_keys.len() < SPARE_KEYS {
             gone.key.clear();
             self.spare_keys.push(gone.key);
         }
         Some(gone.what)
-    }
-
-    /// Takes out what has this ticket, with its key.
-    pub(super) fn remove_ticket(&mut self, ticket: Ticket) -> Option<(Vec<u8>, T)> {
-        self.get(ticket)?;
-        self.waiting.remove(ticket.place).map(|gone| (gone.key, gone.what))
     }
 }
 
@@ -101,7 +105,7 @@ mod tests {
         assert!(transactions.get(first).is_none());
         assert_eq!(transactions.remove_ticket(first), None);
         assert_eq!(transactions.find(b"one"), Some((second, &mut 2)));
-        assert_eq!(transactions.remove_ticket(second), Some((b"one".to_vec(), 2)));
+        assert_eq!(transactions.remove_ticket(second), Some(2));
         assert!(transactions.is_empty());
     }
 }
