@@ -116,6 +116,7 @@ fn what_failed_once_holds() {
         (1_119, Kind::LostFive),
         (155, Kind::Spells),
         (212, Kind::Spells),
+        (294, Kind::Spells),
     ] {
         must_hold(&run(seed, kind, Sabotage::Nothing));
     }

@@ -30,6 +30,9 @@ use directory::{Directory, Key, Multimap};
 use domains::Domains;
 use numbers::Numbers;
 
+/// An end that is withdrawn more often is listed no more when it comes back.
+const MOST_RETURNS: usize = 16;
+
 /// Whether managed domains were given, and that of this AOR is not among them: then it is no presentity, whatever is heard
 /// of it.
 pub fn leaves_out(given: &[String], aor: &Aor) -> bool {
@@ -124,6 +127,8 @@ pub struct Identifier {
     called_by: HashMap<Address, Called>,
     /// Callers that call on in the name of whoever called them.
     relays: HashSet<EndId>,
+    /// Those from whom a live end was withdrawn, once for each time.
+    left: HashMap<EndId, Vec<Aor>>,
     ends: HashMap<EndId, Known>,
     /// Live ends whose owner may yet change, by what could tell whose they are.
     waiting: Multimap,
@@ -142,6 +147,7 @@ impl Identifier {
             claims: HashMap::new(),
             called_by: HashMap::new(),
             relays: HashSet::new(),
+            left: HashMap::new(),
             ends: HashMap::new(),
             waiting: Multimap::default(),
             limits: limits.clone(),
@@ -262,6 +268,20 @@ impl Identifier {
         }
     }
 
+    /// An end that was withdrawn from somebody is over for whoever listed it. Where it comes back, it does so as one that
+    /// was revoked.
+    fn note_return(&mut self, fact: &mut DialogFact, aor: &Aor, withdrawn: bool) {
+        if withdrawn {
+            let left = self.left.entry(fact.end).or_default();
+            if left.len() < MOST_RETURNS {
+                left.push(aor.clone());
+            }
+        } else if let Some(left) = self.left.get(&fact.end) {
+            let times = left.iter().filter(|&known| known == aor).count();
+            fact.revoked_ends = fact.revoked_ends.saturating_add(u32::try_from(times).unwrap_or(u32::MAX));
+        }
+    }
+
     fn end(&mut self, end: EndId, over: bool, observation: Observation, oddities: &mut Oddities) {
         let Some(identity) = identity_of(&observation.fact) else { return };
         if let Some(Known { verdict: Some(verdict), open: None }) = self.ends.get(&end)
@@ -300,6 +320,9 @@ impl Identifier {
                 Box::new(Open { observation, keys: keys.as_slice().into() })
             });
             self.ends.insert(end, Known { verdict, open });
+        }
+        if over {
+            self.left.remove(&end);
         }
     }
 
@@ -421,8 +444,17 @@ impl Identifier {
         self.pass_seen(verdict, observation, seen_at, withdrawn);
     }
 
-    fn pass_seen(&mut self, verdict: Verdict, observation: Observation, seen_at: Timestamp, withdrawn: bool) {
+    fn pass_seen(
+        &mut self,
+        verdict: Verdict,
+        mut observation: Observation,
+        seen_at: Timestamp,
+        withdrawn: bool,
+    ) {
         let Verdict { aor, registration, ground, contact } = verdict;
+        if let Fact::Dialog(fact) = &mut observation.fact {
+            self.note_return(fact, &aor, withdrawn);
+        }
         if self.domains.may_show(&aor) {
             let (given, weak) = (self.domains.is_given(&aor), ground == Ground::Called);
             self.queue.push_back(Attributed {
@@ -471,4 +503,63 @@ fn choose<'a>(
         oddities.note(Oddity::AmbiguousEnd);
     }
     chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::base::FrameId;
+    use crate::track::{Confidence, EndDescription, Engagement};
+
+    /// Somebody's call, whose phone says that it is `claimed`.
+    fn call_of(claimed: &str, state: DialogState) -> Observation {
+        let claimed = Aor::from_uri(claimed.as_bytes()).unwrap();
+        let identity = EndIdentity { claimed: smallvec![claimed], answered: true, ..EndIdentity::default() };
+        let fact = DialogFact {
+            end: EndId(1),
+            about: Arc::new(EndDescription { identity, ..EndDescription::default() }),
+            side: Side::Caller,
+            revoked_ends: 0,
+            state,
+            engagement: Engagement::Talking,
+            confirmed_at: None,
+            ended: None,
+            final_status: None,
+            whole: true,
+            confidence: Confidence::Full,
+        };
+        Observation {
+            sequence: 1,
+            at: Timestamp::EPOCH,
+            evidence: Evidence { rule: Rule::Invite200, frame: FrameId::default(), call_id: "call".into() },
+            fact: Fact::Dialog(fact),
+        }
+    }
+
+    #[test]
+    fn an_end_that_comes_back_to_whom_it_was_withdrawn_from_does_so_as_one_that_was_revoked() {
+        let mut identifier = Identifier::new(&Rules::default(), &Limits::default());
+        let mut step = |claimed: &str, state| {
+            identifier.handle(call_of(claimed, state), &mut Oddities::default());
+            let mut came = None;
+            while let Some(attributed) = identifier.poll_attributed() {
+                let Fact::Dialog(fact) = attributed.observation.fact else { continue };
+                if !attributed.withdrawn {
+                    came = Some((attributed.aor.as_str().to_owned(), fact.revoked_ends));
+                }
+            }
+            came.unwrap()
+        };
+        let (alice, bob) = ("sip:alice@example.com", "sip:bob@example.com");
+        let live = DialogState::Confirmed;
+        assert_eq!(step(alice, live), (alice.to_owned(), 0));
+        assert_eq!(step(bob, live), (bob.to_owned(), 0), "bob never lost it: in all taps it has one id");
+        assert_eq!(step(alice, live), (alice.to_owned(), 1));
+        assert_eq!(step(alice, live), (alice.to_owned(), 1));
+        assert_eq!(step(bob, live), (bob.to_owned(), 1));
+        assert_eq!(step(alice, DialogState::Terminated), (alice.to_owned(), 2));
+        assert!(identifier.left.is_empty(), "it is over");
+    }
 }
