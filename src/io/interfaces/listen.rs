@@ -36,7 +36,7 @@ const BATCH_FRAMES: usize = 512;
 /// So many at once show that frames come faster than they can well be handed over one by one.
 const CROWD_FRAMES: usize = 128;
 /// When there was no crowd for so long, they are again.
-const CALM: Duration = Duration::from_secs(60);
+pub(super) const CALM: Duration = Duration::from_secs(60);
 /// What is handed over at once is in the ring within this time.
 const AT_ONCE: Duration = Duration::from_millis(1);
 /// How often an interface and its counters are looked at.
@@ -58,6 +58,8 @@ pub(super) struct Listening {
     pub is_relied_on: Arc<AtomicBool>,
     pub filter: Option<String>,
     pub section: CaptureSection,
+    /// [`CALM`], but for tests that cannot wait so long.
+    pub calm: Duration,
     /// Raised when all are to stop.
     pub stop: Arc<AtomicBool>,
     pub out: SyncSender<Shown>,
@@ -239,7 +241,7 @@ impl Listener {
 
     /// How what passes now is best handed over.
     fn suitable(&self) -> HandOver {
-        let are_few = self.crowded_at.is_none_or(|crowded_at| crowded_at.elapsed() >= CALM);
+        let are_few = self.crowded_at.is_none_or(|crowded_at| crowded_at.elapsed() >= self.listening.calm);
         HandOver::of(self.showed_longer, are_few)
     }
 
@@ -451,6 +453,10 @@ fn thread_sleep(pause: Duration) {
 }
 
 #[cfg(test)]
+#[path = "hand_over_tests.rs"]
+mod hand_over_tests;
+
+#[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, sync_channel};
 
@@ -500,6 +506,7 @@ mod tests {
             is_relied_on: Arc::new(AtomicBool::new(true)),
             filter: None,
             section: CaptureSection::default(),
+            calm: CALM,
             stop: Arc::default(),
             out,
         };

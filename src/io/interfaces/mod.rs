@@ -27,7 +27,7 @@ use crate::config::CaptureSection;
 use crate::io::capture::Captured;
 use crate::io::clock::wall_clock;
 
-use listen::{Listener, Listening, Shown};
+use listen::{CALM, Listener, Listening, Shown};
 use merge::Merge;
 pub use open::InterfaceError;
 use open::{HandOver, Opened};
@@ -76,6 +76,7 @@ impl Interfaces {
                 is_relied_on: Arc::new(AtomicBool::new(are_named)),
                 filter: filter.map(str::to_owned),
                 section: section.clone(),
+                calm: CALM,
                 stop: Arc::clone(&stop),
                 out: out.clone(),
             };
