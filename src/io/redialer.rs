@@ -21,7 +21,7 @@ use super::way::{Target, Way, WayError, failure};
 use super::worker::{self, WorkerError};
 use crate::base::{HeardTransport, Hop, Limits, Listen, Timestamp, Transport, default_port};
 use crate::config::{NextHop, RedialRoute, RedialSection};
-use crate::redial::{AskEnd, AskEvent, AskId, AskOrder, Asker, AskerOptions, Manner, Reach};
+use crate::redial::{AskEnd, AskEvent, AskId, AskOrder, Asker, AskerCounters, AskerOptions, Manner, Reach};
 use crate::sip::Uri;
 
 /// Why no phone can be asked.
@@ -50,10 +50,23 @@ enum Request {
     Withdraw(AskId),
 }
 
+/// What came or was wanted, and of which no asking tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VoiceCounters {
+    /// What the asker counted, and orders and withdrawals that found no room on their way to it.
+    pub asker: AskerCounters,
+    /// Steps of askings that were left out, as nobody fetched those before them.
+    pub untold: u64,
+}
+
 #[derive(Default)]
 struct Inbox {
     requests: VecDeque<Request>,
     events: VecDeque<(AskId, AskEvent)>,
+    /// Of the asker, as they were last.
+    asker: AskerCounters,
+    turned_away: u64,
+    untold: u64,
     /// Why something could not be sent last.
     failure: LastFailure,
     /// To be over by then.
@@ -64,6 +77,7 @@ impl Inbox {
     fn tell(&mut self, id: AskId, event: AskEvent) {
         // How it goes may be left out; that it ended, of which there is one for each order, may not.
         if self.events.len() >= MOST_EVENTS && matches!(event, AskEvent::Progress { .. }) {
+            self.untold += 1;
             return;
         }
         self.events.push_back((id, event));
@@ -153,6 +167,7 @@ impl RedialHandle {
             if inbox.requests.len() < MOST_ORDERS {
                 inbox.requests.push_back(Request::Ask(order));
             } else {
+                inbox.turned_away += 1;
                 inbox.tell(order.id, AskEvent::Ended(AskEnd::Undeliverable));
             }
         });
@@ -163,6 +178,8 @@ impl RedialHandle {
         self.mailbox.put(|inbox| {
             if inbox.requests.len() < MOST_REQUESTS {
                 inbox.requests.push_back(Request::Withdraw(id));
+            } else {
+                inbox.turned_away += 1;
             }
         });
     }
@@ -175,6 +192,13 @@ impl RedialHandle {
     /// Why something could not be sent, once each time that it is another reason.
     pub fn poll_failure(&self) -> Option<String> {
         self.mailbox.open().failure.poll()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> VoiceCounters {
+        let inbox = self.mailbox.open();
+        let turned_away = inbox.asker.turned_away + inbox.turned_away;
+        VoiceCounters { asker: AskerCounters { turned_away, ..inbox.asker }, untold: inbox.untold }
     }
 
     /// Ends all askings and waits until no phone is left ringing, at most for `timeout`.
@@ -433,6 +457,7 @@ impl Voice {
             self.sockets.send(remote, &packet);
         }
         let mut inbox = self.mailbox.open();
+        inbox.asker = self.asker.counters();
         while let Some((id, event)) = self.asker.poll_event() {
             inbox.tell(id, event);
         }

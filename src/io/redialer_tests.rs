@@ -318,6 +318,44 @@ fn a_phone_without_an_address_is_not_reached_and_said_to_be_so() {
 }
 
 #[test]
+fn what_offhook_has_no_use_for_is_counted() {
+    let mut phone = Phone::open();
+    let handle = start(direct());
+    phone.peer = Some(handle.listening()[0].address);
+    phone.send("this is not SIP\r\n\r\n");
+    phone.send(
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKother\r\nFrom: <sip:a@example.com>;tag=1\r\n\
+         To: <sip:b@example.com>;tag=2\r\nCall-ID: other\r\nCSeq: 1 REFER\r\nContent-Length: 0\r\n\r\n",
+    );
+    let (until, expected) =
+        (Instant::now() + PATIENCE, AskerCounters { strangers: 1, unreadable: 1, turned_away: 0 });
+    while handle.counters() != (VoiceCounters { asker: expected, untold: 0 }) {
+        assert!(Instant::now() < until, "{:?}", handle.counters());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_finds_no_room_between_the_threads_is_counted() {
+    // Nobody fetches.
+    let handle =
+        RedialHandle { mailbox: Arc::default(), way: String::new(), listening: Vec::new(), thread: None };
+    let order = order(&Phone::open(), Manner::Refer);
+    for _ in 0..MOST_ORDERS + 2 {
+        handle.ask(order.clone());
+    }
+    for _ in MOST_ORDERS..MOST_REQUESTS + 3 {
+        handle.withdraw(AskId(1));
+    }
+    let known = handle.mailbox.open().events.len();
+    for _ in known..MOST_EVENTS + 4 {
+        handle.mailbox.open().tell(AskId(1), AskEvent::Progress { status: 180 });
+    }
+    let asker = AskerCounters { turned_away: 5, ..AskerCounters::default() };
+    assert_eq!(handle.counters(), VoiceCounters { asker, untold: 4 });
+}
+
+#[test]
 fn without_a_proxy_where_one_is_wanted_nothing_begins() {
     let section = RedialSection { route: RedialRoute::Proxy, ..direct() };
     assert!(matches!(RedialHandle::start(section, &Limits::default()), Err(RedialError::NoServer)));

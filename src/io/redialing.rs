@@ -137,7 +137,11 @@ impl Redialing {
     }
 
     pub(super) fn counts(&self) -> RedialCounts {
-        RedialCounts { counters: self.redialer.counters(), dry_run: self.voice.is_none() }
+        RedialCounts {
+            counters: self.redialer.counters(),
+            voice: self.voice.as_ref().map(RedialHandle::counters).unwrap_or_default(),
+            dry_run: self.voice.is_none(),
+        }
     }
 
     /// A moment is over: whoever can be asked is asked.

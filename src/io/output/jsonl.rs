@@ -397,9 +397,10 @@ mod tests {
     use super::super::{PublicationCounts, RedialCounts};
 
     use super::*;
+    use crate::io::redialer::VoiceCounters;
     use crate::presence::{BindingView, Terminal};
     use crate::publish::{EventPackage, Operation};
-    use crate::redial::RedialCounters;
+    use crate::redial::{AskerCounters, RedialCounters};
     use crate::sip::Aor;
     use crate::tap::Counters;
     use crate::track::{Confidence, Media, Rule};
@@ -542,8 +543,11 @@ mod tests {
         lines.summary(&summary).unwrap();
         let outcomes = vec![("talked", 1)];
         let counters = RedialCounters { wished: 3, asked: 2, open: 2, outcomes, table_full: 0 };
-        let redial = Some(RedialCounts { counters, dry_run: false });
-        lines.summary(&Summary { redial, ..summary }).unwrap();
+        let counts = RedialCounts { counters, ..RedialCounts::default() };
+        lines.summary(&Summary { redial: Some(counts.clone()), ..summary.clone() }).unwrap();
+        let asker = AskerCounters { strangers: 4, unreadable: 3, turned_away: 2 };
+        let counts = RedialCounts { voice: VoiceCounters { asker, untold: 1 }, ..counts };
+        lines.summary(&Summary { redial: Some(counts), ..summary }).unwrap();
         assert_eq!(
             String::from_utf8(lines.out).unwrap(),
             concat!(
@@ -554,6 +558,8 @@ mod tests {
                 r#"{"kind":"summary","time":"1970-01-01T00:01:00.000000Z","frames":10,"sip_messages":9,"presentities":2,"changes":4,"oddities":{"stream_gap":1},"ends":{"bye":1},"publications":{"acknowledged":1,"failed":1}}"#,
                 "\n",
                 r#"{"kind":"summary","time":"1970-01-01T00:01:00.000000Z","frames":10,"sip_messages":9,"presentities":2,"changes":4,"oddities":{"stream_gap":1},"ends":{"bye":1},"publications":{"acknowledged":1,"failed":1},"redial":{"wished":3,"asked":2,"open":2,"outcomes":{"talked":1}}}"#,
+                "\n",
+                r#"{"kind":"summary","time":"1970-01-01T00:01:00.000000Z","frames":10,"sip_messages":9,"presentities":2,"changes":4,"oddities":{"stream_gap":1},"ends":{"bye":1},"publications":{"acknowledged":1,"failed":1},"redial":{"wished":3,"asked":2,"open":2,"outcomes":{"talked":1},"strangers":4,"unreadable":3,"turned_away":2,"untold":1}}"#,
                 "\n",
             )
         );

@@ -6,8 +6,9 @@ use serde::Serialize;
 use super::jsonl::{Because, as_object, because};
 use super::{RedialCounts, Sources};
 use crate::base::Timestamp;
+use crate::io::redialer::VoiceCounters;
 use crate::publish::LineKind;
-use crate::redial::{Outcome, RedialCounters, RedialTold, Step};
+use crate::redial::{AskerCounters, Outcome, RedialCounters, RedialTold, Step};
 
 /// The keys of a line of kind `redial`.
 #[derive(Serialize)]
@@ -101,13 +102,35 @@ pub struct RedialSummary<'a> {
     #[serde(skip_serializing_if = "is_default")]
     table_full: u64,
     #[serde(skip_serializing_if = "is_default")]
+    strangers: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    unreadable: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    turned_away: u64,
+    #[serde(skip_serializing_if = "is_default")]
+    untold: u64,
+    #[serde(skip_serializing_if = "is_default")]
     dry_run: bool,
 }
 
 impl<'a> From<&'a RedialCounts> for RedialSummary<'a> {
     fn from(counts: &'a RedialCounts) -> Self {
         let RedialCounters { wished, asked, open, ref outcomes, table_full } = counts.counters;
-        Self { wished, asked, open, outcomes, table_full, dry_run: counts.dry_run }
+        let VoiceCounters { asker, untold } = counts.voice;
+        let AskerCounters { strangers, unreadable, turned_away } = asker;
+        let dry_run = counts.dry_run;
+        Self {
+            wished,
+            asked,
+            open,
+            outcomes,
+            table_full,
+            strangers,
+            unreadable,
+            turned_away,
+            untold,
+            dry_run,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::base::{FrameCounts, FrameId, Timestamp};
+use crate::io::redialer::VoiceCounters;
 use crate::publish::PublicationOutcome;
 use crate::redial::{RedialCounters, RedialTold};
 use crate::tap::{Counters, TapOutput};
@@ -89,6 +90,8 @@ pub struct Summary {
 pub struct RedialCounts {
     /// What was counted.
     pub counters: RedialCounters,
+    /// What was counted by whoever asks phones.
+    pub voice: VoiceCounters,
     /// No phone was really asked.
     pub dry_run: bool,
 }

@@ -3,7 +3,8 @@
 
 use super::RedialCounts;
 use super::style::{Ink, counted};
-use crate::redial::{BackBy, Manner, Outcome, RedialTold, Step, WaitsFor, Why};
+use crate::io::redialer::VoiceCounters;
+use crate::redial::{AskerCounters, BackBy, Manner, Outcome, RedialTold, Step, WaitsFor, Why};
 use crate::sip::write::reason_phrase;
 
 /// What happened. `name` says how to write an address.
@@ -120,6 +121,17 @@ pub(super) fn counts_in_words(counts: &RedialCounts) -> String {
         let times = counted(counters.table_full, "time");
         words.push_str(&format!("; {times} a table was full, and something was left out or forgotten"));
     }
+    let VoiceCounters { asker: AskerCounters { strangers, unreadable, turned_away }, untold } = counts.voice;
+    for (count, what, follows) in [
+        (strangers, "message", " came that belonged to no phone that was asked"),
+        (unreadable, "message", " came that could not be read"),
+        (turned_away, "order", " to ask a phone or to leave it found no room"),
+        (untold, "word", " of what became of orders went by untold"),
+    ] {
+        if count > 0 {
+            words.push_str(&format!("; {}{follows}", counted(count, what)));
+        }
+    }
     words.push('.');
     words
 }
@@ -181,7 +193,7 @@ mod tests {
         let outcomes = vec![("not-picked-up", 1), ("talked", 1)];
         let mut counts = RedialCounts {
             counters: RedialCounters { wished: 2, asked: 1, open: 0, outcomes, table_full: 0 },
-            dry_run: false,
+            ..RedialCounts::default()
         };
         assert_eq!(
             counts_in_words(&counts),
@@ -192,5 +204,10 @@ mod tests {
         counts.counters.table_full = 3;
         let end = "talked 1; 3 times a table was full, and something was left out or forgotten.";
         assert!(counts_in_words(&counts).ends_with(end));
+        let asker = AskerCounters { strangers: 1, unreadable: 2, turned_away: 3 };
+        counts.voice = VoiceCounters { asker, untold: 4 };
+        let end = "or forgotten; 1 message came that belonged to no phone that was asked; 2 messages came that could not be \
+                   read; 3 orders to ask a phone or to leave it found no room; 4 words of what became of orders went by untold.";
+        assert!(counts_in_words(&counts).ends_with(end), "{}", counts_in_words(&counts));
     }
 }
