@@ -179,12 +179,13 @@ impl Servers {
         self.left = known;
     }
 
-    /// What was taken of a server that is no candidate any more is given back.
-    fn give_back_to_left(&mut self, id: ServerId) {
-        if let Some(candidate) = self.left.iter_mut().find(|candidate| candidate.id == id) {
+    /// What was taken of a server is given back. Says where it stands among the candidates, if it is still one.
+    fn give_back(&mut self, id: ServerId) -> Option<usize> {
+        if let Some(candidate) = self.candidates.iter_mut().chain(&mut self.left).find(|it| it.id == id) {
             candidate.in_flight = candidate.in_flight.saturating_sub(1);
         }
         self.left.retain(|candidate| candidate.in_flight > 0);
+        self.candidates.iter().position(|candidate| candidate.id == id)
     }
 
     /// Takes the server for a request that is due, if one can be sent now. Each taken is given back by
@@ -222,14 +223,10 @@ impl Servers {
     pub(crate) fn answered(&mut self, now: Timestamp, id: ServerId) -> Service {
         let outstanding = self.outstanding;
         let one_worked = self.candidates.iter().any(Candidate::works);
-        let Some(at) = self.candidates.iter().position(|candidate| candidate.id == id) else {
-            self.give_back_to_left(id);
+        let from_it_on = self.give_back(id).and_then(|at| self.candidates.get_mut(at..));
+        let Some((candidate, worse)) = from_it_on.and_then(<[_]>::split_first_mut) else {
             return Service::AsBefore;
         };
-        let Some((candidate, worse)) = self.candidates.get_mut(at..).and_then(<[_]>::split_first_mut) else {
-            return Service::AsBefore;
-        };
-        candidate.in_flight = candidate.in_flight.saturating_sub(1);
         candidate.failed_last = None;
         match &mut candidate.health {
             Health::Working { answered_at, window, .. } => {
@@ -253,10 +250,7 @@ impl Servers {
 
     /// What was taken is given back: nothing was sent.
     pub(crate) fn untake(&mut self, id: ServerId) {
-        match self.candidates.iter_mut().find(|candidate| candidate.id == id) {
-            Some(candidate) => candidate.in_flight = candidate.in_flight.saturating_sub(1),
-            None => self.give_back_to_left(id),
-        }
+        self.give_back(id);
     }
 
     /// The same request goes to this server once more, with an answer to its challenge.
@@ -293,11 +287,9 @@ impl Servers {
         publication: u32,
         random: &mut Random,
     ) -> Blame {
-        let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.id == id) else {
-            self.give_back_to_left(id);
+        let Some(candidate) = self.give_back(id).and_then(|at| self.candidates.get_mut(at)) else {
             return self.blame(now);
         };
-        candidate.in_flight = candidate.in_flight.saturating_sub(1);
         let asked = match failure {
             Failure::Unavailable { retry_after_s } => retry_after_s,
             Failure::Silence | Failure::Transport => None,
