@@ -180,17 +180,8 @@ mod tests {
     }
 
     fn talking() -> DialogView {
-        DialogView {
-            end: EndId(1),
-            call_id: "call-1@192.0.2.1".into(),
-            local_tag: Some("a".into()),
-            remote_tag: Some("b".into()),
-            revoked_ends: 0,
-            side: Side::Caller,
-            state: DialogState::Confirmed,
-            held: false,
-            remote: Some("sip:bob@example.com".into()),
-        }
+        let call_id = "call-1@192.0.2.1".into();
+        DialogView { call_id, ..DialogView::to_bob(1, DialogState::Confirmed) }
     }
 
     fn text(dialogs: &[DialogView], options: DialogInfoOptions) -> String {

@@ -142,6 +142,30 @@ pub struct DialogView {
     pub remote: Option<Arc<str>>,
 }
 
+#[cfg(test)]
+impl DialogView {
+    /// Of the call with this number: an end that was called, by nobody knows whom.
+    pub(crate) fn numbered(number: u64, state: DialogState) -> Self {
+        Self {
+            end: EndId(number),
+            call_id: format!("call-{number}").into(),
+            local_tag: Some("a".into()),
+            remote_tag: Some("b".into()),
+            revoked_ends: 0,
+            side: Side::Called,
+            state,
+            held: false,
+            remote: None,
+        }
+    }
+
+    /// The same of an end that called Bob.
+    pub(crate) fn to_bob(number: u64, state: DialogState) -> Self {
+        let remote = Some("sip:bob@example.com".into());
+        Self { side: Side::Caller, remote, ..Self::numbered(number, state) }
+    }
+}
+
 /// What kind of change a [`PresentityChange`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {

@@ -311,7 +311,7 @@ mod tests {
 
     use super::*;
     use crate::presence::pidf_read;
-    use crate::track::{EndId, Media, Side};
+    use crate::track::Media;
 
     fn alice() -> Aor {
         Aor::from_uri(b"sip:alice@example.com").unwrap()
@@ -392,20 +392,9 @@ mod tests {
 
     #[test]
     fn of_too_many_dialogs_the_most_engaging_are_named_and_of_these_the_youngest() {
-        let dialog = |number: u64, state| DialogView {
-            end: EndId(number),
-            call_id: format!("call-{number}").into(),
-            local_tag: Some("a".into()),
-            remote_tag: Some("b".into()),
-            revoked_ends: 0,
-            side: Side::Called,
-            state,
-            held: false,
-            remote: None,
-        };
-        let mut dialogs = vec![dialog(0, DialogState::Confirmed)];
-        dialogs.extend((1..2_000).map(|number| dialog(number, DialogState::Early)));
-        dialogs.push(dialog(2_000, DialogState::Terminated));
+        let mut dialogs = vec![DialogView::numbered(0, DialogState::Confirmed)];
+        dialogs.extend((1..2_000).map(|number| DialogView::numbered(number, DialogState::Early)));
+        dialogs.push(DialogView::numbered(2_000, DialogState::Terminated));
         let state = PresentityState { session: Session::Talking, dialogs, ..PresentityState::default() };
         let read = pidf_read::read(text(&state).as_bytes()).unwrap().status.unwrap();
         let named: Vec<String> = read.dialogs.into_iter().map(|mark| mark.id).collect();
@@ -418,15 +407,9 @@ mod tests {
     #[test]
     fn a_phone_that_rings_without_a_tag_is_marked_once_and_when_it_is_over_not_at_all() {
         let dialog = |number: u64, local_tag: Option<&str>, state| DialogView {
-            end: EndId(number),
             call_id: if local_tag.is_some() { "call-1".into() } else { "call-2".into() },
             local_tag: local_tag.map(Into::into),
-            remote_tag: Some("b".into()),
-            revoked_ends: 0,
-            side: Side::Called,
-            state,
-            held: false,
-            remote: None,
+            ..DialogView::numbered(number, state)
         };
         let marks = |ringing| {
             let dialogs = vec![

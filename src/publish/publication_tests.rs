@@ -7,7 +7,7 @@ use crate::base::FrameId;
 use crate::presence::pidf::Facet;
 use crate::presence::{BindingView, ChangeKind, PresentityChange, PresentityState, Session, Terminal};
 use crate::publish::options::Facets;
-use crate::track::{DialogState, EndId, Evidence, Rule, Side};
+use crate::track::{DialogState, Evidence, Rule};
 
 const START: Timestamp = Timestamp::from_secs(1_000);
 const OPTIONS: PublicationOptions = PublicationOptions {
@@ -39,17 +39,7 @@ fn alice() -> Aor {
 }
 
 fn view(end: u64, state: DialogState) -> DialogView {
-    DialogView {
-        end: EndId(end),
-        call_id: format!("call-{end}").into(),
-        local_tag: Some("a".into()),
-        remote_tag: Some("b".into()),
-        revoked_ends: 0,
-        side: Side::Caller,
-        state,
-        held: false,
-        remote: Some("sip:bob@example.com".into()),
-    }
+    DialogView::to_bob(end, state)
 }
 
 fn document(event: EventPackage, session: Session, dialogs: &[DialogView]) -> Option<Document> {

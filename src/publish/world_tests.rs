@@ -14,7 +14,7 @@ use crate::publish::options::{Facets, PublishMethod};
 use crate::sip::transaction::TIMER_F;
 use crate::sip::write::{Header, header, response_to};
 use crate::sip::{HeaderName, Method};
-use crate::track::{DialogState, EndId, Evidence, Rule, Side};
+use crate::track::{DialogState, Evidence, Rule};
 
 pub(super) const START: Timestamp = Timestamp::from_secs(1_000);
 
@@ -507,17 +507,7 @@ fn operation(message: &SipMessage<'_>, store: &BTreeMap<String, Stored>) -> Oper
 }
 
 pub(super) fn dialog(number: u64, state: DialogState) -> DialogView {
-    DialogView {
-        end: EndId(number),
-        call_id: format!("call-{number}").into(),
-        local_tag: Some("a".into()),
-        remote_tag: Some("b".into()),
-        revoked_ends: 0,
-        side: Side::Called,
-        state,
-        held: false,
-        remote: None,
-    }
+    DialogView::numbered(number, state)
 }
 
 /// A presentity whose session says all: it rings or talks in this dialog.

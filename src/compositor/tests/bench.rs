@@ -7,7 +7,7 @@ use crate::base::Transport;
 use crate::presence::pidf::{self, Facet};
 use crate::presence::{BindingView, DialogView, EventPackage, Session, Terminal, dialog_info};
 use crate::sip::write::{self, Header, RequestMethod, header};
-use crate::track::{DialogState, EndId, Side};
+use crate::track::DialogState;
 
 pub(super) const START: Timestamp = Timestamp::from_secs(1_000);
 
@@ -169,17 +169,8 @@ pub(super) fn request(
 
 /// A dialog of Alice's.
 pub(super) fn dialog(call: u64, state: DialogState) -> DialogView {
-    DialogView {
-        end: EndId(call),
-        call_id: format!("call-{call}@192.0.2.9").into(),
-        local_tag: Some("a".into()),
-        remote_tag: Some("b".into()),
-        revoked_ends: 0,
-        side: Side::Caller,
-        state,
-        held: false,
-        remote: Some("sip:bob@example.com".into()),
-    }
+    let call_id = format!("call-{call}@192.0.2.9").into();
+    DialogView { call_id, ..DialogView::to_bob(call, state) }
 }
 
 /// What a tap knows of Alice.
