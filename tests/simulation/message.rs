@@ -170,15 +170,28 @@ impl Message {
     /// The same dialog and CSeq, and nothing else.
     pub fn bare(&self) -> Self {
         Self {
-            start: self.start.clone(),
-            vias: Vec::new(),
             from: self.from.clone(),
             from_tag: self.from_tag.clone(),
             to: self.to.clone(),
             to_tag: self.to_tag.clone(),
             call_id: self.call_id.clone(),
             cseq: self.cseq,
-            method: self.method,
+            ..Self::blank(self.start.clone(), self.method, self.agent)
+        }
+    }
+
+    /// Of no dialog yet, with nothing in it.
+    pub fn blank(start: Start, method: Method, agent: &'static str) -> Self {
+        Self {
+            start,
+            vias: Vec::new(),
+            from: String::new(),
+            from_tag: String::new(),
+            to: String::new(),
+            to_tag: None,
+            call_id: String::new(),
+            cseq: 1,
+            method,
             contacts: Vec::new(),
             star: false,
             routes: Vec::new(),
@@ -193,7 +206,7 @@ impl Message {
             challenge: None,
             sdp: None,
             fragment: None,
-            agent: self.agent,
+            agent,
         }
     }
 

@@ -202,32 +202,8 @@ impl Agent {
     }
 
     fn blank(&self, method: Method, uri: &str, cx: &mut Context<'_>, tcp: bool) -> Message {
-        Message {
-            start: Start::Request(method, uri.to_owned()),
-            vias: vec![self.via(cx.random, tcp)],
-            from: String::new(),
-            from_tag: String::new(),
-            to: String::new(),
-            to_tag: None,
-            call_id: String::new(),
-            cseq: 1,
-            method,
-            contacts: Vec::new(),
-            star: false,
-            routes: Vec::new(),
-            record_routes: Vec::new(),
-            expires_s: None,
-            session_expires_s: None,
-            answerer_refreshes: false,
-            subject: None,
-            refer_to: None,
-            replaces: None,
-            credentials: None,
-            challenge: None,
-            sdp: None,
-            fragment: None,
-            agent: self.name,
-        }
+        let start = Start::Request(method, uri.to_owned());
+        Message { vias: vec![self.via(cx.random, tcp)], ..Message::blank(start, method, self.name) }
     }
 
     fn contact_value(&self) -> Vec<ContactValue> {
