@@ -47,10 +47,17 @@ pub struct Segment<'a> {
 }
 
 impl Segment<'_> {
-    /// It begins as RTP and RTCP do, and no SIP message does (RFC 3550 section 5.1: version 2 in the first two bits).
+    /// A datagram that [`begins_as_media`].
     pub fn is_media(&self) -> bool {
-        matches!(self.payload, Payload::Udp([first, ..]) if first >> 6 == 2)
+        matches!(self.payload, Payload::Udp(bytes) if begins_as_media(bytes))
     }
+}
+
+/// These bytes of a datagram begin as RTP and RTCP do, and no SIP message does (RFC 3550 section 5.1: version 2 in the first
+/// two bits).
+#[inline]
+pub fn begins_as_media(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|first| first >> 6 == 2)
 }
 
 /// The transport's own part of a [`Segment`].

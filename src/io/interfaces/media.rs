@@ -1,7 +1,6 @@
 //! Media, refused at the first look: on a mirror port most of what passes. That they pass is shown now and then, by a frame without
 //! what it says.
 //! In: a frame's bytes. Out: what of it goes on. Knows nothing of SIP, calls.
-//! RFC 3550 section 5.1: version 2 is in the first two bits, and no SIP message begins with such a byte.
 
 use std::hash::BuildHasher;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use hashbrown::{DefaultHashBuilder, HashSet};
 
 use crate::base::{LinkType, Timestamp};
+use crate::decode::begins_as_media;
 
 const ETHERNET: u16 = 1;
 const IPV4: [u8; 2] = [0x08, 0x00];
@@ -89,7 +89,7 @@ fn media(link: LinkType, bytes: &[u8]) -> Option<Datagram<'_>> {
     };
     let datagram = packet.get(header_bytes..)?;
     let payload = datagram.get(UDP_HEADER_BYTES..)?;
-    (payload.first()? >> 6 == 2).then_some(Datagram {
+    begins_as_media(payload).then_some(Datagram {
         addresses,
         ports: datagram.get(..4)?,
         headers_bytes: packet_at + header_bytes + UDP_HEADER_BYTES + FIXED_HEADER_BYTES.min(payload.len()),
